@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -212,8 +213,9 @@ def _lock_database(settings: Settings) -> IO[str] | None:
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
     path = Path(url.database + ".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     lock = path.open("w", encoding="utf-8")
+    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,9 +1,12 @@
 """`/v1/files`: upload, list, retrieve, download, delete."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
+from urllib.parse import quote
 
-from starlette.requests import ClientDisconnect, Request
+from sqlalchemy import Connection
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -47,17 +50,27 @@ class Files:
             max_bytes=context.settings.limits.file_bytes,
         )
         file_id = context.new_id("file-")
-        try:
+        async with self._upload(file_id):
             size = await context.blobs.write(file_id, form.file(_body_of(request)))
-        except ClientDisconnect:
-            raise invalid_request("The upload was interrupted.") from None
-        try:
             file = self._file_record(form, file_id, size, key.tenant)
-        except ApiError:
-            await context.blobs.remove(file_id)
-            raise
-        await context.database.write_soon(lambda connection: files.add(connection, file))
+
+            def add(connection: Connection) -> None:
+                files.add(connection, file)
+                files.forget_upload(connection, file.blob)
+
+            await context.database.write_soon(add)
         return json_response(file_object(file))
+
+    @contextlib.asynccontextmanager
+    async def _upload(self, blob: str) -> AsyncIterator[None]:
+        """Record a blob while it is written; if it becomes no file, maintenance deletes it."""
+        context = self._context
+        await context.database.write_soon(lambda connection: files.begin_upload(connection, blob, context.instance_id))
+        try:
+            yield
+        except BaseException:
+            context.database.submit(lambda connection: files.abandon_upload(connection, blob))
+            raise
 
     def _file_record(self, form: Form, file_id: str, size: int, tenant: str) -> StoredFile:
         if form.filename is None:
@@ -110,10 +123,13 @@ class Files:
     async def content(self, request: Request) -> Response:
         """Return a file's content."""
         file = await self._file(request)
-        headers = {"content-length": str(file.bytes)}
-        return StreamingResponse(
-            self._context.blobs.read(file.blob), headers=headers, media_type="application/octet-stream"
-        )
+        parts = self._context.blobs.read(file.blob)
+        first = await anext(parts, b"")  # a blob that cannot be read is an error, not an answer that breaks off
+        headers = {
+            "content-length": str(file.bytes),
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename)}",
+        }
+        return StreamingResponse(_joined(first, parts), headers=headers, media_type="application/octet-stream")
 
     async def delete(self, request: Request) -> Response:
         """Delete a file."""
@@ -137,3 +153,9 @@ class Files:
 async def _body_of(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         yield chunk
+
+
+async def _joined(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in parts:
+        yield part

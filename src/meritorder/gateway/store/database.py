@@ -5,8 +5,11 @@ back alone, and hundreds of changes share one write to the disk. Pending items o
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import queue
+import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,6 +48,8 @@ class _Pending(NamedTuple):
     is_item: bool = False
 
 
+_READING: Final = "read"
+_WRITING: Final = "written"
 _READERS: Final = 4
 _MAX_COMMIT: Final = 1024
 _MAX_WAITING: Final = 20_000  # changes of clients that wait, while the database hangs
@@ -52,6 +57,7 @@ _MAX_CONFLICTS: Final = 10
 _CONFLICTS: Final = ("40001", "40P01")  # of PostgreSQL: another gateway changed the same rows; a repetition succeeds
 # A few sizes, so that each statement is prepared once; the largest within SQLite's limit on parameters.
 _INSERT_SIZES: Final = (512, 64, 8, 1)
+_PRIVATE: Final = stat.S_IRUSR | stat.S_IWUSR
 _BUSY_TIMEOUT_S: Final = 30.0
 _SOON_S: Final = 10.0  # longer than a healthy database takes
 # A server whose machine vanishes is detected after seconds instead of minutes or hours.
@@ -75,7 +81,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._down_since_s: float | None = None
+        self._down_since_s: dict[str, float] = {}  # by what fails: a full disk can be read, but not written
         self._changes: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
@@ -84,7 +90,7 @@ class Database:
     @property
     def is_up(self) -> bool:
         """Whether the last access reached the database."""
-        return self._down_since_s is None
+        return not self._down_since_s
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         """Make a durable change.
@@ -144,7 +150,7 @@ class Database:
     def _submit_soon(self, pending: _Pending) -> "Future[Any]":
         """Queue a change of a client that waits, unless too many wait already."""
         if self._changes.qsize() >= _MAX_WAITING:
-            raise self._mark_down(f"{_MAX_WAITING:,} changes wait")
+            raise self._mark_down(_WRITING, f"{_MAX_WAITING:,} changes wait")
         return self._submit(pending)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
@@ -171,8 +177,8 @@ class Database:
         except (DataError, ProgrammingError):
             raise  # a bug in the query, not an outage
         except (DBAPIError, OSError) as error:
-            raise self._mark_down(_why(error)) from error
-        self._mark_up()
+            raise self._mark_down(_READING, _why(error)) from error
+        self._mark_up(_READING)
         return result
 
     def close(self) -> None:
@@ -214,14 +220,14 @@ class Database:
                 conflicts += 1
                 if conflicts <= _MAX_CONFLICTS and _is_conflict(error):
                     continue
-                unavailable = self._mark_down(_why(error))
+                unavailable = self._mark_down(_WRITING, _why(error))
                 _fail_all(group, unavailable)
                 return
             except Exception as error:  # noqa: BLE001 - the writer must survive whatever a driver raises
                 _log.exception("changes of the store failed")
                 _fail_all(group, error)
                 return
-        self._mark_up()
+        self._mark_up(_WRITING)
         for future, value, failure in outcomes:
             if failure is not None:
                 future.set_exception(failure)
@@ -233,19 +239,18 @@ class Database:
             async with asyncio.timeout(_SOON_S):
                 return await outcome
         except TimeoutError:
-            raise self._mark_down(f"no answer within {_SOON_S:g} s") from None
+            raise self._mark_down(_WRITING, f"no answer within {_SOON_S:g} s") from None
 
-    def _mark_down(self, why: str) -> StoreUnavailableError:
+    def _mark_down(self, action: str, why: str) -> StoreUnavailableError:
         """Record an outage, log it once, and return its error."""
-        if self._down_since_s is None:
-            self._down_since_s = time.monotonic()
-            _log.warning("the database cannot be reached: %s", why)
+        if action not in self._down_since_s:
+            self._down_since_s[action] = time.monotonic()
+            _log.warning("the database cannot be %s: %s", action, why)
         return StoreUnavailableError(why)
 
-    def _mark_up(self) -> None:
-        if self._down_since_s is not None:
-            _log.warning("the database can be reached again, after %.0f s", time.monotonic() - self._down_since_s)
-            self._down_since_s = None
+    def _mark_up(self, action: str) -> None:
+        if (since_s := self._down_since_s.pop(action, None)) is not None:
+            _log.warning("the database can be %s again, after %.0f s", action, time.monotonic() - since_s)
 
 
 def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -341,13 +346,31 @@ def _engine(url: str) -> Engine:
         raise ConfigError(
             "names no file", where="store.url", fix="write sqlite:///FILE: queued requests must survive a restart"
         )
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    _create_private(Path(parsed.database))
     engine = create_engine(
         parsed, connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S}, pool_size=_READERS + 1
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _create_private(path: Path) -> None:
+    """Create a database that only its owner can read; SQLite gives the files beside it the same permissions.
+
+    Raises:
+        ConfigError: It cannot be created.
+    """
+    try:
+        path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE))
+        with contextlib.suppress(PermissionError):  # another user's file, which is theirs to protect
+            path.chmod(path.stat().st_mode & _PRIVATE)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be used: {error.strerror}", where="store.url", fix="name a file that can be written"
+        ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's

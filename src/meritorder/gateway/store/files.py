@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.pages import Page, fetch_page
-from meritorder.gateway.store.schema import BATCHES, FILES
+from meritorder.gateway.store.schema import BATCHES, FILES, UPLOADS
 
 _READING_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")
 
@@ -23,6 +24,27 @@ class StoredFile:
     blob: str
     created_s: float
     expires_s: float | None = None
+
+
+def begin_upload(connection: Connection, blob: str, owner: str) -> None:
+    """Record a blob before it is written."""
+    connection.execute(insert(UPLOADS).values(blob=blob, owner=owner))
+
+
+def abandon_upload(connection: Connection, blob: str) -> None:
+    """Mark a blob that became no file; it is deleted later."""
+    connection.execute(update(UPLOADS).where(UPLOADS.c.blob == blob).values(owner=None))
+
+
+def abandoned_uploads(connection: Connection, *, now_s: float, limit: int = 100) -> list[str]:
+    """Return the blobs that became no file: their upload failed, or its gateway is gone."""
+    lost = or_(UPLOADS.c.owner.is_(None), UPLOADS.c.owner.not_in(heartbeats.alive(now_s)))
+    return list(connection.execute(select(UPLOADS.c.blob).where(lost).limit(limit)).scalars())
+
+
+def forget_upload(connection: Connection, blob: str) -> None:
+    """Delete the record of a blob that became a file, or is deleted."""
+    connection.execute(delete(UPLOADS).where(UPLOADS.c.blob == blob))
 
 
 def add(connection: Connection, file: StoredFile) -> None:
@@ -51,14 +73,14 @@ def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> S
     return _file(row)
 
 
-def find_blob(connection: Connection, file_id: str) -> str | None:
-    """Return the blob of a file, even if the file is deleted but still read by a batch."""
-    return connection.execute(select(FILES.c.blob).where(FILES.c.id == file_id)).scalar()
+def find_blob(connection: Connection, tenant: str, file_id: str) -> str | None:
+    """Return the blob of a tenant's file, even if the file is deleted but still read by a batch."""
+    return connection.execute(select(FILES.c.blob).where(FILES.c.id == file_id, FILES.c.tenant == tenant)).scalar()
 
 
 def find_input_blob(connection: Connection, batch_seq: int) -> str | None:
     """Return the blob of a batch's input file."""
-    query = select(FILES.c.blob).join(BATCHES, BATCHES.c.input_file_id == FILES.c.id).where(BATCHES.c.seq == batch_seq)
+    query = select(FILES.c.blob).join(BATCHES, _is_input()).where(BATCHES.c.seq == batch_seq)
     return connection.execute(query).scalar()
 
 
@@ -96,7 +118,7 @@ def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -
 
 def deletable(connection: Connection, *, now_s: float, limit: int = 100) -> list[StoredFile]:
     """Return the deleted or expired files that no batch reads any more."""
-    reading = select(BATCHES.c.seq).where(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READING_INPUT))
+    reading = select(BATCHES.c.seq).where(_is_input(), BATCHES.c.status.in_(_READING_INPUT))
     query = select(FILES).where((FILES.c.deleted_s.is_not(None)) | (FILES.c.expires_s <= now_s), ~reading.exists())
     return [_file(row) for row in connection.execute(query.limit(limit))]
 
@@ -104,6 +126,11 @@ def deletable(connection: Connection, *, now_s: float, limit: int = 100) -> list
 def delete_row(connection: Connection, tenant: str, file_id: str) -> None:
     """Delete the row of a file whose blob is deleted."""
     connection.execute(delete(FILES).where(FILES.c.id == file_id, FILES.c.tenant == tenant))
+
+
+def _is_input() -> ColumnElement[bool]:
+    """Return the condition that a file is the input of a batch."""
+    return and_(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.tenant == FILES.c.tenant)
 
 
 def _file(row: Row[tuple[object, ...]]) -> StoredFile:

@@ -68,7 +68,7 @@ FILES: Final = Table(
     "files",
     METADATA,
     _seq(),
-    Column("id", String(96), nullable=False, unique=True),
+    Column("id", String(96), nullable=False),
     Column("tenant", Text, nullable=False),
     Column("filename", Text, nullable=False),
     Column("purpose", Text, nullable=False),
@@ -77,15 +77,24 @@ FILES: Final = Table(
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float),
     Column("deleted_s", Float),  # the blob remains while a batch reads it
+    UniqueConstraint("tenant", "id"),
     Index(None, "tenant", "seq"),
     sqlite_autoincrement=True,
+)
+
+# Blobs that are being written, so that they can be deleted if that does not end with a file.
+UPLOADS: Final = Table(
+    "uploads",
+    METADATA,
+    Column("blob", String(160), primary_key=True),
+    Column("owner", Text),  # the gateway that writes it; null if it has failed
 )
 
 BATCHES: Final = Table(
     "batches",
     METADATA,
     _seq(),
-    Column("id", String(96), nullable=False, unique=True),
+    Column("id", String(96), nullable=False),
     Column("tenant", Text, nullable=False),
     Column("key_id", Text),
     Column("endpoint", Text, nullable=False),
@@ -120,6 +129,7 @@ BATCHES: Final = Table(
     Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_tokens", BigInteger, nullable=False, server_default="0"),
     Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("tenant", "id"),
     Index(None, "tenant", "seq"),
     Index(
         "ix_batches_open",
@@ -239,7 +249,7 @@ STORED_ANSWERS: Final = Table(
     Column("metadata", Text),
     Column("created_s", Float, nullable=False),
     Column("request_seq", _SEQ),
-    UniqueConstraint("kind", "id"),
+    UniqueConstraint("tenant", "kind", "id"),
     Index(None, "tenant", "kind", "seq"),
     sqlite_autoincrement=True,
 )

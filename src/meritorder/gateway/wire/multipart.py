@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 
 _MAX_FIELD_BYTES: Final = 64 * 1024
+_MAX_FIELDS: Final = 32
+_MAX_FILENAME: Final = 512
+_MAX_FORM_BYTES: Final = 1024 * 1024  # of everything around the file
 _BUFFER_BYTES: Final = 1024 * 1024
 
 
@@ -41,7 +44,7 @@ class Form:
 
     def __post_init__(self) -> None:
         kind, options = parse_options_header(self.content_type)
-        if kind != b"multipart/form-data" or b"boundary" not in options:
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
             raise invalid_request("Send the file as multipart/form-data, with its fields 'file' and 'purpose'.")
         callbacks = {
             "on_part_begin": self._begin_part,
@@ -53,7 +56,10 @@ class Form:
             "on_part_end": self._end_part,
             "on_end": self._end,
         }
-        self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
+        try:
+            self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
+        except FormParserError as error:
+            raise _malformed() from error
 
     async def file(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the file's content; after its end, `fields` and `filename` are complete.
@@ -61,12 +67,15 @@ class Form:
         Raises:
             ApiError: The form is malformed, or the file too large.
         """
-        size = 0
+        size = received = 0
         async for chunk in chunks:
+            received += len(chunk)
+            if received > self.max_bytes + _MAX_FORM_BYTES:
+                raise self._too_large()
             try:
                 self._parser.write(chunk)
-            except MultipartParseError:
-                raise invalid_request("The multipart form could not be parsed.") from None
+            except FormParserError as error:
+                raise _malformed() from error
             if len(self._buffer) >= _BUFFER_BYTES:
                 size = self._check_size(size)
                 yield self._flush()
@@ -79,10 +88,11 @@ class Form:
     def _check_size(self, size: int) -> int:
         size += len(self._buffer)
         if size > self.max_bytes:
-            raise ApiError(
-                413, f"The file is larger than {self.max_bytes:,} bytes.", param="file", code="file_too_large"
-            )
+            raise self._too_large()
         return size
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"The file is larger than {self.max_bytes:,} bytes.", param="file", code="file_too_large")
 
     def _flush(self) -> bytes:
         content = bytes(self._buffer)
@@ -108,9 +118,14 @@ class Form:
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name == self.file_field:
-            # Databases reject NUL.
-            self.filename = options.get(b"filename", b"upload").decode("utf-8", "replace").replace("\0", "\ufffd")
+        if self._name != self.file_field:
+            return
+        if self.filename is not None:
+            raise invalid_request("The form has more than one file.", param=self.file_field)
+        # Databases reject NUL.
+        self.filename = options.get(b"filename", b"upload").decode("utf-8", "replace").replace("\0", "\ufffd")
+        if len(self.filename) > _MAX_FILENAME:
+            raise invalid_request(f"The filename is longer than {_MAX_FILENAME} characters.", param=self.file_field)
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == self.file_field:
@@ -121,8 +136,15 @@ class Form:
             self._value += data[start:end]
 
     def _end_part(self) -> None:
-        if self._name != self.file_field:
-            self.fields[self._name] = self._value.decode("utf-8", "replace")
+        if self._name == self.file_field:
+            return
+        if len(self.fields) >= _MAX_FIELDS:
+            raise invalid_request(f"The form has more than {_MAX_FIELDS} fields.")
+        self.fields[self._name] = self._value.decode("utf-8", "replace")
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _malformed() -> ApiError:
+    return invalid_request("The multipart form could not be parsed.")

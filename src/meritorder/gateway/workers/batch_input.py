@@ -88,7 +88,7 @@ def ingest(context: Context, batch: Batch) -> None:
     Raises:
         StoreUnavailableError: The input cannot be read or the requests cannot be stored now; the batch keeps its state.
     """
-    blob = context.database.read_now(lambda connection: files.find_blob(connection, batch.input_file_id))
+    blob = context.database.read_now(lambda connection: files.find_blob(connection, batch.tenant, batch.input_file_id))
     stored_state = context.database.read_now(lambda connection: batches.input_state(connection, batch.seq))
     state = _InputState() if stored_state is None else msgspec.json.decode(stored_state, type=_InputState)
     if stored_state is None:

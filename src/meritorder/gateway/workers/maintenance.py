@@ -253,6 +253,8 @@ class Maintenance:
         await context.supervisor.run_each("cleaning", ended, self._delete_requests)
         deletable = await context.database.read(lambda connection: files.deletable(connection, now_s=now_s))
         await context.supervisor.run_each("cleaning", deletable, self._delete_file)
+        abandoned = await context.database.read(lambda connection: files.abandoned_uploads(connection, now_s=now_s))
+        await context.supervisor.run_each("cleaning", abandoned, self._delete_upload)
 
     async def _delete_requests(self, seq: int) -> None:
         delete_some = partial(batches.delete_some_requests, seq=seq)
@@ -262,3 +264,7 @@ class Maintenance:
     async def _delete_file(self, file: files.StoredFile) -> None:
         await self._context.blobs.remove(file.blob)
         await self._context.database.write(partial(files.delete_row, tenant=file.tenant, file_id=file.id))
+
+    async def _delete_upload(self, blob: str) -> None:
+        await self._context.blobs.remove(blob)
+        await self._context.database.write(partial(files.forget_upload, blob=blob))

@@ -1,10 +1,15 @@
+import asyncio
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
+from meritorder.gateway.store import files
+from meritorder.gateway.store.schema import UPLOADS
 
 MULTIPART = ((b"content-type", b"multipart/form-data; boundary=b"),)
 
@@ -49,7 +54,53 @@ def test_files_are_listed_by_purpose(service: Service) -> None:
     assert call(service, "GET", "/v1/files?after=file-9").json["error"]["param"] == "after"
 
 
-def test_unknown_purpose_is_refused(service: Service, tmp_path: Path) -> None:
+def blobs(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "blobs").iterdir())
+
+
+def uploads(service: Service) -> int:
+    count = select(func.count()).select_from(UPLOADS)
+    return service.context.database.read_now(lambda connection: connection.execute(count).scalar_one())
+
+
+def test_refused_uploads_leave_nothing(service: Service, tmp_path: Path) -> None:
+    kept = upload(service, purpose="batch")["id"]
     assert upload(service, purpose="other")["error"]["param"] == "purpose"  # type: ignore[index]
     assert upload(service)["error"]["code"] == "missing_required_parameter"  # type: ignore[index]
-    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()], "refused uploads are removed"
+    broken_off = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nhalf'
+    assert call(service, "POST", "/v1/files", broken_off, MULTIPART).status == 400
+    asyncio.run(service.maintenance.heartbeat())
+    asyncio.run(service.maintenance._clean())
+    assert (blobs(tmp_path), uploads(service)) == ([kept], 0)
+
+
+def test_upload_of_a_killed_gateway_is_deleted(service: Service, tmp_path: Path) -> None:
+    """What it had written lies beside the blob that it was to become."""
+    database = service.context.database
+    database.submit(lambda connection: files.begin_upload(connection, "file-1", "killed")).result()
+    database.submit(lambda connection: files.begin_upload(connection, "file-2", service.context.instance_id)).result()
+    for name in ("file-1#1", "file-2#1"):
+        (tmp_path / "blobs" / name).write_bytes(b"half")
+    asyncio.run(service.maintenance.heartbeat())
+    asyncio.run(service.maintenance._clean())
+    assert (blobs(tmp_path), uploads(service)) == (["file-2#1"], 1)
+
+
+def test_stored_contents_are_private(service: Service, tmp_path: Path) -> None:
+    upload(service, purpose="batch")
+    stored = [tmp_path / "blobs", *(tmp_path / "blobs").iterdir(), *tmp_path.glob("gateway.db*")]
+    assert len(stored) >= 3
+    for path in stored:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path.name
+
+
+def test_file_without_content_is_an_error(service: Service, tmp_path: Path) -> None:
+    file = upload(service, purpose="batch")
+    (tmp_path / "blobs" / str(file["id"])).unlink()
+    assert call(service, "GET", f"/v1/files/{file['id']}/content").status == 503
+
+
+def test_content_has_its_filename(service: Service) -> None:
+    file = upload(service, purpose="batch")
+    headers = call(service, "GET", f"/v1/files/{file['id']}/content").headers
+    assert headers[b"content-disposition"] == b"attachment; filename*=UTF-8''f"

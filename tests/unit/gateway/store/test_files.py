@@ -62,3 +62,33 @@ def test_files_are_paged_by_cursor(database: Database) -> None:
 
     assert page(None) == (["file-0", "file-1"], True)
     assert page("file-1") == (["file-2"], False)
+
+
+def test_ids_are_a_tenant_s_own(database: Database) -> None:
+    """Another tenant's file of the same id is neither an obstacle nor visible, and no batch reads it."""
+    others = replace(FILE, tenant="u", blob="other")
+    for file in (FILE, others):
+        add(database, file)
+        created = batch_of(file.tenant)
+        database.submit(lambda connection, created=created: batches.add(connection, **created)).result()
+    for file in (FILE, others):
+        tenant = file.tenant
+        assert database.read_now(lambda connection, t=tenant: files.get(connection, t, "file-1", now_s=0.0)) == file
+        batch = database.read_now(lambda connection, t=tenant: batches.get(connection, t, "batch_1"))
+        assert batch is not None
+        seq = batch.seq
+        assert database.read_now(lambda connection, seq=seq: files.find_input_blob(connection, seq)) == file.blob
+    assert database.submit(lambda connection: files.remove(connection, "t", "file-1", now_s=0.0)).result()
+    assert database.read_now(lambda connection: files.get(connection, "u", "file-1", now_s=0.0)) == others
+
+
+def batch_of(tenant: str) -> dict[str, object]:
+    return {
+        "id": "batch_1",
+        "tenant": tenant,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "1h",
+        "input_file_id": "file-1",
+        "created_s": 0.0,
+        "expires_s": 3600.0,
+    }

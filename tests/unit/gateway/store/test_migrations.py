@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store import migrations
+from meritorder.gateway.store import batches, migrations, requests
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.schema import METADATA
 
@@ -29,3 +32,25 @@ def test_missing_database_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a database"):
         migrations.upgrade(database)
     database.close()
+
+
+def test_rows_survive_new_constraints(database: Database) -> None:
+    """Down to the tables of revision 5 and up again, with a batch that requests refer to."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    values = {"id": "b", "tenant": "t", "endpoint": "/", "completion_window": "1h", "input_file_id": "f"}
+    request = {"tenant": "t", "endpoint": "/", "model": "m", "body_bytes": 2, "input_tokens": 1, "output_tokens": 1}
+    request |= {"prefix": 0, "arrived_s": 0.0, "line": 1}
+
+    def add(connection: Connection) -> None:
+        batch = batches.add(connection, **values, created_s=0.0, expires_s=1.0)
+        requests.add(connection, [request | {"batch_seq": batch.seq, "deadline_s": 1.0, "state": "queued"}])
+
+    database.submit(add).result()
+    with database.engine.connect() as connection, migrations.without_foreign_keys(connection), connection.begin():
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    migrations.upgrade(database)
+    found = database.read_now(lambda connection: batches.get(connection, "t", "b"))
+    assert found is not None
+    assert database.read_now(lambda connection: batches.delete_some_requests(connection, found.seq))

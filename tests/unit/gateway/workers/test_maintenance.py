@@ -143,7 +143,7 @@ def test_expired_file_loses_its_blob(gateway: Gateway) -> None:
     asyncio.run(clean())
     assert context.blobs._folder is not None
     assert [path.name for path in context.blobs._folder.iterdir()] == ["new"]
-    assert context.database.read_now(lambda connection: files.find_blob(connection, "file-old")) is None
+    assert context.database.read_now(lambda connection: files.find_blob(connection, "t", "file-old")) is None
 
 
 def test_claim_without_task_is_requeued(gateway: Gateway) -> None:

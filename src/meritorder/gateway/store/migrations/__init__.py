@@ -3,14 +3,17 @@
 To add one, change `schema.py` and write the next file in `versions`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from meritorder.errors import ConfigError
@@ -30,7 +33,7 @@ def upgrade(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(_FOLDER))
     try:
-        with database.engine.connect() as connection, connection.begin():
+        with database.engine.connect() as connection, without_foreign_keys(connection), connection.begin():
             if not database.is_sqlite:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             if MigrationContext.configure(connection).get_current_revision() != _newest(config):
@@ -47,6 +50,20 @@ def upgrade(database: Database) -> None:
             where="store.url",
             fix="check that the database exists and can be written",
         ) from error
+
+
+@contextmanager
+def without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """Let SQLite replace tables that others refer to: it alters a constraint by copying the table."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 def _newest(config: Config) -> str | None:
