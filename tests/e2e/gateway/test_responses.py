@@ -90,3 +90,31 @@ def test_completions_stored_on_request(make_client: Callable[..., OpenAI]) -> No
 def test_invalid_background_is_refused(client: OpenAI, wrong: dict[str, object]) -> None:
     with pytest.raises((openai.BadRequestError, openai.NotFoundError)):
         background(client, **wrong)
+
+
+def test_response_goes_on_from_another(client: OpenAI, make_client: Callable[..., OpenAI]) -> None:
+    first = client.responses.create(model="stub", input="hello")
+    second = client.responses.create(model="stub", input="and more", previous_response_id=first.id)
+    assert second.previous_response_id == first.id
+    queued = background(client, previous_response_id=second.id)
+    assert ended(client, queued).previous_response_id == second.id
+    with pytest.raises(openai.BadRequestError, match="not found"):
+        make_client("--tenant", "nosy").responses.create(model="stub", input="x", previous_response_id=first.id)
+
+
+def test_conversation_collects_responses(client: OpenAI) -> None:
+    conversation = client.conversations.create(items=[{"role": "user", "content": "my name is Ada"}])
+    response = client.responses.create(model="stub", input="hello", conversation=conversation.id)
+    assert response.conversation is not None
+    assert response.conversation.id == conversation.id
+    done = ended(client, background(client, conversation=conversation.id))
+    assert done.status in {"completed", "incomplete"}
+    items = client.conversations.items.list(conversation.id, order="asc").data
+    assert [item.role for item in items] == ["user", "user", "assistant", "user", "assistant"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("model", ["nobody"])
+def test_unknown_model_is_bad_request(client: OpenAI, model: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=model, input="hello")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")

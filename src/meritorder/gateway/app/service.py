@@ -16,9 +16,11 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.background import BackgroundResponses
 from meritorder.gateway.lanes.classify import HEADER, LaneClassifier, no_capacity
 from meritorder.gateway.lanes.deferred import DeferredCalls
+from meritorder.gateway.lanes.history import History
 from meritorder.gateway.lanes.realtime import RealTime
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
+from meritorder.gateway.routes.conversations import Conversations
 from meritorder.gateway.routes.files import Files
 from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
@@ -42,7 +44,7 @@ from meritorder.gateway.workers.provider_batches import ProviderBatches
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _BATCHES: Final = "/v1/batches"
-_MODEL_IS_OPTIONAL: Final = "/v1/responses"
+_RESPONSES: Final = "/v1/responses"
 _MAX_BACKLOG: Final = 10_000
 
 
@@ -74,6 +76,7 @@ class Service:
         self.maintenance = Maintenance(context, self.dispatcher)
         self._deferred = DeferredCalls(context, self.dispatcher)
         self._background = BackgroundResponses(context, self.dispatcher)
+        self._history = History(context, venues)
         self._classifier = LaneClassifier(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._max_body_bytes = settings.limits.body_bytes
@@ -88,6 +91,7 @@ class Service:
                 *Batches(context).routes(),
                 *Completions(context).routes(),
                 *Responses(context, self.dispatcher).routes(),
+                *Conversations(context).routes(),
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
                 # Calls bypass these routes; they answer 405 to other methods.
@@ -183,10 +187,13 @@ class Service:
         key = await context.authenticator.authenticate(authorization)
         endpoint: str = scope["path"]
         body = await asgi.read_body(receive, max_bytes=self._max_body_bytes)
-        default = self._default_model if endpoint.startswith(_MODEL_IS_OPTIONAL) else None
+        default = self._default_model if endpoint.startswith(_RESPONSES) else None
         call = calls.parse_call(body, default)
         if default is not None:
             body = calls.with_default(body, "model", default)
+        original = None
+        if endpoint == _RESPONSES and (whole := await self._history.expanded(key.tenant, body)) is not body:
+            body, original = whole, body
         context.authenticator.admit(key, calls.estimate_tokens(len(body)) + call.output_tokens)
         arrived_s = context.now_s()
         deferral = None
@@ -198,6 +205,7 @@ class Service:
             endpoint=endpoint,
             call=call,
             body=body,
+            original=original,
             arrived_s=arrived_s,
             started_s=started_s,
         )

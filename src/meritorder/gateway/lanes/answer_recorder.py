@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from meritorder.gateway.errors import BrokenAnswerError, StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import stored_answers
+from meritorder.gateway.store import conversations, stored_answers
 from meritorder.gateway.store.stored_answers import StoredAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
@@ -145,7 +145,7 @@ async def store_answer(context: Context, request: Request, answer: bytes) -> byt
     """
     stored = _stored_answer(context, request, answer)
     try:
-        await context.database.write_item_soon(stored_answers.add_all, stored)
+        await context.database.write_item_soon(conversations.add_all, stored)
     except StoreUnavailableError:
         raise unavailable(_NOT_STORED, retry_after_s=_RETRY_AFTER_S, code=_CODE) from None
     except SQLAlchemyError as error:
@@ -174,7 +174,7 @@ def _stored_answer(context: Context, request: Request, answer: bytes) -> StoredA
         tenant=request.key.tenant,
         model=request.call.model,
         status="completed",
-        request=request.body,
+        request=request.client_body,
         answer=answer,
         metadata=msgspec.json.encode(metadata).decode() if isinstance(metadata, dict) else None,
         created_s=request.arrived_s,

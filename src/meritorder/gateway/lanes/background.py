@@ -66,7 +66,7 @@ class BackgroundResponses:
             tenant=request.key.tenant,
             model=request.call.model,
             status="queued",
-            request=request.body,
+            request=request.client_body,
             created_s=request.arrived_s,
         )
         body = calls.with_fields(request.body, background=None, background_options=None, stream=None)

@@ -7,6 +7,7 @@ from typing import Final
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.answer_recorder import store_answer
+from meritorder.gateway.lanes.history import with_history
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import cut_off_entry
 from meritorder.gateway.state.request import Deferral, Request
@@ -49,8 +50,11 @@ class DeferredCalls:
             self._context.ledger_writer.add(cut_off_entry(request, deferral, status, ended_s=self._context.now_s()))
             raise
         try:
-            if request.stored_as is not None and answer.succeeded and answer.body is not None:
-                answer = replace(answer, body=await store_answer(self._context, request, answer.body))
+            if answer.succeeded and answer.body is not None:
+                body = with_history(answer.body, request.original)
+                if request.stored_as is not None:
+                    body = await store_answer(self._context, request, body)
+                answer = replace(answer, body=body)
         finally:
             self._context.database.submit(lambda connection: requests.delete_call(connection, seq))
         await _respond(request, answer, send)

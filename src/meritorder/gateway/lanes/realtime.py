@@ -10,6 +10,7 @@ from typing import Final
 from meritorder.gateway.config import REALTIME
 from meritorder.gateway.errors import UnsupportedError, UpstreamError, UpstreamTimeoutError
 from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, StreamEnd, store_answer
+from meritorder.gateway.lanes.history import EchoingReply
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import realtime_entry
 from meritorder.gateway.state.request import Request
@@ -88,6 +89,8 @@ class RealTime:
                 request.status = self._context.supervisor.cut_off_status
                 self._finish(venue, request)
                 raise
+            if request.original is not None:
+                reply = EchoingReply(reply, request.original)
             await self._forward(request, venue, reply, send)
             return
         raise _as_api_error(failure)

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -11,7 +10,7 @@ from starlette.routing import Route
 from meritorder.gateway.lanes.background import ResponseStreams
 from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import requests, stored_answers
+from meritorder.gateway.store import conversations, requests, stored_answers
 from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
@@ -106,19 +105,7 @@ class Responses:
 
 
 def _input_items(response: StoredAnswer) -> list[dict[str, Any]]:
-    items = msgspec.json.decode(response.request).get("input") or []
-    if isinstance(items, str):
-        items = [{"role": "user", "content": items}]
+    """Return the input of a response as items, whose ids follow from the response's."""
     prefix = f"msg_{response.id.removeprefix('resp_')}_"
-    return [_input_item(fields, f"{prefix}{number}") for number, fields in enumerate(items)]
-
-
-def _input_item(fields: dict[str, Any], item_id: str) -> dict[str, Any]:
-    item = {"id": item_id, **fields}
-    if item.get("type", "message") == "message":
-        content = item.get("content")
-        if isinstance(content, str):
-            kind = "output_text" if item.get("role") == "assistant" else "input_text"
-            content = [{"type": kind, "text": content}]
-        item |= {"type": "message", "status": item.get("status", "completed"), "content": content}
-    return item
+    items = conversations.request_items(response.request)
+    return conversations.with_ids([{"id": f"{prefix}{number}", **fields} for number, fields in enumerate(items)])

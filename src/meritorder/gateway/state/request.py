@@ -33,11 +33,17 @@ class Request(msgspec.Struct, kw_only=True):
     endpoint: str
     call: CallFields
     body: bytes
+    original: bytes | None = None  # as the client sent it, if earlier turns were added to the body
     arrived_s: float
     started_s: float  # monotonic
     ttft_s: float | None = None
     status: int | None = None
     usage: Usage | None = None
+
+    @property
+    def client_body(self) -> bytes:
+        """The body as the client sent it."""
+        return self.body if self.original is None else self.original
 
     @property
     def stored_as(self) -> str | None:

@@ -14,6 +14,7 @@ from meritorder.gateway.store.schema import STORED_ANSWERS
 
 RESPONSE: Final = "response"
 COMPLETION: Final = "completion"
+CONVERSATION: Final = "conversation"
 _LOCK: Final = 0x6D65726975  # an arbitrary lock number
 
 

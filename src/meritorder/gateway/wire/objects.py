@@ -65,7 +65,9 @@ def response_object(item: StoredAnswer, status: str) -> dict[str, Any]:
     """Return a response as the venue answered it, or without output while it has no answer."""
     answer = msgspec.json.decode(item.answer) if item.answer else {}
     if status == "completed":
-        return {**answer, "id": item.id, **({"background": True} if item.request_seq is not None else {})}
+        if item.request_seq is None:
+            return {**answer, "id": item.id}
+        return {**answer, "id": item.id, "background": True, **echoed_history(msgspec.json.decode(item.request))}
     request = msgspec.json.decode(item.request)
     error = answer.get("error") if status == "failed" else None
     if error is not None:
@@ -91,7 +93,6 @@ _ECHOED: Final[dict[str, Any]] = {
     "metadata": {},
     "model": None,
     "parallel_tool_calls": True,
-    "previous_response_id": None,
     "prompt_cache_key": None,
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
@@ -111,10 +112,26 @@ _ECHOED: Final[dict[str, Any]] = {
 def echoed_fields(request: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a response that repeat its request, or are null."""
     given = {name: default if request.get(name) is None else request[name] for name, default in _ECHOED.items()}
+    return {"background": False, "error": None, "incomplete_details": None, **given, **echoed_history(request)}
+
+
+def echoed_history(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a response that name what it goes on from."""
     conversation = request.get("conversation")
-    if isinstance(conversation, str):
-        conversation = {"id": conversation}
-    return {"background": False, "conversation": conversation, "error": None, "incomplete_details": None, **given}
+    return {
+        "previous_response_id": request.get("previous_response_id"),
+        "conversation": {"id": conversation} if isinstance(conversation, str) else conversation,
+    }
+
+
+def conversation_object(item: StoredAnswer) -> dict[str, Any]:
+    """Return a conversation as `openai.types.conversations.Conversation`."""
+    return {
+        "id": item.id,
+        "object": "conversation",
+        "created_at": int(item.created_s),
+        "metadata": json.loads(item.metadata) if item.metadata else {},
+    }
 
 
 def list_object(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:

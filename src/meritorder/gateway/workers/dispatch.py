@@ -17,7 +17,7 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.state.wake import wait_until_set
-from meritorder.gateway.store import answers, requests, stored_answers
+from meritorder.gateway.store import answers, conversations, requests, stored_answers
 from meritorder.gateway.store.answers import FinishedRequest, Outcome
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.batch_ways import BatchWays
@@ -382,6 +382,7 @@ class Dispatcher:
         for item, outcome in zip(finished, outcomes, strict=True):
             if outcome.stored and item.request.batch_seq is None:
                 response = stored_answers.complete(connection, item.request.seq, item.answer)
+                conversations.append_turn(connection, response)
                 self._context.announce_response(connection, response)
         return outcomes
 
