@@ -13,6 +13,9 @@
 The gateway handles these itself: they end as a retry, at another venue, or as an error on the wire.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UpstreamError(Exception):
     """A venue sent no usable HTTP answer.
@@ -53,6 +56,23 @@ class BrokenAnswerError(UpstreamError):
     """The connection or the answer broke off, or violates the API contract; the venue may have done the work."""
 
 
+@contextmanager
+def checked_contract(venue: str) -> Iterator[None]:
+    """Turn any failure to interpret what a venue sent into a `BrokenAnswerError`.
+
+    What a venue sends can break our code in more ways than can be listed, such as by depth, type or size.
+
+    Raises:
+        BrokenAnswerError: The answer violates the API contract.
+    """
+    try:
+        yield
+    except UpstreamError:
+        raise
+    except Exception as error:
+        raise BrokenAnswerError("an answer violates its API", venue=venue) from error
+
+
 class RefusedError(UpstreamError):
     """The venue refused the request permanently; an operator has to act.
 
@@ -79,6 +99,21 @@ class UnsupportedError(UpstreamError):
     def __init__(self, what: str, *, venue: str, param: str) -> None:
         super().__init__(what, venue=venue)
         self.param = param
+
+
+@contextmanager
+def checked_request(venue: str) -> Iterator[None]:
+    """Turn any failure to read or translate a request into an `UnsupportedError`: it is no fault of the venue.
+
+    Raises:
+        UnsupportedError: The request is malformed.
+    """
+    try:
+        yield
+    except UpstreamError:
+        raise
+    except Exception as error:
+        raise UnsupportedError("the request is malformed", venue=venue, param="body") from error
 
 
 class UnknownCursorError(Exception):

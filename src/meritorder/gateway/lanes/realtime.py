@@ -2,42 +2,33 @@
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from functools import cache, lru_cache
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from typing import Final
 
 from meritorder.gateway.config import REALTIME
-from meritorder.gateway.errors import UnsupportedError, UpstreamError, UpstreamTimeoutError
+from meritorder.gateway.errors import UnavailableError, UnsupportedError, UpstreamError, UpstreamTimeoutError
 from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, StreamEnd, store_answer
 from meritorder.gateway.lanes.history import EchoingReply
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import realtime_entry
 from meritorder.gateway.state.request import Request
+from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call, Reply
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.asgi import Send, respond
+from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
 from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized_error, unavailable, unknown_model
-from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
+from meritorder.gateway.wire.usage import Asked, StreamMeter, Usage, measured_usage
 from meritorder.latency import tpot_s
+from meritorder.units import utc
 
 _DRAIN_S: Final = 1.0
-# Headers of one connection, or of an encoding that our HTTP client has already decoded.
-_DROPPED_HEADERS: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "content-length",
-        "content-encoding",
-        "date",
-        "server",
-        "x-request-id",
-        "set-cookie",
-    }
-)
+_BROKEN_STREAM: Final = 502
+_STREAM_BROKE: Final = "The answer of the model's server broke off."
 
 
 class RealTime:
@@ -69,89 +60,115 @@ class RealTime:
         if not venues:
             raise unknown_model(model, request.endpoint)
         failure: UpstreamError | None = None
-        for venue in self._plan_executor.realtime_venues(model, request.key.tenant, venues):
-            venue.add_realtime(streamed=bool(request.call.stream))
+        candidates = self._plan_executor.realtime_venues(model, request.key.tenant, venues)
+        for number, venue in enumerate(candidates, 1):
             try:
-                reply = await venue.upstream.send(
-                    Call(
-                        path=request.endpoint,
-                        body=request.body,
-                        stream=bool(request.call.stream),
-                        model=model,
-                        tokens=calls.estimate_tokens(len(request.body)),
-                    )
-                )
+                await self._serve_at(venue, request, send, is_last=number == len(candidates))
             except UpstreamError as error:
-                self._finish(venue, request)
                 failure = error
-                continue
-            except BaseException:
-                request.status = self._context.supervisor.cut_off_status
-                self._finish(venue, request)
-                raise
-            if request.original is not None:
-                reply = EchoingReply(reply, request.original)
-            await self._forward(request, venue, reply, send)
-            return
+            else:
+                return
         raise _as_api_error(failure)
 
-    async def _forward(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
-        request.status = reply.status
-        finish = cache(lambda: self._finish(venue, request))  # once, before the client has the whole answer
+    async def _serve_at(self, venue: Venue, request: Request, send: Send, *, is_last: bool) -> None:
+        """Serve a request at a venue.
+
+        Raises:
+            UpstreamError: The venue did not serve it, and nothing was sent to the client yet.
+        """
+        call = Call(
+            path=request.endpoint,
+            body=request.body,
+            stream=bool(request.call.stream),
+            model=request.call.model or "",
+            tokens=calls.estimate_tokens(len(request.body)),
+        )
+        with self._place(venue, request) as finish:
+            reply = await venue.upstream.send(call)
+            try:
+                if request.original is not None:
+                    reply = EchoingReply(reply, request.original)
+                request.status = reply.status
+                if reply.status == 200 and call.stream:
+                    await self._forward_stream(request, venue, reply, send, finish)
+                elif is_last or not retry.is_transient(reply.status):
+                    await self._forward_whole(request, reply, send, finish)
+                else:
+                    raise UnavailableError(f"answered with {reply.status}", venue=venue.name)
+            finally:
+                await reply.close()
+
+    @contextlib.contextmanager
+    def _place(self, venue: Venue, request: Request) -> Iterator[Callable[[], None]]:
+        """Count a request in at a venue; yield what counts it out and adds its ledger entry, once."""
+        request.status = None
+        venue.add_realtime(streamed=bool(request.call.stream))
+        finish = cache(lambda: self._finish(venue, request))
         try:
-            if request.call.stream and reply.status == 200:
-                await self._forward_stream(request, venue, reply, send, finish)
-            else:
-                await self._forward_whole(request, reply, send, finish)
+            yield finish
+        except UpstreamError:
+            raise
         except BaseException:
             if request.usage is None:
                 request.status = self._context.supervisor.cut_off_status
             raise
         finally:
             finish()
-            await reply.close()
 
     async def _forward_whole(self, request: Request, reply: Reply, send: Send, finish: Callable[[], None]) -> None:
         body = await reply.read()
-        request.usage = parse_usage(body)
+        headers = [(b"content-type", JSON), (b"x-request-id", request.id.encode())]
         if reply.status >= 400:
-            body = normalized_error(body)
-        elif request.stored_as is not None:
-            body = await store_answer(self._context, request, body)
+            body = normalized_error(body, reply.status)
+            after_s = retry.retry_after_s(reply.headers, utc(self._context.now_s()))
+            if after_s is not None:
+                headers.append((b"retry-after", b"%d" % max(1, math.ceil(after_s))))
+        else:
+            request.usage = measured_usage(body, _asked(request))
+            if request.stored_as is not None:
+                body = await store_answer(self._context, request, body)
         finish()
-        headers = _forwarded_headers(reply.headers)
-        headers.append((b"x-request-id", request.id.encode()))
         await respond(send, reply.status, headers, body)
 
     async def _forward_stream(
         self, request: Request, venue: Venue, reply: Reply, send: Send, finish: Callable[[], None]
     ) -> None:
-        headers = _forwarded_headers(reply.headers)
-        headers.append((b"x-request-id", request.id.encode()))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        headers = [
+            (b"content-type", EVENT_STREAM),
+            (b"cache-control", b"no-cache"),
+            (b"x-request-id", request.id.encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         parts, meter, end = reply.body, StreamMeter(), StreamEnd(request.endpoint)
         recorder = AnswerRecorder(request.endpoint) if request.stored_as is not None else None
+        failure: UpstreamError | None = None
         try:
-            async for chunk in parts:
+            async for part in parts:
                 if request.ttft_s is None:
                     now_s = time.monotonic()
                     request.ttft_s = now_s - request.started_s
                     venue.record_first_token(now_s, request.ttft_s)
                     venue.pace.add(meter)
                     self._capacity_freed()
-                meter.feed(chunk)
+                meter.feed(part)
                 if recorder is not None:
-                    recorder.feed(chunk)
-                if ready := end.feed(chunk):
+                    recorder.feed(part)
+                if ready := end.feed(part):
                     await send({"type": "http.response.body", "body": ready, "more_body": True})
                 if end.reached:
                     break
+        except UpstreamError as error:
+            failure = error
         finally:
             venue.pace.remove(meter)
-            request.usage = meter.usage(calls.estimate_tokens(len(request.body)))
-        last = end.rest()
-        if recorder is not None:
-            last = await self._store(request, recorder, last)
+            request.usage = meter.usage(_asked(request))
+        if failure is not None:
+            request.status = _BROKEN_STREAM
+            last = ApiError(_BROKEN_STREAM, _STREAM_BROKE, code="upstream_error").event(request.endpoint)
+        elif recorder is not None:
+            last = await self._store(request, recorder, end.rest())
+        else:
+            last = end.rest()
         finish()
         await send({"type": "http.response.body", "body": last})
         if end.reached:
@@ -173,7 +190,7 @@ class RealTime:
         prefilling = bool(request.call.stream) and request.ttft_s is None
         venue.remove_realtime(now_s, _tpot_s(request, usage, e2e_s), prefilling=prefilling)
         self._capacity_freed()
-        cost = venue.cost_picousd(usage) if request.status == 200 else 0
+        cost = 0 if request.usage is None else venue.cost_picousd(usage)
         entry = realtime_entry(request, venue.name, usage, e2e_s=e2e_s, cost_picousd=cost)
         self._context.ledger_writer.add(entry)
 
@@ -195,18 +212,8 @@ def _tpot_s(request: Request, usage: Usage, e2e_s: float) -> float | None:
     return tpot_s(e2e_s, request.ttft_s, usage.output_tokens)
 
 
-def _forwarded_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [
-        (forwarded, value.encode("latin-1"))
-        for name, value in headers.items()
-        if (forwarded := _forwarded_name(name)) is not None
-    ]
-
-
-@lru_cache(maxsize=256)  # answers of a venue share the same few headers
-def _forwarded_name(name: str) -> bytes | None:
-    lower = name.lower()
-    return None if lower in _DROPPED_HEADERS else lower.encode("latin-1")
+def _asked(request: Request) -> Asked:
+    return Asked(len(request.body), request.call.output_tokens, request.body)
 
 
 def _as_api_error(error: UpstreamError | None) -> ApiError:

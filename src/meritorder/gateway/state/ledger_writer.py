@@ -232,7 +232,7 @@ def deferrable_entry(
         input_tokens=answer.input_tokens,
         cached_tokens=answer.cached_tokens,
         output_tokens=answer.output_tokens,
-        counted=answer.input_tokens > 0,
+        counted=answer.counted,
         cost_picousd=cost_picousd,
     )
 

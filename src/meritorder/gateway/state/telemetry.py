@@ -32,7 +32,7 @@ from meritorder.gateway.config import DEFERRABLE, REALTIME, TelemetryTable, Venu
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest
-from meritorder.gateway.upstreams.guard import Bucket
+from meritorder.gateway.upstreams.rates import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, error_type, fail, request_attributes
 from meritorder.gateway.upstreams.upstream import Upstream
 from meritorder.gateway.wire.asgi import Receive, Scope, Send

@@ -74,10 +74,11 @@ class RequestAnswer:
         error_code: Why there is no answer.
         error_message: The same as a sentence.
         venue: The venue that answered.
-        input_tokens: As reported by the venue.
+        input_tokens: Input tokens.
         cached_tokens: Input tokens read from a cache.
-        output_tokens: As reported by the venue.
+        output_tokens: Output tokens.
         reasoning_tokens: Output tokens of hidden reasoning.
+        counted: Whether the venue reported the tokens; otherwise they are estimated.
     """
 
     request_id: str
@@ -90,6 +91,7 @@ class RequestAnswer:
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    counted: bool = False
 
     @property
     def succeeded(self) -> bool:

@@ -1,6 +1,8 @@
 """HTTP connections to one venue: pooled only where that is safe, with failures classified."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -9,7 +11,22 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from meritorder.gateway.errors import BrokenAnswerError, UnavailableError, UpstreamError, UpstreamTimeoutError
+from meritorder.gateway.errors import (
+    BrokenAnswerError,
+    UnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    checked_contract,
+)
+from meritorder.gateway.upstreams.upstream import Reply, WholeReply, Wrapped
+from meritorder.gateway.wire.events import EventCutter
+
+MAX_ANSWER_BYTES: Final = 16 * 2**20
+"""Largest answer, or event of a stream, after decompression."""
+
+_LARGE_BYTES: Final = 2**20
+_MAX_ERROR_BYTES: Final = 2**16
+_ERROR_IDLE_S: Final = 5.0
 
 # Uvicorn and llama.cpp close a connection after five idle seconds.
 _KEEP_IDLE_S: Final = 3.0
@@ -49,13 +66,14 @@ class Endpoint:
 
 
 class HttpReply:
-    """An HTTP answer. See `upstream.Reply`."""
+    """An HTTP answer of any form, whose body is still arriving."""
 
-    __slots__ = ("_response", "_venue")
+    __slots__ = ("_connection", "_has_turn", "_response")
 
-    def __init__(self, response: aiohttp.ClientResponse, venue: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, connection: "Connection") -> None:
         self._response = response
-        self._venue = venue
+        self._connection = connection
+        self._has_turn = False
 
     @property
     def status(self) -> int:
@@ -72,23 +90,66 @@ class HttpReply:
         """The body as it arrives, unbuffered."""
         return self._parts()
 
-    async def _parts(self) -> AsyncIterator[bytes]:
-        readany = self._response.content.readany
-        try:
-            while part := await readany():
-                yield part
-        except (aiohttp.ClientError, OSError) as error:
-            raise classify_error(error, self._venue, "between two parts of the answer") from error
+    @property
+    def events(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, in parts of complete server-sent events."""
+        return self._events()
 
-    async def read(self) -> bytes:
-        """Return the whole body."""
-        try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise classify_error(error, self._venue, "before the answer was complete") from error
+    async def _parts(self, idle_s: float | None = None) -> AsyncIterator[bytes]:
+        """Yield the parts of the body, decompressed; none takes longer than `idle_s`."""
+        content = self._response.content
+        with classified_errors(self._connection.endpoint.name, "between two parts of the answer"):
+            while True:
+                async with asyncio.timeout(None if content.is_eof() else idle_s):
+                    part = await content.readany()
+                if not part:
+                    return
+                yield part
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        cutter, venue = EventCutter(), self._connection.endpoint.name
+        async for part in self._parts():
+            if complete := cutter.feed(part):
+                yield complete
+            await self._bound(cutter.incomplete_bytes, MAX_ANSWER_BYTES)
+        with checked_contract(venue):
+            rest = cutter.end()
+        if rest:
+            yield rest
+
+    async def read(self, *, max_bytes: int | None = None, idle_s: float | None = None) -> bytes:
+        """Return the whole body.
+
+        Args:
+            max_bytes: Largest size after decompression; by default `MAX_ANSWER_BYTES`.
+            idle_s: Longest time without a part; by default as in a stream.
+        """
+        max_bytes = max_bytes or MAX_ANSWER_BYTES
+        parts, size = [], 0
+        async for part in self._parts(idle_s or self._connection.endpoint.stall_s):
+            parts.append(part)
+            size += len(part)
+            await self._bound(size, max_bytes)
+        return b"".join(parts)
+
+    async def _bound(self, held_bytes: int, max_bytes: int) -> None:
+        """Limit what is held of an answer: large ones are read one at a time per venue."""
+        if held_bytes > max_bytes:
+            raise BrokenAnswerError("its answer is too long", venue=self._connection.endpoint.name)
+        if held_bytes > _LARGE_BYTES and not self._has_turn:
+            await self._connection.large_answers.acquire()
+            self._has_turn = True
+        elif held_bytes <= _LARGE_BYTES:
+            self._release_turn()
+
+    def _release_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._connection.large_answers.release()
 
     async def close(self) -> None:
         """Close the connection if the answer was not read to its end; otherwise it is already back in the pool."""
+        self._release_turn()
         if not self._response.content.at_eof():
             self._response.close()
 
@@ -101,6 +162,28 @@ class HttpReply:
         await self.close()
 
 
+class _StreamReply(Wrapped):
+    """A streamed answer, in parts of complete events."""
+
+    __slots__ = ("_http",)
+
+    def __init__(self, reply: HttpReply) -> None:
+        super().__init__(reply)
+        self._http = reply
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        return self._http.events
+
+
+async def _read_error(reply: HttpReply) -> bytes:
+    """Return the body of an error; empty if it cannot be read, since the status says enough."""
+    try:
+        return await reply.read(max_bytes=_MAX_ERROR_BYTES, idle_s=_ERROR_IDLE_S)
+    except UpstreamError:
+        return b""
+
+
 def _drops_connections(headers: Mapping[str, str]) -> bool:
     """Tell whether a server may close pooled connections without notice.
 
@@ -108,6 +191,22 @@ def _drops_connections(headers: Mapping[str, str]) -> bool:
     notice after that many. llama.cpp does, and also after each event stream (b10549, 2026-10).
     """
     return "max=" in headers.get("Keep-Alive", "")
+
+
+@contextmanager
+def classified_errors(venue: str, when: str) -> Iterator[None]:
+    """Turn any failure of the HTTP client into an `UpstreamError`.
+
+    Args:
+        venue: Name of the venue.
+        when: The phase, for the message of a time-out.
+    """
+    try:
+        yield
+    except UpstreamError:
+        raise
+    except Exception as error:
+        raise classify_error(error, venue, when) from error
 
 
 def classify_error(error: Exception, venue: str, when: str) -> UpstreamError:
@@ -134,6 +233,7 @@ class Connection:
         self.endpoint = endpoint
         self._session: aiohttp.ClientSession | None = None
         self._retired: aiohttp.ClientSession | None = None
+        self.large_answers = asyncio.Lock()
         self._keeps_alive = True
         self._urls: dict[str, URL] = {}
         self._root = URL(endpoint.base_url.rstrip("/"))
@@ -175,9 +275,16 @@ class Connection:
         return self._session
 
     async def post(
-        self, path: str, body: bytes, *, stream: bool, headers: Sequence[tuple[str, str]] = (), timeout_s: float | None
-    ) -> HttpReply:
-        """Send JSON and return the answer once its headers have arrived and match the API contract.
+        self,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout_s: float | None,
+        max_bytes: int | None = None,
+    ) -> Reply:
+        """Send JSON, and return the whole answer, or a stream once its headers have arrived.
 
         Raises:
             UpstreamError: No answer arrived, or one that violates the API contract.
@@ -187,7 +294,17 @@ class Connection:
             timeout = self._timeout(timeout_s, self.endpoint.stall_s if stream else None)
         sent_headers = {**_JSON_HEADERS, **dict(headers)} if headers else _JSON_HEADERS
         response = await self._request("POST", self.url(path), data=body, headers=sent_headers, timeout=timeout)
-        return self._checked(response, stream=stream)
+        reply = HttpReply(response, self)
+        try:
+            self._check_head(response, stream=stream)
+            if stream and response.status == 200:
+                return _StreamReply(reply)
+            content = await reply.read(max_bytes=max_bytes) if response.status == 200 else await _read_error(reply)
+        except BaseException:
+            await reply.close()
+            raise
+        await reply.close()
+        return WholeReply(response.status, response.headers, content)
 
     async def request(
         self,
@@ -201,7 +318,7 @@ class Connection:
         """Send any request and return any answer once its headers have arrived."""
         timeout = self._whole if timeout_s is None else self._timeout(timeout_s, None)
         response = await self._request(method, url, data=data, headers=headers, timeout=timeout)
-        return HttpReply(response, self.endpoint.name)
+        return HttpReply(response, self)
 
     async def _request(
         self,
@@ -213,31 +330,31 @@ class Connection:
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
-        try:
+        with classified_errors(self.endpoint.name, "before an answer started"):
             return await session.request(
                 method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             )
-        except (aiohttp.ClientError, OSError) as error:
-            raise classify_error(error, self.endpoint.name, "before an answer started") from error
 
-    def _checked(self, response: aiohttp.ClientResponse, *, stream: bool) -> HttpReply:
-        status = response.status
-        violation = None
+    def _check_head(self, response: aiohttp.ClientResponse, *, stream: bool) -> None:
+        """Check status and type of an answer; of an error, the type does not matter: load balancers send HTML.
+
+        Raises:
+            BrokenAnswerError: They violate the API contract.
+        """
+        status, violation = response.status, None
         if status == 200:
-            kind = response.headers.get("Content-Type", "")
-            if not kind.startswith(_EVENTS if stream else _JSON):
-                violation = (
-                    f"answers with {kind.partition(';')[0] or 'no type'} where {_EVENTS if stream else _JSON} is due"
-                )
+            kind, due = response.headers.get("Content-Type", ""), _EVENTS if stream else _JSON
+            if not kind.startswith(due):
+                violation = f"answers with {kind.partition(';')[0] or 'no type'} where {due} is due"
         elif 300 <= status < 400:
             violation = "redirects; correct its base_url"
-        if violation is None:
-            if self._keeps_alive and _drops_connections(response.headers):
-                self._keeps_alive = False
-                self._session, self._retired = None, self._session
-            return HttpReply(response, self.endpoint.name)
-        response.close()
-        raise BrokenAnswerError(violation, venue=self.endpoint.name)
+        elif not 400 <= status < 600:
+            violation = f"answers with the status {status}"
+        if violation is not None:
+            raise BrokenAnswerError(violation, venue=self.endpoint.name)
+        if self._keeps_alive and _drops_connections(response.headers):
+            self._keeps_alive = False
+            self._session, self._retired = None, self._session
 
     async def close(self) -> None:
         """Close all connections."""

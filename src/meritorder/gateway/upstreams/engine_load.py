@@ -4,16 +4,19 @@ Source: vLLM's production metrics (docs.vllm.ai, 0.11), SGLang's (docs.sglang.ai
 (b10549); all 2026-10.
 """
 
-import math
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from meritorder.gateway.upstreams.upstream import EngineLoad
+from meritorder.gateway.wire.errors import INVALID_JSON
+
+_MAX_SEQUENCES: Final = 65_536  # more than any engine runs or queues
 
 # name{labels} value
-_SAMPLE: Final = re.compile(rb"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
+_SAMPLE: Final = re.compile(rb"^([a-zA-Z_:][\w:]*)(?:\{[^}\n]*\})?[ \t]+(\S+)", re.MULTILINE)
 
 _RUNNING: Final = (b"vllm:num_requests_running", b"sglang:num_running_reqs", b"llamacpp:requests_processing")
 _WAITING: Final = (b"vllm:num_requests_waiting", b"sglang:num_queue_reqs", b"llamacpp:requests_deferred")
@@ -38,7 +41,7 @@ def parse_metrics(text: bytes, *, max_sequences: int | None = None) -> EngineLoa
     samples: dict[bytes, list[float]] = {}
     load_metrics = {*_RUNNING, *_WAITING, *_KV_SHARE}
     for name, value in _SAMPLE.findall(text):
-        if name in load_metrics and (number := _finite(value)) is not None:
+        if name in load_metrics and (number := _plausible(value)) is not None:
             samples.setdefault(name, []).append(number)
     running = _first(samples, _RUNNING)
     waiting = _first(samples, _WAITING)
@@ -57,12 +60,12 @@ def _first(samples: dict[bytes, list[float]], names: tuple[bytes, ...]) -> list[
     return next((samples[name] for name in names if name in samples), [])
 
 
-def _finite(text: bytes) -> float | None:
+def _plausible(text: bytes) -> float | None:
     try:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return number if 0 <= number <= _MAX_SEQUENCES else None
 
 
 class _Slot(msgspec.Struct):
@@ -77,7 +80,7 @@ def parse_slots(text: bytes) -> EngineLoad | None:
     """
     try:
         slots = msgspec.json.decode(text, type=list[_Slot])
-    except msgspec.DecodeError:
+    except INVALID_JSON:
         return None
     return (
         EngineLoad(running=sum(slot.is_processing for slot in slots), waiting=0, max_sequences=len(slots))
@@ -87,12 +90,12 @@ def parse_slots(text: bytes) -> EngineLoad | None:
 
 
 class _Props(msgspec.Struct):
-    total_slots: int
+    total_slots: Annotated[int, Meta(gt=0, le=_MAX_SEQUENCES)]
 
 
 def parse_max_sequences(text: bytes) -> int | None:
     """Return how many sequences llama.cpp runs at one time from its `/props`; None if the text is something else."""
     try:
         return msgspec.json.decode(text, type=_Props).total_slots
-    except msgspec.DecodeError:
+    except INVALID_JSON:
         return None

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.errors import UpstreamError
+from meritorder.gateway.errors import UpstreamError, checked_request
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
@@ -16,6 +16,8 @@ from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 _LOAD_S: Final = 1.0
 # Away from 0, the priority of requests that set none.
 _DEFERRABLE_RANK: Final = 100
+_MAX_EMBEDDINGS_BYTES: Final = 64 * 2**20  # thousands of inputs with thousands of dimensions each
+_MAX_LOAD_BYTES: Final = 2**20
 
 
 class Priority(StrEnum):
@@ -63,7 +65,12 @@ class OpenAIUpstream:
     async def send(self, call: Call) -> Reply:
         """Send a request; only the model's name and the priority are changed in its body, where needed."""
         return await self.connection.post(
-            call.path, self._body(call), stream=call.stream, headers=call.headers, timeout_s=call.timeout_s
+            call.path,
+            self._body(call),
+            stream=call.stream,
+            headers=call.headers,
+            timeout_s=call.timeout_s,
+            max_bytes=_MAX_EMBEDDINGS_BYTES if call.path == "/v1/embeddings" else None,
         )
 
     def _body(self, call: Call) -> bytes:
@@ -71,7 +78,8 @@ class OpenAIUpstream:
         rank = self._rank if call.deferrable else None
         if model == call.model and rank is None:
             return call.body
-        fields = msgspec.json.decode(call.body, type=dict[str, msgspec.Raw])
+        with checked_request(self.name):
+            fields = msgspec.json.decode(call.body, type=dict[str, msgspec.Raw])
         fields["model"] = msgspec.Raw(msgspec.json.encode(model))
         if rank is not None:
             fields["priority"] = msgspec.Raw(msgspec.json.encode(rank))
@@ -98,10 +106,8 @@ class OpenAIUpstream:
         """Return the text at a path of the server; None if there is none, or the server does not answer."""
         try:
             reply = await self.connection.request("GET", self.connection.root_url(path), timeout_s=_LOAD_S)
-            try:
-                return await reply.read() if reply.status == 200 else None
-            finally:
-                await reply.close()
+            async with reply:
+                return await reply.read(max_bytes=_MAX_LOAD_BYTES) if reply.status == 200 else None
         except UpstreamError:
             return None
 

@@ -1,7 +1,9 @@
 """Whether and when a request is retried, and when a failing venue is paused."""
 
+import contextlib
 import datetime as dt
 import email.utils
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +15,9 @@ _TRANSIENT: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 # The venue is healthy; this client sends too much.
 _OVER_LIMIT: Final = frozenset({429, 529})
 _MAX_COOLDOWN_FACTOR: Final = 16
+
+MAX_RETRY_AFTER_S: Final = 60.0
+"""Longest wait that a venue can ask for; after it, one request tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,7 @@ def is_fault(status: int) -> bool:
 
 
 def retry_after_s(headers: Mapping[str, str], now: dt.datetime) -> float | None:
-    """Return the wait that a venue asks for; None if it asks for none.
+    """Return the wait that a venue asks for, up to `MAX_RETRY_AFTER_S`; None if it asks for none.
 
     Args:
         headers: Of its answer.
@@ -68,36 +73,38 @@ def retry_after_s(headers: Mapping[str, str], now: dt.datetime) -> float | None:
 
     Source: RFC 9110, 10.2.3; `retry-after-ms` of Azure OpenAI, which the official clients honor.
     """
-    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
-        return milliseconds / MS_PER_S
-    text = headers.get("Retry-After")
-    if text is None:
-        return None
-    if (seconds := _number(text)) is not None:
-        return seconds
-    try:
-        at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=dt.UTC)
-    return max(0.0, (at - now).total_seconds())
+    text = headers.get("Retry-After", "")
+    wait_s = _number(headers.get("retry-after-ms", ""), 1 / MS_PER_S)
+    if wait_s is None:
+        wait_s = _number(text, 1.0)
+    if wait_s is None:
+        wait_s = _wait_until(text, now)
+    return None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S)
 
 
-def _number(text: str | None) -> float | None:
+def _number(text: str, unit: float) -> float | None:
     try:
-        number = float(text) if text is not None else -1.0
+        number = float(text) * unit
     except ValueError:
         return None
-    return number if 0 <= number < float("inf") else None
+    return number if 0 <= number < math.inf else None
+
+
+def _wait_until(date: str, now: dt.datetime) -> float | None:
+    # The parser raises errors of many kinds, such as for the year 0 or a zone of 99 hours.
+    with contextlib.suppress(Exception):
+        at = email.utils.parsedate_to_datetime(date)
+        return max(0.0, (at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds())
+    return None
 
 
 @dataclass(slots=True, kw_only=True)
 class Breaker:
     """A circuit breaker: closed, open after consecutive failures, then tried with one request at a time.
 
-    Each failed trial doubles the time until the next, up to sixteen times the first. Independently, a venue can be
-    paused until a time that it named itself (`Retry-After`), which is no failure.
+    Each failed trial doubles the time until the next, up to sixteen times the first. Independently, a venue is paused
+    until a time that it named itself (`Retry-After`), which is no failure; if it named the longest time possible or
+    more, one request at a time tries afterwards.
 
     Args:
         failures: Consecutive failures that open it.
@@ -109,7 +116,8 @@ class Breaker:
     failed: int = field(default=0, init=False)
     _open_until_s: float = field(default=0.0, init=False)
     _paused_until_s: float = field(default=0.0, init=False)
-    _trial: bool = field(default=False, init=False)
+    _long_pause: bool = field(default=False, init=False)
+    _trial: object | None = field(default=None, init=False)
 
     @property
     def is_open(self) -> bool:
@@ -118,36 +126,40 @@ class Breaker:
 
     def wait_s(self, now_s: float) -> float:
         """Return how long nothing may be sent; 0 if a request may go now."""
-        if not self.is_open:
-            return max(0.0, self._paused_until_s - now_s)
-        until_s = max(self._open_until_s, self._paused_until_s)
+        until_s = max(self._open_until_s if self.is_open else 0.0, self._paused_until_s)
         if until_s > now_s:
             return until_s - now_s
-        return self.cooldown_s if self._trial else 0.0
+        return self.cooldown_s if self.is_on_trial and self._trial is not None else 0.0
 
-    def begin(self) -> None:
-        """Record that a request is sent; if the breaker is open, it is the trial."""
-        if self.is_open:
-            self._trial = True
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether one request at a time tries if the venue is back."""
+        return self.is_open or self._long_pause
+
+    def begin(self, attempt: object) -> None:
+        """Record that an attempt begins; it may be the trial."""
+        if self.is_on_trial:
+            self._trial = attempt
+
+    def leave(self, attempt: object) -> None:
+        """Record that an attempt has ended, with whatever outcome; another may be the trial."""
+        if self._trial is attempt:
+            self._trial = None
 
     def succeed(self) -> None:
         """Record an answer that is not a fault of the venue."""
-        if self.failed:
-            self.failed = 0
-            self._trial = False
+        self.failed = 0
+        if self._trial is not None:
+            self._long_pause = False
 
     def fail(self, now_s: float) -> None:
         """Record a failure of the venue."""
         self.failed += 1
-        self._trial = False
         if self.is_open:
             factor = min(2 ** (self.failed - self.failures), _MAX_COOLDOWN_FACTOR)
             self._open_until_s = now_s + self.cooldown_s * factor
 
-    def leave(self) -> None:
-        """Record that a request ended without evidence about the venue, such as a cancelled one."""
-        self._trial = False
-
-    def pause(self, until_s: float) -> None:
-        """Send nothing before a time that the venue named."""
-        self._paused_until_s = max(self._paused_until_s, until_s)
+    def pause(self, now_s: float, wait_s: float) -> None:
+        """Send nothing for a time that the venue named."""
+        self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
+        self._long_pause = wait_s >= MAX_RETRY_AFTER_S

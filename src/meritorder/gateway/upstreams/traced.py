@@ -20,7 +20,7 @@ from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
 from meritorder.gateway.wire.errors import INVALID_JSON
 from meritorder.gateway.wire.events import DATA
-from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
+from meritorder.gateway.wire.usage import Asked, StreamMeter, measured_usage
 
 _OPERATIONS: Final = {
     "/v1/chat/completions": "chat",
@@ -30,6 +30,7 @@ _OPERATIONS: Final = {
 }
 _PROVIDERS: Final = {"gemini": "gcp.gemini"}
 _TAIL_BYTES: Final = 16_384
+_UNKNOWN: Final = Asked(0, 0)
 
 Attributes = dict[str, AttributeValue]
 
@@ -170,9 +171,9 @@ class _TracedReply(Wrapped):
             return {}
         attributes: Attributes = {}
         if self._whole is None:
-            usage, documents = self._meter.usage(0), _events(self._tail)
+            usage, documents = self._meter.usage(_UNKNOWN), _events(self._tail)
         else:
-            usage, documents = parse_usage(self._whole) or Usage(), [self._whole]
+            usage, documents = measured_usage(self._whole, _UNKNOWN), [self._whole]
         if self._ttft_s is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = self._ttft_s
         if usage.counted:

@@ -34,7 +34,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(Protocol):
-    """An HTTP answer whose body is still arriving. It must always be closed."""
+    """An HTTP answer: whole, or a stream that is still arriving. It must always be closed."""
 
     @property
     def status(self) -> int:
@@ -49,7 +49,7 @@ class Reply(Protocol):
         """The body as it arrives, to be read once. Raises `UpstreamError` if it breaks off."""
 
     async def read(self) -> bytes:
-        """Return the whole body. Raises `UpstreamError` if it breaks off."""
+        """Return the body of a whole answer."""
 
     async def close(self) -> None:
         """Return the connection to the pool, or close it if the body was not read to its end.
@@ -57,6 +57,32 @@ class Reply(Protocol):
         Closing the connection of a stream ends its sequence in the engine at once; an answer that is not streamed runs
         to its end there.
         """
+
+
+class WholeReply:
+    """An answer that is complete. See `Reply`."""
+
+    __slots__ = ("_content", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self._content = content
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        """The body, in one part."""
+        return self._parts()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        return self._content
+
+    async def close(self) -> None:
+        """Do nothing: its connection is already back in the pool."""
 
 
 class Wrapped:
@@ -108,7 +134,7 @@ class Upstream(Protocol):
         """The venue's name in the configuration."""
 
     async def send(self, call: Call) -> Reply:
-        """Send a request and return its answer once the headers have arrived.
+        """Send a request and return its answer: whole, or a stream once its headers have arrived.
 
         Raises:
             UpstreamError: No HTTP answer arrived. An answer with an error status is a `Reply`.

@@ -24,8 +24,9 @@ from meritorder.gateway.config import (
 )
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
-from meritorder.gateway.upstreams.guard import Guard, RateLimits
+from meritorder.gateway.upstreams.guard import Guard
 from meritorder.gateway.upstreams.openai import Priority
+from meritorder.gateway.upstreams.rates import RateLimits
 from meritorder.gateway.upstreams.responses.upstream import ResponsesApi
 from meritorder.gateway.upstreams.upstream import EngineLoad, Runtime, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand

@@ -9,12 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.errors import BrokenAnswerError
-from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.errors import BrokenAnswerError, checked_contract
 from meritorder.gateway.wire.events import DATA
 
 _DONE: Final = b"[DONE]"
-_MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 16 * 1024 * 1024
 # Fields of a stream chunk that the whole answer lacks, or has in another form.
 _CHUNK_ONLY: Final = frozenset({"choices", "usage", "object", "obfuscation"})
 _OBJECTS: Final = {"chat.completion.chunk": "chat.completion"}
@@ -43,18 +42,19 @@ class AnswerAssembler:
         Raises:
             BrokenAnswerError: The stream ended early, or violates the API contract.
         """
-        async for chunk in chunks:
-            self._bytes += len(chunk)
-            if self._bytes > _MAX_BYTES:
-                raise BrokenAnswerError("the answer is too long", venue=self._venue)
-            lines = (self._rest + chunk).split(b"\n")
-            self._rest = lines.pop()
-            for line in lines:
-                self._read_line(line.strip())
-        self._read_line(self._rest.strip())
-        if not self._ended or not self._whole:
-            raise BrokenAnswerError("the stream ended before the answer was complete", venue=self._venue)
-        return msgspec.json.encode(self._answer())
+        with checked_contract(self._venue):
+            async for chunk in chunks:
+                self._bytes += len(chunk)
+                if self._bytes > _MAX_BYTES:
+                    raise BrokenAnswerError("the answer is too long", venue=self._venue)
+                lines = (self._rest + chunk).split(b"\n")
+                self._rest = lines.pop()
+                for line in lines:
+                    self._read_line(line.strip())
+            self._read_line(self._rest.strip())
+            if not self._ended or not self._whole:
+                raise BrokenAnswerError("the stream ended before the answer was complete", venue=self._venue)
+            return msgspec.json.encode(self._answer())
 
     def _read_line(self, line: bytes) -> None:
         if not line.startswith(DATA):
@@ -63,10 +63,7 @@ class AnswerAssembler:
         if data == _DONE:
             self._ended = True
             return
-        try:
-            chunk = msgspec.json.decode(data)
-        except INVALID_JSON:
-            raise BrokenAnswerError("an event of the stream is not JSON", venue=self._venue) from None
+        chunk = msgspec.json.decode(data)
         if not isinstance(chunk, dict) or "error" in chunk:
             raise BrokenAnswerError("the stream ended with an error", venue=self._venue)
         self._add(chunk)
@@ -81,6 +78,7 @@ class AnswerAssembler:
             index = choice.get("index", 0)
             whole = self._choices.setdefault(index, {"index": index})
             self.tokens += 1
+            self._ended = self._ended or bool(choice.get("finish_reason"))  # some servers omit the end marker
             for name, value in choice.items():
                 if name == "delta":
                     _merge(whole.setdefault("message", {}), value or {})

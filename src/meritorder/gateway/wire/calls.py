@@ -43,13 +43,26 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
     max_output_tokens: int | None = None
 
     @property
-    def output_tokens(self) -> int:
-        """The limit on output tokens, or an estimate if the call sets none."""
+    def output_limit(self) -> int | None:
+        """The limit on output tokens of one choice; None if the call sets none."""
         for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
             if limit is not None:
                 # The venue rejects nonsense; here it must not refund the rate limit of other calls.
                 return min(max(0, limit), _MAX_OUTPUT_TOKENS)
-        return _DEFAULT_OUTPUT_TOKENS
+        return None
+
+    @property
+    def output_tokens(self) -> int:
+        """The limit on output tokens, or an estimate if the call sets none."""
+        return _DEFAULT_OUTPUT_TOKENS if self.output_limit is None else self.output_limit
+
+
+class _ChoiceFields(CallFields, frozen=True, gc=False):
+    """The fields that decide how many choices a call gets, each within its limit on tokens."""
+
+    n: int | None = None
+    best_of: int | None = None
+    prompt: Any = None
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
@@ -91,6 +104,7 @@ _REQUIRED: Final = {
     "/v1/embeddings": ("input",),
     "/v1/responses": ("input", "prompt", "conversation", "previous_response_id"),
 }
+_CHOICES: Final = msgspec.json.Decoder(_ChoiceFields)
 _CALL: Final = msgspec.json.Decoder(CallFields)
 _STREAMED: Final = msgspec.json.Decoder(_StreamFields)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -147,6 +161,20 @@ def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call"
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
+
+
+def total_output_limit(body: bytes) -> int | None:
+    """Return the limit on output tokens of all choices of a call; None if it sets none."""
+    try:
+        call = _CHOICES.decode(body)
+    except INVALID_JSON:
+        return None
+    if call.output_limit is None:
+        return None
+    # A list of numbers is one prompt.
+    several = isinstance(call.prompt, list) and not all(isinstance(part, int) for part in call.prompt)
+    prompts = len(call.prompt) if several else 1
+    return call.output_limit * max(1, call.n or 1, call.best_of or 1) * prompts
 
 
 def wants_usage(body: bytes) -> bool:

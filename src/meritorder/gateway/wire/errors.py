@@ -1,12 +1,12 @@
 """Errors in OpenAI's format: a status and `{"error": {"message", "type", "param", "code"}}`."""
 
+import re
 from typing import Final
 
 import msgspec
 
 INVALID_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError, OverflowError)
 """Exceptions of msgspec for a body that is not JSON, not UTF-8, nested too deeply, or has numbers too large to hold."""
-_MAX_MESSAGE: Final = 1000  # a message may quote what the client sent
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -21,6 +21,19 @@ _TYPES: Final = {
     429: "rate_limit_error",
 }
 _SERVER_ERROR: Final = "server_error"
+_NO_MESSAGE: Final = "The model's server answered with an error."
+_ACCESS: Final = frozenset({401, 402, 403, 407})
+_MAX_MESSAGE: Final = 1000  # a message may quote what the client sent
+_MAX_CODE: Final = 100
+# URLs of hosts that are not public, other such hosts, IP addresses, file paths, keys, and what follows a traceback.
+_PRIVATE: Final = re.compile(
+    r"\w+://(?![\w-]+(?:\.[\w-]+)*\.(?:com|org|net|ai|io|dev|co)(?:[/\s.,)]|$))\S+"
+    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:internal|local|lan|corp|intranet|svc|cluster)\b[\w.:/-]*"
+    r"|\b[\w.-]+:\d{2,5}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b"
+    r"|(?<![\w.])/(?:app|data|etc|home|mnt|opt|root|srv|tmp|usr|var|workspace)\b\S*"
+    r"|\b(?:sk|key|pk)-\S{6,}|\bBearer \S+|Traceback \(most.*",
+    re.DOTALL,
+)
 
 
 class ApiError(Exception):
@@ -89,23 +102,34 @@ def unavailable(message: str, *, retry_after_s: float | None = None, code: str |
     return ApiError(503, message, code=code or "service_unavailable", headers=after)
 
 
-def normalized_error(body: bytes) -> bytes:
-    """Return a venue's error in OpenAI's format, with all four keys."""
+def normalized_error(body: bytes, status: int) -> bytes:
+    """Return a venue's error in OpenAI's format, without what is none of the client's business.
+
+    A message about the request is kept, except for addresses, paths and keys in it. What a server says about itself, or
+    about the gateway's access to it, is not.
+    """
     try:
         whole = msgspec.json.decode(body)
     except INVALID_JSON:
-        whole = {"error": {"message": body[:500].decode("utf-8", "replace")}}
-    error = whole.get("error") if isinstance(whole, dict) else None
-    if isinstance(error, str):
-        error = {"message": error}
+        whole = None
+    fields: dict[str, object] = whole if isinstance(whole, dict) else {}
+    error = fields.get("error")
     if not isinstance(error, dict):
-        message = whole.get("message") or whole.get("detail") if isinstance(whole, dict) else None
-        error = {"message": message if isinstance(message, str) else "The model's server answered with an error."}
-    code = error.get("code")
-    required = {
-        "message": error.get("message"),
-        "type": error.get("type") or _SERVER_ERROR,
-        "param": error.get("param"),
-        "code": code if code is None or isinstance(code, str) else str(code),
+        error = {"message": error or fields.get("message") or fields.get("detail")}
+    message, kind, param, code = (error.get(name) for name in ("message", "type", "param", "code"))
+    if status >= 500 or status in _ACCESS or not isinstance(message, str):
+        message = _NO_MESSAGE
+    public = {
+        "message": _PRIVATE.sub("[...]", message[:_MAX_MESSAGE]),
+        "type": _text(kind) or _TYPES.get(status, _SERVER_ERROR),
+        "param": _text(param),
+        "code": _text(code),
     }
-    return msgspec.json.encode({"error": {**error, **required}})
+    return msgspec.json.encode({"error": public})
+
+
+def _text(value: object) -> str | None:
+    """Return a short text or a number as text; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and len(value) <= _MAX_CODE and not _PRIVATE.search(value) else None

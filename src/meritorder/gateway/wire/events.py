@@ -1,49 +1,84 @@
-"""Server-sent events: parsing and encoding.
+"""Server-sent events: cutting, parsing and encoding.
 
 Source: the HTML standard, 9.2 Server-sent events.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
 
-# Far longer than the events of any provider; protects our memory.
-_MAX_EVENT_BYTES: Final = 64 * 2**20
 DATA: Final = b"data:"
 """Start of a line with data."""
 
 DONE: Final = b"data: [DONE]\n\n"
 
+_BLANK_LINES: Final = (b"\n\n", b"\n\r\n")
 
-async def events(body: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield the name, empty if it has none, and the data of each event.
 
-    Args:
-        body: The stream, in parts of any size.
+class EventCutter:
+    """Cuts a stream that arrives in parts of any size at the ends of its events."""
 
-    Raises:
-        ValueError: An event is too long.
-    """
-    name, rest = "", b""
+    __slots__ = ("_incomplete",)
+
+    def __init__(self) -> None:
+        self._incomplete = bytearray()
+
+    @property
+    def incomplete_bytes(self) -> int:
+        """Size of the event that has not ended yet."""
+        return len(self._incomplete)
+
+    def feed(self, part: bytes) -> bytes:
+        """Add a part, and return the events that are now complete."""
+        incomplete = self._incomplete
+        if not incomplete and part.endswith(b"\n\n"):
+            return part
+        start = max(0, len(incomplete) - 2)
+        incomplete += part
+        end = max(_end_of_last(incomplete, blank_line, start) for blank_line in _BLANK_LINES)
+        complete = bytes(incomplete[:end])
+        del incomplete[:end]
+        return complete
+
+    def end(self) -> bytes:
+        """Return the end marker if the stream closed without a blank line after it.
+
+        Raises:
+            ValueError: The stream ended within an event.
+        """
+        rest = bytes(self._incomplete).strip()
+        if rest == DONE.strip():
+            return DONE
+        if rest:
+            raise ValueError("the stream ended within an event")
+        return b""
+
+
+def _end_of_last(text: bytearray, mark: bytes, start: int) -> int:
+    at = text.rfind(mark, start)
+    return 0 if at < 0 else at + len(mark)
+
+
+def parse_events(text: bytes) -> list[tuple[str, bytes]]:
+    """Return the name, empty if it has none, and the data of each event in a text of complete events."""
+    if text.startswith(b"data: ") and text.find(b"\n") == len(text) - 2 and text.endswith(b"\n\n"):
+        return [("", text[6:-2])]  # the most common form
+    events: list[tuple[str, bytes]] = []
+    name = ""
     data: list[bytes] = []
-    async for part in body:
-        lines = (rest + part).replace(b"\r\n", b"\n").split(b"\n")
-        rest = lines.pop()
-        if len(rest) + sum(map(len, data)) > _MAX_EVENT_BYTES:
-            raise ValueError("an event does not end")
-        for line in lines:
-            if not line:
-                if data:
-                    yield name, b"\n".join(data)
-                name, data = "", []
-                continue
-            field, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if field == b"data":
-                data.append(value)
-            elif field == b"event":
-                name = value.decode(errors="replace")
+    for line in text.replace(b"\r\n", b"\n").split(b"\n"):
+        if not line:
+            if data:
+                events.append((name, b"\n".join(data)))
+            name, data = "", []
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value.decode(errors="replace")
+    return events
 
 
 def event(data: Any) -> bytes:  # noqa: ANN401 - JSON

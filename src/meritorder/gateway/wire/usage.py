@@ -1,13 +1,24 @@
 """Token usage as an answer reports it, whole or streamed."""
 
+import contextlib
+import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import INVALID_JSON
-from meritorder.gateway.wire.events import DATA
+from meritorder.gateway.wire.events import DATA, parse_events
 
-_TAIL_BYTES: Final = 16_384
+_TEMPLATE_TOKENS: Final = 4096  # more than chat templates and built-in prompts add to a request
+_MAX_INPUT_TOKENS: Final = 10_000_000  # more than any model reads
+_HIDDEN_TOKENS: Final = 262_144  # more output than any model hides, such as its reasoning
+# Requests with input that is not in their bodies.
+_HAS_INPUT_ELSEWHERE: Final = re.compile(
+    rb'"(?:input_)?(?:image|file|video|audio)\w*"|"(?:previous_response_id|conversation|code_interpreter|mcp|container)"'
+    rb'|"web_search\w*"|"prompt"\s*:\s*\{'
+)
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -37,7 +48,18 @@ class _UsageFields(msgspec.Struct, gc=False):
     response: _Nested | None = None  # in the last event of a streamed response
 
 
+class _Choice(msgspec.Struct, gc=False):
+    message: msgspec.Raw = msgspec.Raw(b"")
+    text: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Texts(msgspec.Struct, gc=False):
+    choices: list[_Choice] = []
+    output: msgspec.Raw = msgspec.Raw(b"")
+
+
 _ANSWER: Final = msgspec.json.Decoder(_UsageFields)
+_TEXTS: Final = msgspec.json.Decoder(_Texts)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -50,8 +72,39 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     counted: bool = False
 
 
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """A request, as far as it bounds the tokens of its answer.
+
+    Args:
+        body_bytes: Size of its body.
+        output_tokens: Its limit on output tokens, or an estimate if it sets none.
+        body: Its body; None if only the size is known.
+    """
+
+    body_bytes: int
+    output_tokens: int
+    body: bytes | None = None
+
+    def is_within(self, usage: Usage) -> bool:
+        """Tell whether usage is plausible at first sight."""
+        inputs, outputs = usage.input_tokens, usage.output_tokens
+        return 0 < inputs <= self.body_bytes + _TEMPLATE_TOKENS and 0 < outputs <= self.output_tokens
+
+    def max_input_tokens(self) -> int:
+        """Return the most input tokens possible: a token has at least one byte."""
+        if self.body is None or _HAS_INPUT_ELSEWHERE.search(self.body):
+            return _MAX_INPUT_TOKENS
+        return self.body_bytes + _TEMPLATE_TOKENS
+
+    def max_output_tokens(self, answer_bytes: int) -> int:
+        """Return the most output tokens possible for an answer of a size."""
+        most = answer_bytes + _HIDDEN_TOKENS
+        limit = None if self.body is None else calls.total_output_limit(self.body)
+        return most if limit is None else min(limit, most)
+
+
 def parse_usage(body: bytes) -> Usage | None:
-    """Return the usage that an answer reports, or None."""
+    """Return the usage that an answer reports; None if it reports none, or one that contradicts itself."""
     try:
         answer = _ANSWER.decode(body)
     except INVALID_JSON:
@@ -61,34 +114,67 @@ def parse_usage(body: bytes) -> Usage | None:
         return None
     inputs = reported.prompt_tokens_details or reported.input_tokens_details
     outputs = reported.completion_tokens_details or reported.output_tokens_details
-    return Usage(
+    usage = Usage(
         input_tokens=reported.prompt_tokens or reported.input_tokens or 0,
         cached_tokens=(inputs.cached_tokens or 0) if inputs else 0,
         output_tokens=reported.completion_tokens or reported.output_tokens or 0,
         reasoning_tokens=(outputs.reasoning_tokens or 0) if outputs else 0,
         counted=True,
     )
+    is_consistent = (
+        0 <= usage.cached_tokens <= usage.input_tokens and 0 <= usage.reasoning_tokens <= usage.output_tokens
+    )
+    return usage if is_consistent else None
+
+
+def measured_usage(answer: bytes, asked: Asked) -> Usage:
+    """Return the usage that an answer reports if it is plausible, else an estimate."""
+    return _plausible(parse_usage(answer), asked, len(answer), lambda: _text_tokens(answer))
+
+
+def _plausible(reported: Usage | None, asked: Asked, answer_bytes: int, text_tokens: Callable[[], int]) -> Usage:
+    if reported is not None and asked.is_within(reported):
+        return reported
+    max_output = asked.max_output_tokens(answer_bytes)
+    estimated = Usage(
+        input_tokens=calls.estimate_tokens(asked.body_bytes), output_tokens=min(text_tokens(), max_output)
+    )
+    if reported is None or not 0 < reported.input_tokens <= asked.max_input_tokens():
+        return estimated
+    is_empty = reported.output_tokens == 0 < estimated.output_tokens
+    return estimated if is_empty or reported.output_tokens > max_output else reported
+
+
+def _text_tokens(answer: bytes) -> int:
+    """Estimate the output tokens of a whole answer from its texts."""
+    with contextlib.suppress(*INVALID_JSON):
+        texts = _TEXTS.decode(answer)
+        size = len(bytes(texts.output)) + sum(
+            len(bytes(part)) for choice in texts.choices for part in (choice.message, choice.text)
+        )
+        return calls.estimate_tokens(size) if size else 0
+    return 0
 
 
 class StreamMeter:
-    """Counts the events of a passing stream, and finds the usage in its last events."""
+    """Counts the events of a passing stream, in parts of complete events, and remembers the last with usage."""
 
-    __slots__ = ("_tail", "events")
+    __slots__ = ("_last_usage", "_size_bytes", "events")
 
     def __init__(self) -> None:
         self.events = 0
-        self._tail = b""
+        self._size_bytes = 0
+        self._last_usage = b""
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, part: bytes) -> None:
         """Observe a part of the stream."""
-        self.events += chunk.count(DATA)
-        self._tail = chunk if len(chunk) >= _TAIL_BYTES else self._tail[-_TAIL_BYTES:] + chunk
+        self.events += part.count(DATA)
+        self._size_bytes += len(part)
+        if b'"usage"' in part:
+            self._last_usage = part
 
-    def usage(self, input_tokens: int) -> Usage:
-        """Return the reported usage, else one token per event and the estimated input."""
-        for line in reversed(self._tail.split(b"\n")):
-            if line.startswith(DATA) and b'"usage"' in line:
-                reported = parse_usage(line[len(DATA) :])
-                if reported is not None:
-                    return reported
-        return Usage(input_tokens=input_tokens, output_tokens=max(0, self.events - 1))
+    def usage(self, asked: Asked) -> Usage:
+        """Return the reported usage if it is plausible, else one token per event and the estimated input."""
+        reported = (parse_usage(data) for _, data in reversed(parse_events(self._last_usage)))
+        last = next((usage for usage in reported if usage is not None), None)
+        return _plausible(last, asked, self._size_bytes, lambda: max(0, self.events - 1))

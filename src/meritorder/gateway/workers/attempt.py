@@ -18,12 +18,13 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
+from meritorder.gateway.upstreams.contract import check_answer
 from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import internal_error, normalized_error
-from meritorder.gateway.wire.usage import Usage, parse_usage
+from meritorder.gateway.wire.usage import Asked, Usage, measured_usage
 from meritorder.units import utc
 
 _STORE_RETRY_S: Final = 0.5
@@ -114,14 +115,21 @@ class Attempts:
         try:
             if stream and reply.status == 200:
                 answer = await self._assemble(reply.body, venue, running)
+                check_answer(request.endpoint, answer, venue.name)
             else:
                 answer = await reply.read()
         except UpstreamError as error:
             raise AttemptFailedError(None, no_answer(request_id, error.what), fault=True) from None
         finally:
             await reply.close()
-        retry_after_s = retry.retry_after_s(reply.headers, utc(context.now_s()))
-        return _final_answer(request_id, reply.status, answer, venue, retry_after_s)
+        if reply.status == 200:
+            usage = measured_usage(answer, Asked(len(body), request.output_tokens, body))
+            return build_answer(request_id, 200, answer, venue, usage)
+        error_answer = build_answer(request_id, reply.status, normalized_error(answer, reply.status), venue, Usage())
+        if retry.is_transient(reply.status):
+            retry_after_s = retry.retry_after_s(reply.headers, utc(context.now_s()))
+            raise AttemptFailedError(retry_after_s, error_answer, fault=retry.is_fault(reply.status))
+        return error_answer
 
     async def _assemble(self, parts: AsyncIterator[bytes], venue: Venue, running: RunningRequest) -> bytes:
         """Return a streamed answer as a whole; count its tokens while they arrive."""
@@ -180,23 +188,8 @@ class CompletionRate:
             self._completed.popleft()
 
 
-def _final_answer(
-    request_id: str, status: int, body: bytes, venue: Venue, retry_after_s: float | None
-) -> RequestAnswer:
-    """Return the answer to store, or raise if the request is worth another attempt."""
-    usage = parse_usage(body) or Usage()
-    if status >= 400:
-        body = normalized_error(body)
-    answer = build_answer(request_id, status, body, venue, usage)
-    if retry.is_transient(status):
-        raise AttemptFailedError(retry_after_s, answer, fault=retry.is_fault(status))
-    if 200 <= status < 300 and not calls.is_json(body):
-        raise AttemptFailedError(None, no_answer(request_id, "the answer is not JSON"), fault=True)
-    return answer
-
-
 def build_answer(request_id: str, status: int, body: bytes, venue: Venue, usage: Usage) -> RequestAnswer:
-    """Return a venue's answer with the usage that it reports."""
+    """Return a venue's answer with its usage."""
     return RequestAnswer(
         request_id=request_id,
         status_code=status,
@@ -206,6 +199,7 @@ def build_answer(request_id: str, status: int, body: bytes, venue: Venue, usage:
         cached_tokens=usage.cached_tokens,
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        counted=usage.counted,
     )
 
 

@@ -30,7 +30,7 @@ from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import normalized_error
-from meritorder.gateway.wire.usage import Usage, parse_usage
+from meritorder.gateway.wire.usage import Asked, Usage, measured_usage
 from meritorder.gateway.workers.attempt import billed_usage, build_answer, no_answer, unsupported_answer
 from meritorder.gateway.workers.dispatch import Dispatcher
 
@@ -281,7 +281,7 @@ class ProviderBatches:
                 request = unanswered.pop(result.custom_id, None)
                 if request is None:
                     continue
-                answer = self._answer(result, venue)
+                answer = self._answer(request, result, venue)
                 if answer is not None and not retry.is_transient(answer.status_code or 0):
                     answers.append((request, answer))
                 elif answer is not None or result.error_code not in _NOT_RUN:
@@ -291,13 +291,15 @@ class ProviderBatches:
         missing = f"{venue.name} left it out of its results"
         return losses | {request.seq: _Loss(request, missing) for request in unanswered.values()}
 
-    def _answer(self, result: LineResult, venue: Venue) -> RequestAnswer | None:
+    def _answer(self, request: ClaimedRequest, result: LineResult, venue: Venue) -> RequestAnswer | None:
         """Return the answer in a result; None if it has none, or a broken one."""
         status = result.status_code
         if status is None or (200 <= status < 300 and not calls.is_object(result.body)):
             return None
-        usage = parse_usage(result.body) or Usage()
-        body = result.body if status < 400 else normalized_error(result.body)
+        if status >= 400:
+            body, usage = normalized_error(result.body, status), Usage()
+        else:
+            body, usage = result.body, measured_usage(result.body, Asked(request.body_bytes, request.output_tokens))
         return build_answer(self._context.new_id("req_"), status, body, venue, usage)
 
     async def _finish(

@@ -22,11 +22,6 @@ def request(*, status: int, ttft_s: float | None) -> Request:
     )
 
 
-def test_hop_headers_are_dropped() -> None:
-    headers = {"Content-Type": "text/plain", "Connection": "close", "Content-Length": "3", "X-Model": "m"}
-    assert realtime._forwarded_headers(headers) == [(b"content-type", b"text/plain"), (b"x-model", b"m")]
-
-
 def test_tpot_without_first_token() -> None:
     usage = Usage(output_tokens=11)
     assert realtime._tpot_s(request(status=200, ttft_s=1.0), usage, 3.0) == pytest.approx(0.2)

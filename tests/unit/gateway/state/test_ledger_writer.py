@@ -256,10 +256,9 @@ def test_failing_observer_stops_nothing(database: Database, tmp_path: Path) -> N
     assert written(database) == seen == ["req_0"]
 
 
-def test_answers_without_input_are_not_counted() -> None:
-    """A venue that reports any input tokens has counted; one that reports none has not."""
-    for input_tokens, counted in ((0, False), (1, True)):
-        answer = dataclasses.replace(ANSWER, input_tokens=input_tokens)
+def test_estimated_answers_are_not_counted() -> None:
+    for counted in (False, True):
+        answer = dataclasses.replace(ANSWER, counted=counted)
         entry = deferrable_entry(CLAIMED, answer, "v", started_s=150.0, ended_s=160.0, cost_picousd=4)
         assert entry.counted is counted
 

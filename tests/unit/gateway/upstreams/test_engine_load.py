@@ -1,5 +1,7 @@
 """The load that engines report."""
 
+import pytest
+
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
 from meritorder.gateway.upstreams.upstream import EngineLoad
 
@@ -35,3 +37,19 @@ def test_busy_slots_are_running() -> None:
 def test_sequences_from_properties() -> None:
     assert parse_max_sequences(b'{"total_slots": 4, "model": "m"}') == 4
     assert parse_max_sequences(b"no json") is None
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "1000000000000000000", "1.5", '"4"', "9" * 5000, "[" * 5000])
+def test_implausible_sequences_are_unknown(number: str) -> None:
+    assert parse_max_sequences(f'{{"total_slots": {number}}}'.encode()) is None
+
+
+@pytest.mark.parametrize("number", [b"1e308", b"-1", b"NaN", b"+Inf", b"1_000_000_000", b"9" * 5000, b"many"])
+def test_implausible_metrics_are_ignored(number: bytes) -> None:
+    metrics = TWO_RANKS + b"vllm:num_requests_running " + number + b"\n"
+    assert parse_metrics(metrics, max_sequences=16) == parse_metrics(TWO_RANKS, max_sequences=16)
+
+
+def test_unclosed_labels_take_linear_time() -> None:
+    """A pattern that looks for each brace's end in the lines that follow would take minutes."""
+    assert parse_metrics(b"a{\n" * 300_000) is None

@@ -1,6 +1,7 @@
 """Limits, retries and the breaker, each alone and together before a venue that fails."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import random
 import time
@@ -8,8 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meritorder.gateway.errors import (
     BrokenAnswerError,
@@ -18,12 +17,16 @@ from meritorder.gateway.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from meritorder.gateway.upstreams.guard import Bucket, Guard, Guarded, RateLimits
+from meritorder.gateway.upstreams.guard import Guard, Guarded
+from meritorder.gateway.upstreams.rates import RateLimits
 from meritorder.gateway.upstreams.retry import RetryRule
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
-A_CALL = Call(path="/v1/chat/completions", body=b"{}", stream=False, model="m")
+A_CALL = Call(path="/v1/any", body=b"{}", stream=False, model="m")
+A_STREAM = Call(path="/v1/any", body=b"{}", stream=True, model="m")
+EVENT = b"data: {}\n\n"
+DONE = b"data: [DONE]\n\n"
 AT_ONCE = RetryRule(attempts=3, first_wait_s=0.001)
 
 
@@ -31,6 +34,8 @@ AT_ONCE = RetryRule(attempts=3, first_wait_s=0.001)
 class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    content: bytes = b"{}"
+    parts: tuple[bytes, ...] = (EVENT, DONE)
     breaks: bool = False
     closed: bool = False
 
@@ -39,13 +44,13 @@ class Answer:
         return self._body()
 
     async def _body(self) -> AsyncIterator[bytes]:
-        yield b"{"
+        for part in self.parts:
+            yield part
         if self.breaks:
             raise BrokenAnswerError("the answer broke off", venue="v")
-        yield b"}"
 
     async def read(self) -> bytes:
-        return b"".join([part async for part in self._body()])
+        return self.content
 
     async def close(self) -> None:
         self.closed = True
@@ -262,24 +267,113 @@ async def drained(reply: Reply) -> bytes:
 
 
 @pytest.mark.asyncio
-async def test_broken_answers_count_as_failures() -> None:
-    venue, _ = guarded(Answer(breaks=True), breaker_failures=2)
-    for read in (True, False):
-        reply = await venue.send(A_CALL)
+async def test_broken_streams_count_as_failures() -> None:
+    venue, script = guarded(Answer(parts=(EVENT,), breaks=True), breaker_failures=2)
+    for _ in range(2):
+        reply = await venue.send(A_STREAM)
         with pytest.raises(BrokenAnswerError):
-            await (reply.read() if read else drained(reply))
+            await drained(reply)
         await reply.close()
+    assert len(script.calls) == 2, "the client has seen a part of it"
     assert venue.breaker.is_open
+    assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'{"a": "\xff"}',
+        b'{"a": ' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+)
+async def test_unreadable_answers_are_retried(content: bytes) -> None:
+    broken = Answer(content=content)
+    venue, script = guarded(broken, broken, Answer())
+    assert (await venue.send(A_CALL)).status == 200
+    assert (len(script.calls), broken.closed, venue.meter.in_flight) == (3, True, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        (b"data: not json\n\n",),
+        (b'data: {"error": {"message": "out of memory"}}\n\n', DONE),
+        (b'event: error\ndata: {"type": "error"}\n\n',),
+    ],
+)
+async def test_streams_without_a_begin_are_retried(parts: tuple[bytes, ...]) -> None:
+    broken = Answer(parts=parts)
+    venue, script = guarded(broken, Answer())
+    reply = await venue.send(A_STREAM)
+    assert await drained(reply) == EVENT + DONE
+    assert (len(script.calls), broken.closed, venue.meter.in_flight) == (2, True, 1)
+    await reply.close()
+    assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("bug", [KeyError("content"), RecursionError(), OverflowError(), EOFError()])
+async def test_unexpected_failures_release_the_place(bug: Exception) -> None:
+    venue, script = guarded(bug)
+    for _ in range(2):
+        with pytest.raises(BrokenAnswerError, match="violates its API"):
+            await venue.send(A_CALL)
+    assert (len(script.calls), venue.meter.in_flight) == (5, 0), "three attempts, and two until the breaker opens"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "text",
+    ["Thu, 32 Foo 2026", "Mon, 01 Jan 0000 00:00:00 GMT", "1 Jan 2026 00:00:00 +9999", "9" * 4000, "\ud800", "nan"],
+)
+async def test_bad_retry_dates_release_the_place(text: str) -> None:
+    venue, _ = guarded(Answer(status=429, headers={"Retry-After": text}), limits=RateLimits(concurrency=1))
+    for _ in range(2):
+        with contextlib.suppress(UnavailableError):
+            await (await venue.send(A_CALL)).close()
+        assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+async def test_long_pause_ends_with_one_trial() -> None:
+    at = [0.0]
+    venue, script = guarded(Answer(status=429, headers={"Retry-After": "1e9"}), clock=lambda: at[0])
+    await (await venue.send(A_CALL)).close()
+    for wait_s in (60.0, 1.0):
+        with pytest.raises(UnavailableError, match="asked for a pause") as caught:
+            await venue.send(A_CALL)
+        assert caught.value.retry_after_s == wait_s
+        at[0] += 59.0 if wait_s == 60.0 else 1.0
+
+    script.script[:] = [Answer()]
+    script.hold = asyncio.Event()
+    trial = asyncio.create_task(venue.send(A_CALL))
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError):
+        await venue.send(A_CALL)
+    script.hold.set()
+    await trial
+    assert len(script.calls) == 2
+    for _ in range(2):
+        await venue.send(A_CALL)
 
 
 @pytest.mark.asyncio
 async def test_concurrency_limit_in_arrival_order() -> None:
     venue, script = guarded(Answer(), limits=RateLimits(concurrency=2), patience_s=5.0)
-    held = [await venue.send(A_CALL) for _ in range(2)]
+    held = [await venue.send(A_STREAM) for _ in range(2)]
     order: list[int] = []
 
     async def queue(number: int) -> None:
-        reply = await venue.send(A_CALL)
+        reply = await venue.send(A_STREAM)
         order.append(number)
         assert venue.meter.in_flight <= 2
         await asyncio.sleep(0)
@@ -299,7 +393,7 @@ async def test_concurrency_limit_in_arrival_order() -> None:
 @pytest.mark.asyncio
 async def test_long_wait_is_unavailable() -> None:
     venue, _ = guarded(Answer(), limits=RateLimits(concurrency=1), patience_s=0.02)
-    held = await venue.send(A_CALL)
+    held = await venue.send(A_STREAM)
     with pytest.raises(UnavailableError, match="all 1 requests"):
         await venue.send(A_CALL)
     await held.close()
@@ -320,30 +414,6 @@ async def test_token_rate_refuses_with_retry_time() -> None:
     at[0] = 20.0
     await (await venue.send(call)).close()
     assert len(script.calls) == 2
-
-
-@given(
-    st.floats(1, 1e6),
-    st.lists(st.tuples(st.floats(0, 1e5), st.floats(-30, 600)), min_size=1, max_size=30),
-)
-def test_bucket_never_exceeds_inflow(per_minute: float, steps: list[tuple[float, float]]) -> None:
-    bucket, now_s, taken = Bucket(per_minute=per_minute), 0.0, 0.0
-    for amount, passes_s in steps:
-        now_s += passes_s  # the clock may be set back
-        part = min(amount, per_minute)
-        if bucket.wait_s(part, now_s) == 0:
-            bucket.take(part, now_s)
-            taken += part
-    risen_s = sum(max(passes_s, 0.0) for _, passes_s in steps)
-    assert taken <= per_minute * (1 + risen_s / 60) * (1 + 1e-9)
-
-
-@given(st.floats(1, 1e6), st.floats(0, 1e7), st.floats(0, 1e4))
-def test_bucket_wait_is_sufficient(per_minute: float, amount: float, used: float) -> None:
-    bucket = Bucket(per_minute=per_minute)
-    bucket.take(used, 0.0)
-    wait_s = bucket.wait_s(amount, 0.0)
-    assert bucket.wait_s(amount, wait_s * (1 + 1e-9) + 1e-6) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_every_error_names_its_venue() -> None:

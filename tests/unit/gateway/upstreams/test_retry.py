@@ -35,6 +35,13 @@ def test_retry_wait_within_bounds(attempt: int, asked_s: float | None, draw: flo
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "inf"}, None),
         ({"Retry-After": ""}, None),
+        ({"Retry-After": "61"}, 60.0),
+        ({"Retry-After": "1e300"}, 60.0),
+        ({"retry-after-ms": "1e300"}, 60.0),
+        ({"Retry-After": "Tue, 24 Nov 9999 02:00:00 GMT"}, 60.0),
+        ({"Retry-After": "Tue, 24 Nov 1000 02:00:00 GMT"}, 0.0),
+        ({"Retry-After": "Tue, 24 Nov 2026 02:00:00 +9999"}, None),
+        ({"Retry-After": "24 24 24 24 24 24"}, None),
     ],
 )
 def test_retry_after_in_all_forms(headers: dict[str, str], seconds: float | None) -> None:
@@ -49,7 +56,9 @@ def test_cooldown_doubles_up_to_bound() -> None:
         now_s += rests[-1]
         assert breaker.wait_s(now_s) == 0
     assert rests == [1, 2, 4, 8, 16, 16, 16, 16]
-    breaker.begin()
+    breaker.begin("trial")
+    assert breaker.wait_s(now_s) > 0
+    breaker.leave("another attempt")
     assert breaker.wait_s(now_s) > 0
     breaker.succeed()
     assert breaker.wait_s(now_s) == 0

@@ -1,38 +1,37 @@
-import asyncio
-from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from meritorder.gateway.wire import events
+from meritorder.gateway.wire.events import DONE, EventCutter, event, parse_events
 
 STREAM = b": comment\r\nevent: named\r\ndata: a\r\ndata: b\r\n\r\ndata:c\n\n\ndata: unfinished"
 
 
-def parsed(stream: bytes, size: int) -> list[tuple[str, bytes]]:
-    async def parts() -> AsyncIterator[bytes]:
-        for start in range(0, len(stream), size):
-            yield stream[start : start + size]
-
-    async def collect() -> list[tuple[str, bytes]]:
-        return [event async for event in events.events(parts())]
-
-    return asyncio.run(collect())
-
-
-@pytest.mark.parametrize("size", [3, 7, 1000])
-def test_events_by_standard(size: int) -> None:
-    assert parsed(STREAM.replace(b"\r\n", b"\n"), size) == [("named", b"a\nb"), ("", b"c")]
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_cuts_do_not_change_events(cuts: list[int]) -> None:
+    cutter, places = EventCutter(), [0, *sorted(cuts), len(STREAM)]
+    parts = [cutter.feed(STREAM[start:end]) for start, end in pairwise(places)]
+    assert [event for part in parts for event in parse_events(part)] == [("named", b"a\nb"), ("", b"c")]
+    assert all(part.endswith(b"\n") for part in parts if part)
+    with pytest.raises(ValueError, match="within an event"):
+        cutter.end()
 
 
-def test_windows_line_ends() -> None:
-    assert parsed(STREAM, 1000) == [("named", b"a\nb"), ("", b"c")]
+def test_end_within_an_event() -> None:
+    cutter = EventCutter()
+    cutter.feed(b"data: {}\n\ndata: {")
+    with pytest.raises(ValueError, match="within an event"):
+        cutter.end()
 
 
-def test_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "_MAX_EVENT_BYTES", 10)
-    with pytest.raises(ValueError, match="does not end"):
-        parsed(b"data: " + b"x" * 20, 8)
+@pytest.mark.parametrize("rest", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r\n"])
+def test_end_marker_needs_no_blank_line(rest: bytes) -> None:
+    cutter = EventCutter()
+    assert cutter.feed(rest) == b""
+    assert cutter.end() == DONE
 
 
 def test_event_is_json() -> None:
-    assert events.event({"a": 1}) == b'data: {"a":1}\n\n'
+    assert event({"a": 1}) == b'data: {"a":1}\n\n'

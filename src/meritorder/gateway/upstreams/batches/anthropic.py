@@ -9,11 +9,10 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.errors import UnavailableError
+from meritorder.gateway.errors import UnavailableError, checked_contract
 from meritorder.gateway.upstreams.batches.provider import (
     Provider,
     check,
-    checked_contract,
     own_id,
     skipped_if_broken,
     tag_of,

@@ -10,15 +10,8 @@ from typing import Final
 import msgspec
 from yarl import URL
 
-from meritorder.gateway.errors import BrokenAnswerError
-from meritorder.gateway.upstreams.batches.provider import (
-    Provider,
-    check,
-    checked_contract,
-    own_id,
-    skipped_if_broken,
-    wire_id,
-)
+from meritorder.gateway.errors import BrokenAnswerError, checked_contract
+from meritorder.gateway.upstreams.batches.provider import Provider, check, own_id, skipped_if_broken, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.dialect import answered_line, failed_line, translate_line

@@ -9,14 +9,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from meritorder.gateway.upstreams.batches.provider import (
-    Provider,
-    check,
-    checked_contract,
-    own_id,
-    skipped_if_broken,
-    wire_id,
-)
+from meritorder.gateway.errors import checked_contract
+from meritorder.gateway.upstreams.batches.provider import Provider, check, own_id, skipped_if_broken, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.fields import Json

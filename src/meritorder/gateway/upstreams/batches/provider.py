@@ -11,12 +11,13 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UpstreamError
+from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UpstreamError, checked_contract
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
 from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
+from meritorder.gateway.wire.errors import INVALID_JSON
 
 _RETRY: Final = retry.RetryRule(attempts=4, first_wait_s=1.0, max_wait_s=20.0)
 _CONTROL_S: Final = 60.0
@@ -146,10 +147,8 @@ class Provider:
             text = await reply.read()
         finally:
             await reply.close()
-        try:
+        with checked_contract(self.name):
             return msgspec.json.decode(text or b"{}", type=Json)
-        except msgspec.DecodeError:
-            raise BrokenAnswerError("the answer is not JSON", venue=self.name) from None
 
     async def close(self) -> None:
         """Close the connections to the provider."""
@@ -161,22 +160,9 @@ def _message(text: bytes) -> str:
     try:
         error = msgspec.json.decode(text, type=Json)["error"]
         message = error["message"] if isinstance(error, dict) else str(error)
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*INVALID_JSON, KeyError, TypeError):
         message = "no reason given"
     return " ".join(str(message).split())[:300]
-
-
-@contextlib.contextmanager
-def checked_contract(venue: str) -> Iterator[None]:
-    """Turn errors of decoding into `BrokenAnswerError`.
-
-    Raises:
-        BrokenAnswerError: A field is missing or has another type.
-    """
-    try:
-        yield
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenAnswerError(f"an answer violates its API: {type(error).__name__} {error}", venue=venue) from None
 
 
 @contextlib.contextmanager
@@ -186,7 +172,7 @@ def skipped_if_broken(venue: str) -> Iterator[None]:
         with checked_contract(venue):
             yield
     except BrokenAnswerError as error:
-        _log.warning("a line of a result file is skipped: %s", error)
+        _log.warning("a line of a result file is skipped: %s, %r", error, error.__cause__)
 
 
 def check(lines: Sequence[BatchLine], tag: str, limits: BatchLimits) -> None:

@@ -5,28 +5,24 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
+from multidict import CIMultiDict
 
-from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
+from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError, checked_contract, checked_request
 from meritorder.gateway.upstreams.batches.venue import BatchLine, LineResult
-from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
+from meritorder.gateway.upstreams.connection import Connection, Endpoint
 from meritorder.gateway.upstreams.dialects import completions
 from meritorder.gateway.upstreams.dialects.fields import Json, decode
-from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
-from meritorder.gateway.wire.events import DONE, event, events
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, WholeReply, Wrapped
+from meritorder.gateway.wire.events import DONE, event, parse_events
 
 CHAT: Final = "/v1/chat/completions"
-_LIMIT_HEADERS: Final = ("retry-after", "request-id", "x-request-id")
 
 
 class Stream(Protocol):
     """The translation of one streamed answer."""
 
     def feed(self, name: str, data: Json) -> list[Json]:
-        """Return the stream chunks that an event becomes.
-
-        Raises:
-            ValueError: The event reports a failure; the message may be shown to the client.
-        """
+        """Return the stream chunks that an event becomes; raise any exception if it reports or is a failure."""
 
     @property
     def ended(self) -> bool:
@@ -53,11 +49,7 @@ class Dialect(Protocol):
         """Return the headers of a request in addition to those of the endpoint."""
 
     def answer(self, answer: Json, *, created_s: int) -> Json:
-        """Return an answer as a chat completion.
-
-        Raises:
-            KeyError, TypeError, ValueError: It violates the other API's contract.
-        """
+        """Return an answer as a chat completion; raise any exception if it violates the other API's contract."""
 
     def stream(self, model: str, *, created_s: int, with_usage: bool) -> Stream:
         """Return the translation of a streamed answer."""
@@ -66,36 +58,13 @@ class Dialect(Protocol):
         """Return message, code and `Retry-After` of an error's body."""
 
 
-class _TranslatedReply:
-    """A translated answer that is complete."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
-
-    @property
-    def body(self) -> AsyncIterator[bytes]:
-        return self._parts()
-
-    async def _parts(self) -> AsyncIterator[bytes]:
-        yield self._body
-
-    async def read(self) -> bytes:
-        return self._body
-
-    async def close(self) -> None:
-        pass
-
-
-class _TranslatedStream:
+class _TranslatedStream(Wrapped):
     """A streamed answer whose events are translated as they arrive."""
 
-    status = 200
+    __slots__ = ("_stream", "_venue")
 
-    def __init__(self, reply: HttpReply, stream: Stream, venue: str) -> None:
-        self.headers: Mapping[str, str] = {**_forwarded_headers(reply.headers), "content-type": "text/event-stream"}
-        self._reply = reply
+    def __init__(self, reply: Reply, stream: Stream, venue: str) -> None:
+        super().__init__(reply)
         self._stream = stream
         self._venue = venue
 
@@ -104,29 +73,14 @@ class _TranslatedStream:
         return self._parts()
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        try:
-            async for name, data in events(self._reply.body):
-                for chunk in self._stream.feed(name, msgspec.json.decode(data, type=Json)):
-                    yield event(chunk)
-        except msgspec.DecodeError:
-            raise BrokenAnswerError("an event is not JSON", venue=self._venue) from None
-        except (KeyError, TypeError) as error:
-            raise BrokenAnswerError(f"an event violates its API: {error}", venue=self._venue) from None
-        except ValueError as error:
-            raise BrokenAnswerError(str(error), venue=self._venue) from None
+        with checked_contract(self._venue):
+            async for part in self._reply.body:
+                for name, data in parse_events(part):
+                    for chunk in self._stream.feed(name, msgspec.json.decode(data, type=Json)):
+                        yield event(chunk)
         if not self._stream.ended:
             raise BrokenAnswerError("the answer broke off", venue=self._venue)
         yield DONE
-
-    async def read(self) -> bytes:
-        return b"".join([part async for part in self._parts()])
-
-    async def close(self) -> None:
-        await self._reply.close()
-
-
-def _forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name] for name in _LIMIT_HEADERS if name in headers}
 
 
 class TranslatingUpstream:
@@ -152,13 +106,15 @@ class TranslatingUpstream:
         """Send a chat request in the venue's format, and return the answer in OpenAI's."""
         if call.path != CHAT:
             raise UnsupportedError(f"its API has no {call.path}, only {CHAT}", venue=self.name, param="endpoint")
-        body = decode(call.body, venue=self.name)
         model = self._models.get(call.model, call.model)
-        options = body.get("stream_options") or {}
-        request = self._dialect.envelope(self._dialect.request(body, venue=self.name), model, stream=call.stream)
+        with checked_request(self.name):
+            body = decode(call.body, venue=self.name)
+            with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            request = self._dialect.envelope(self._dialect.request(body, venue=self.name), model, stream=call.stream)
+            content = msgspec.json.encode(request)
         reply = await self._connection.post(
             self._dialect.path(model, stream=call.stream),
-            msgspec.json.encode(request),
+            content,
             stream=call.stream,
             headers=(*call.headers, *self._dialect.headers(request)),
             timeout_s=call.timeout_s,
@@ -167,36 +123,22 @@ class TranslatingUpstream:
         if reply.status != 200:
             return await self._translated_error(reply)
         if call.stream:
-            with_usage = bool(options.get("include_usage"))
             stream = self._dialect.stream(model, created_s=created_s, with_usage=with_usage)
             return _TranslatedStream(reply, stream, self.name)
         return await self._whole(reply, created_s)
 
-    async def _whole(self, reply: HttpReply, created_s: int) -> Reply:
-        try:
-            text = await reply.read()
-        finally:
-            await reply.close()
-        try:
-            answer = self._dialect.answer(msgspec.json.decode(text, type=Json), created_s=created_s)
-        except msgspec.DecodeError:
-            raise BrokenAnswerError("the answer is not JSON", venue=self.name) from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenAnswerError(f"the answer violates its API: {error}", venue=self.name) from None
-        headers = {**_forwarded_headers(reply.headers), "content-type": "application/json"}
-        return _TranslatedReply(200, headers, msgspec.json.encode(answer))
+    async def _whole(self, reply: Reply, created_s: int) -> Reply:
+        with checked_contract(self.name):
+            answer = self._dialect.answer(msgspec.json.decode(await reply.read(), type=Json), created_s=created_s)
+        return WholeReply(200, reply.headers, msgspec.json.encode(answer))
 
-    async def _translated_error(self, reply: HttpReply) -> Reply:
+    async def _translated_error(self, reply: Reply) -> Reply:
         """Return an error in OpenAI's format."""
-        try:
-            text = await reply.read()
-        finally:
-            await reply.close()
-        headers = {**_forwarded_headers(reply.headers), "content-type": "application/json"}
-        message, code, retry_after_s = parse_error(self._dialect, text)
+        message, code, retry_after_s = parse_error(self._dialect, await reply.read(), self.name)
+        headers = CIMultiDict(reply.headers)
         if retry_after_s is not None:
-            headers.setdefault("retry-after", f"{retry_after_s:g}")
-        return _TranslatedReply(reply.status, headers, completions.error_body(message, status=reply.status, code=code))
+            headers.setdefault("Retry-After", f"{retry_after_s:g}")
+        return WholeReply(reply.status, headers, completions.error_body(message, status=reply.status, code=code))
 
     async def load(self) -> EngineLoad | None:
         """Return None: providers do not report their load."""
@@ -207,11 +149,12 @@ class TranslatingUpstream:
         await self._connection.close()
 
 
-def parse_error(dialect: Dialect, text: bytes) -> tuple[str, str | None, float | None]:
+def parse_error(dialect: Dialect, text: bytes, venue: str) -> tuple[str, str | None, float | None]:
     """Return message, code and `Retry-After` of an error's body, with defaults if it is malformed."""
     try:
-        return dialect.error(msgspec.json.decode(text, type=Json))
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        with checked_contract(venue):
+            return dialect.error(msgspec.json.decode(text, type=Json))
+    except BrokenAnswerError:
         return "the provider gave no reason", None, None
 
 
@@ -223,7 +166,8 @@ def translate_line(dialect: Dialect, line: BatchLine, model: str, *, venue: str)
     """
     if line.path != CHAT:
         raise UnsupportedError(f"its API has no {line.path}, only {CHAT}", venue=venue, param="endpoint")
-    return dialect.envelope(dialect.request(decode(line.body, venue=venue), venue=venue), model, stream=False)
+    with checked_request(venue):
+        return dialect.envelope(dialect.request(decode(line.body, venue=venue), venue=venue), model, stream=False)
 
 
 def answered_line(dialect: Dialect, custom_id: str, answer: Json, *, created_s: int, venue: str) -> LineResult:
@@ -232,10 +176,8 @@ def answered_line(dialect: Dialect, custom_id: str, answer: Json, *, created_s: 
     Raises:
         BrokenAnswerError: The answer violates the API's contract.
     """
-    try:
+    with checked_contract(venue):
         body = msgspec.json.encode(dialect.answer(answer, created_s=created_s))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BrokenAnswerError(f"the answer to {custom_id} violates its API: {error}", venue=venue) from None
     return LineResult(custom_id=custom_id, status_code=200, body=body)
 
 

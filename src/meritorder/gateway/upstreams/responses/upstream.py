@@ -1,20 +1,20 @@
 """A venue whose responses are translated to chat completions, always or if it turns out to lack responses."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.errors import BrokenAnswerError
+from meritorder.gateway.errors import BrokenAnswerError, checked_contract, checked_request
 from meritorder.gateway.upstreams.dialects.fields import Json, decode
 from meritorder.gateway.upstreams.responses.answer import ResponseDraft, to_response
 from meritorder.gateway.upstreams.responses.events import ResponseEvents
 from meritorder.gateway.upstreams.responses.request import to_chat
-from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, WholeReply, Wrapped
 from meritorder.gateway.wire.errors import INVALID_JSON
-from meritorder.gateway.wire.events import events
+from meritorder.gateway.wire.events import parse_events
 from meritorder.gateway.wire.replay import encode_events
 
 _RESPONSES: Final = "/v1/responses"
@@ -51,23 +51,27 @@ class ResponsesUpstream:
             reply = await self._inner.send(call)
             if reply.status not in _NO_SUCH_PATH:
                 return reply
-            body = await reply.read()
-            if not _lacks_path(body):
-                return _ReadReply(reply, body)
-            await reply.close()
+            if not _lacks_path(await reply.read()):
+                return reply
             self._api = ResponsesApi.CHAT
         return await self._send_as_chat(call)
 
     async def _send_as_chat(self, call: Call) -> Reply:
-        request = decode(call.body, venue=self.name)
-        chat = to_chat(request, venue=self.name)
+        with checked_request(self.name):
+            request = decode(call.body, venue=self.name)
+            chat = to_chat(request, venue=self.name)
         if call.stream:
             chat |= {"stream": True, "stream_options": {"include_usage": True}}
         reply = await self._inner.send(msgspec.structs.replace(call, path=_CHAT, body=msgspec.json.encode(chat)))
         if reply.status != 200:
             return reply
-        draft = ResponseDraft(request=request, created_s=int(time.time()))
-        return _EventReply(reply, draft, self.name) if call.stream else _WholeReply(reply, draft, self.name)
+        created_s = int(time.time())
+        if call.stream:
+            return _EventReply(reply, ResponseDraft(request=request, created_s=created_s), self.name)
+        with checked_contract(self.name):
+            completion = msgspec.json.decode(await reply.read(), type=Json)
+            response = to_response(completion, request, created_s=created_s)
+        return WholeReply(200, reply.headers, msgspec.json.encode(response))
 
     async def load(self) -> EngineLoad | None:
         """Return the load that the engine reports; None if it cannot be read."""
@@ -90,30 +94,11 @@ def _lacks_path(body: bytes) -> bool:
     return words in {"", "not found", "method not allowed", "file not found"} or "responses" in words
 
 
-class _ReadReply(Wrapped):
-    """A reply whose body was read."""
-
-    def __init__(self, reply: Reply, body: bytes) -> None:
-        super().__init__(reply)
-        self._body = body
-
-    @property
-    def body(self) -> AsyncIterator[bytes]:
-        return self._parts()
-
-    async def _parts(self) -> AsyncIterator[bytes]:
-        yield await self.read()
-
-    async def read(self) -> bytes:
-        return self._body
-
-
-class _TranslatedReply(Wrapped):
-    """A reply to a chat completion that becomes a response."""
+class _EventReply(Wrapped):
+    """A stream of a chat completion that becomes one of a response."""
 
     def __init__(self, reply: Reply, draft: ResponseDraft, venue: str) -> None:
         super().__init__(reply)
-        self.headers: Mapping[str, str] = reply.headers
         self._draft = draft
         self._venue = venue
 
@@ -122,38 +107,15 @@ class _TranslatedReply(Wrapped):
         return self._parts()
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        yield await self.read()
-
-    async def read(self) -> bytes:
-        raise NotImplementedError
-
-
-class _WholeReply(_TranslatedReply):
-    async def read(self) -> bytes:
-        body = await self._reply.read()
-        try:
-            completion = msgspec.json.decode(body, type=Json)
-            response = to_response(completion, self._draft.request, created_s=self._draft.created_s)
-        except (*INVALID_JSON, KeyError, TypeError, IndexError, AttributeError):
-            raise BrokenAnswerError("the answer is not a chat completion", venue=self._venue) from None
-        return msgspec.json.encode(response)
-
-
-class _EventReply(_TranslatedReply):
-    async def _parts(self) -> AsyncIterator[bytes]:
         stream, number = ResponseEvents(self._draft), 0
-        try:
-            async for _, data in events(self._reply.body):
-                done = data == b"[DONE]"
-                produced = stream.end() if done else stream.feed(msgspec.json.decode(data, type=Json))
-                if produced:
-                    yield b"".join(encode_events(produced, number))
-                number += len(produced)
-                if stream.ended:
-                    return
-        except (*INVALID_JSON, KeyError, TypeError, AttributeError, ValueError):
-            raise BrokenAnswerError("an event of the stream is not a chunk", venue=self._venue) from None
+        with checked_contract(self._venue):
+            async for part in self._reply.body:
+                for _, data in parse_events(part):
+                    is_end = data == b"[DONE]"
+                    produced = stream.end() if is_end else stream.feed(msgspec.json.decode(data, type=Json))
+                    if produced:
+                        yield b"".join(encode_events(produced, number))
+                    number += len(produced)
+                    if stream.ended:
+                        return
         raise BrokenAnswerError("the stream ended before the answer was complete", venue=self._venue)
-
-    async def read(self) -> bytes:
-        return b"".join([part async for part in self._parts()])

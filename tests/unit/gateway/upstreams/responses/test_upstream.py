@@ -52,7 +52,7 @@ def ask(venue: Venue, api: ResponsesApi, *, times: int = 1, stream: bool = False
             try:
                 for _ in range(times):
                     reply = await upstream.send(Call(path="/v1/responses", body=body, stream=stream, model="m"))
-                    answer = await reply.read()
+                    answer = b"".join([part async for part in reply.body])
                     await reply.close()
                 return reply.status, answer
             finally:
