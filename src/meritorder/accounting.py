@@ -1,0 +1,101 @@
+"""The answer of `ledger`: what was paid within a period and for what, to the picodollar.
+
+Plain records, written as JSON as they are. `paid_usd` is the sum over `by_use`, and over `rows` if there are any.
+`SCHEMA` changes when a field changes its meaning or is removed.
+"""
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+SCHEMA: Final = "meritorder.ledger/1"
+
+
+class UseCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What was paid for one use: busy, tokens, starting, idle or unused commitment."""
+
+    use: str
+    paid_usd: Decimal
+
+
+class CostRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests and costs of one group.
+
+    Args:
+        by: Names and values of the group; costs that belong to no request have their use in parentheses.
+        requests: Requests that ended in the group.
+        attempts: Attempts of these and other requests that ended in the group.
+        input_tokens: Their prompt tokens.
+        output_tokens: Their output tokens.
+        paid_usd: What was paid for the group.
+    """
+
+    by: dict[str, str]
+    requests: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    paid_usd: Decimal
+
+
+class WorkloadCost(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests and costs of one workload in one lane; costs that belong to no request are not in it."""
+
+    workload: str
+    lane: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    paid_usd: Decimal
+    usd_per_request: Decimal | None
+    usd_per_mtok: Decimal | None
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests with a deadline, by whether they were answered before it."""
+
+    kept: int
+    missed: int
+
+
+class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was paid within a period.
+
+    Args:
+        schema: Version of this form.
+        period: Start and end, ISO 8601; the end is not in it.
+        paid_usd: All that was paid.
+        counterfactual_usd: What real time would have cost; None if it is not known.
+        saved_usd: The difference, scaled to what was paid; None if none is claimed.
+        saved_interval: Interval of the saving; None if none is claimed.
+        no_saving_because: Why no saving is claimed; empty if one is.
+        idle_usd: Paid for capacity that was ready while nothing ran.
+        starting_usd: Paid for capacity before it was ready.
+        unused_commitment_usd: Paid for commitments that no replica used.
+        by_use: `paid_usd` by what it was paid for.
+        by_workload: What was paid for requests, by workload and lane.
+        rows: `paid_usd` by the groups that were asked for.
+        requests: Requests that ended.
+        attempts: Attempts that ended.
+        deadlines: Deadlines that were kept and missed.
+        warnings: What has no price, and what was assumed.
+    """
+
+    schema: str = SCHEMA
+    period: tuple[str, str]
+    paid_usd: Decimal
+    counterfactual_usd: Decimal | None = None
+    saved_usd: Decimal | None = None
+    saved_interval: tuple[Decimal, Decimal] | None = None
+    no_saving_because: str = ""
+    idle_usd: Decimal
+    starting_usd: Decimal
+    unused_commitment_usd: Decimal
+    by_use: tuple[UseCost, ...]
+    by_workload: tuple[WorkloadCost, ...]
+    rows: tuple[CostRow, ...]
+    requests: int
+    attempts: int
+    deadlines: Deadlines
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""What was paid, and for which requests, from attempts and paid capacity."""

@@ -1,0 +1,205 @@
+"""Sums of a costed ledger, by whatever people ask for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import polars as pl
+
+from meritorder.accounting import CostRow, Deadlines, LedgerReport, UseCost, WorkloadCost
+from meritorder.errors import ConfigError
+from meritorder.study.ledger.capacity import Use
+from meritorder.study.ledger.costing import CostedLedger, Period
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, utc
+
+NOT_FINAL: Final = ("preempted", "retried", "superseded")
+"""Outcomes of attempts after which their request went on."""
+_CLIENT_GONE: Final = 499
+_PICO_DIGITS: Final = 12
+_HOUR: Final = "hour"
+_WORK: Final = ("requests", "attempts", "input_tokens", "output_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """Something to sum by.
+
+    Args:
+        meaning: What it is.
+        column: The column of attempts, or of costs, that has it.
+        of_costs: Whether costs that belong to no attempt have it as well.
+        text: Turns a value into text.
+    """
+
+    meaning: str
+    column: str
+    of_costs: bool = False
+    text: Callable[[Any], str] = str
+
+
+def _time(pattern: str) -> Callable[[int], str]:
+    return lambda hour: utc(hour * SECONDS_PER_HOUR).strftime(pattern)
+
+
+DIMENSIONS: Final = {
+    "hour": Dimension(meaning="hour, UTC", column=_HOUR, of_costs=True, text=_time("%Y-%m-%d %H:00")),
+    "day": Dimension(meaning="day, UTC", column="day", of_costs=True, text=_time("%Y-%m-%d")),
+    "month": Dimension(meaning="month, UTC", column="month", of_costs=True, text=_time("%Y-%m")),
+    "tenant": Dimension(meaning="tenant of the key", column="tenant"),
+    "key": Dimension(meaning="id of the key", column="key_id"),
+    "workload": Dimension(meaning="workload", column="workload"),
+    "lane": Dimension(meaning="lane", column="lane"),
+    "model": Dimension(meaning="model", column="model"),
+    "venue": Dimension(meaning="venue", column="venue", of_costs=True),
+    "replica": Dimension(meaning="replica", column="replica", of_costs=True),
+    "use": Dimension(meaning="what it was paid for", column="use", of_costs=True),
+    "request": Dimension(meaning="id of the request", column="request_id"),
+}
+"""What costs can be summed by."""
+
+
+def parse_dimensions(text: str) -> tuple[str, ...]:
+    """Return the names in a list such as `day,tenant`.
+
+    Raises:
+        ConfigError: One of them is unknown, or named twice.
+    """
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in DIMENSIONS:
+            raise ConfigError(f"unknown {name!r}", where="--by", fix=f"the names are {', '.join(DIMENSIONS)}")
+    if len(set(names)) < len(names):
+        raise ConfigError("a name is given twice", where="--by", fix="give each once")
+    return names
+
+
+def dollars(picousd: int) -> Decimal:
+    """Return exact dollars."""
+    return Decimal(picousd).scaleb(-_PICO_DIGITS) if picousd else Decimal(0)
+
+
+def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving_because: str) -> LedgerReport:
+    """Return the sums of a costed ledger.
+
+    Args:
+        costed: The ledger.
+        period: Its period.
+        by: Names of `DIMENSIONS`.
+        no_saving_because: Why no saving is claimed.
+    """
+    uses = dict(_cost_sums(costed, ("use",)).iter_rows())
+    used = {use: dollars(uses.get(use.value, 0)) for use in Use}
+    ended = _ended(costed, period)
+    final = ended.filter(_is_final())
+    return LedgerReport(
+        period=(utc(period.from_s).isoformat(), utc(period.to_s).isoformat()),
+        paid_usd=sum(used.values(), Decimal(0)),
+        no_saving_because=no_saving_because,
+        idle_usd=used[Use.IDLE],
+        starting_usd=used[Use.STARTING],
+        unused_commitment_usd=used[Use.UNUSED_COMMITMENT],
+        by_use=tuple(UseCost(use=use.value, paid_usd=usd) for use, usd in used.items()),
+        by_workload=_workloads(costed, ended),
+        rows=_rows(costed, ended, by) if by else (),
+        requests=len(final),
+        attempts=len(ended),
+        deadlines=_deadlines(final),
+        warnings=costed.warnings,
+    )
+
+
+def _ended(costed: CostedLedger, period: Period) -> pl.DataFrame:
+    """Return the attempts that ended within the period, with the times that costs have."""
+    ended = costed.attempts.filter((pl.col("ended_s") >= period.from_s) & (pl.col("ended_s") < period.to_s))
+    hour = (pl.col("ended_s") // SECONDS_PER_HOUR).cast(pl.Int32)
+    return _with_calendar(ended.with_columns(hour.alias(_HOUR)))
+
+
+def _with_calendar(rows: pl.DataFrame) -> pl.DataFrame:
+    day = pl.col(_HOUR) // HOURS_PER_DAY
+    month = pl.from_epoch(day, time_unit="d").dt.month_start().cast(pl.Int32)
+    return rows.with_columns((day * HOURS_PER_DAY).alias("day"), (month * HOURS_PER_DAY).alias("month"))
+
+
+def _is_final() -> pl.Expr:
+    return ~pl.col("outcome").is_in(NOT_FINAL).fill_null(value=False)
+
+
+def _cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
+    """Return the sums of costs by some dimensions; 128-bit, since a large bill overflows 64 bits of picodollars."""
+    costs = costed.costs
+    owners = {DIMENSIONS[name].column for name in by if not DIMENSIONS[name].of_costs}
+    for column in sorted(owners):
+        # The use in parentheses stands for the owner of what no attempt owns.
+        nobody = pl.format("({})", pl.col("use").cast(pl.String))
+        owner = costed.attempts[column].gather(costs["attempt"].cast(pl.UInt32)).alias(column)
+        costs = costs.with_columns(pl.when(pl.col("attempt").is_null()).then(nobody).otherwise(owner).alias(column))
+    columns = [DIMENSIONS[name].column for name in by]
+    picousd = pl.col("picousd").cast(pl.Int128).sum()
+    return _with_calendar(costs).group_by(columns).agg(picousd)
+
+
+def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    return ended.group_by([DIMENSIONS[name].column for name in by]).agg(
+        _is_final().sum().cast(pl.Int64).alias("requests"),
+        pl.len().cast(pl.Int64).alias("attempts"),
+        pl.col("input_tokens").sum(),
+        pl.col("output_tokens").sum(),
+    )
+
+
+def _rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple[CostRow, ...]:
+    columns = [DIMENSIONS[name].column for name in by]
+    costs, work = (
+        frame.with_columns(pl.col(column).cast(pl.String) for column in columns if column not in _TIMES)
+        for frame in (_cost_sums(costed, by), _work_sums(ended, by))
+    )
+    joined = costs.join(work, on=columns, how="full", coalesce=True, nulls_equal=True).sort(columns, nulls_last=True)
+    return tuple(
+        CostRow(
+            by={name: _text(DIMENSIONS[name], row[DIMENSIONS[name].column]) for name in by},
+            paid_usd=dollars(row["picousd"] or 0),
+            **{name: row[name] or 0 for name in _WORK},
+        )
+        for row in joined.iter_rows(named=True)
+    )
+
+
+_TIMES: Final = frozenset({_HOUR, "day", "month"})
+
+
+def _text(dimension: Dimension, value: object) -> str:
+    return "" if value is None else dimension.text(value)
+
+
+def _workloads(costed: CostedLedger, ended: pl.DataFrame) -> tuple[WorkloadCost, ...]:
+    rows = _rows(costed, ended, ("workload", "lane"))
+    return tuple(
+        WorkloadCost(
+            workload=row.by["workload"],
+            lane=row.by["lane"],
+            requests=row.requests,
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            paid_usd=row.paid_usd,
+            usd_per_request=row.paid_usd / row.requests if row.requests else None,
+            usd_per_mtok=_per_mtok(row),
+        )
+        for row in rows
+        if not row.by["lane"].startswith("(")
+    )
+
+
+def _per_mtok(row: CostRow) -> Decimal | None:
+    tokens = row.input_tokens + row.output_tokens
+    return row.paid_usd / tokens * TOKENS_PER_MTOK if tokens else None
+
+
+def _deadlines(final: pl.DataFrame) -> Deadlines:
+    """Count deadlines; requests whose client went away kept nobody waiting."""
+    promised = final.filter(pl.col("deadline_s").is_not_null() & (pl.col("status_code").fill_null(0) != _CLIENT_GONE))
+    status = pl.col("status_code").fill_null(0)
+    in_time = (pl.col("ended_s") <= pl.col("deadline_s")) & (status >= 200) & (status < 300)
+    kept = promised.filter(in_time).height
+    return Deadlines(kept=kept, missed=promised.height - kept)

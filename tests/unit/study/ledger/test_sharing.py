@@ -1,0 +1,48 @@
+import numpy as np
+
+from meritorder.study.ledger.sharing import US_PER_HOUR, hourly, largest_remainder, share
+
+_DAY_US = 24 * US_PER_HOUR
+
+
+def _array(*numbers: int) -> np.ndarray:
+    return np.array(numbers, dtype=np.int64)
+
+
+def test_hourly_parts_never_overflow() -> None:
+    # A month at a million dollars an hour: 7.2e20 picodollars in all, more than 64 bits hold.
+    _, hour, picousd = hourly(_array(0), _array(30 * _DAY_US), _array(10**18))
+    assert len(hour) == 720
+    assert sum(picousd.tolist()) == 720 * 10**18
+
+
+def test_largest_fraction_rounded_up() -> None:
+    rounded = largest_remainder(np.array([1.2, 1.7, 1.1]), _array(0, 0, 0), _array(4))
+    assert rounded.tolist() == [1, 2, 1]
+
+
+def test_rounding_errors_go_to_largest() -> None:
+    rounded = largest_remainder(np.array([3.0, 100.0]), _array(0, 0), _array(90))
+    assert rounded.tolist() == [3, 87]
+
+
+def test_three_attempts_share_one_picodollar() -> None:
+    starts, ends = _array(0, 0, 0), _array(US_PER_HOUR, US_PER_HOUR, US_PER_HOUR)
+    shares = share(starts, ends, _array(0, US_PER_HOUR), _array(1), _array(1))
+    assert sum(shares.picousd.tolist()) == 1
+
+
+def test_clock_of_a_year_stays_exact() -> None:
+    # V overflows 64 bits many times over a year; a late attempt must still cost its hour exactly.
+    hours = 365 * 24
+    rate = 98_320_000_000_000
+    starts, ends = _array(0, (hours - 2) * US_PER_HOUR), _array((hours - 2) * US_PER_HOUR, (hours - 1) * US_PER_HOUR)
+    paid = np.full(hours, rate, dtype=np.int64)
+    shares = share(starts, ends, _array(0, hours * US_PER_HOUR), _array(rate), paid)
+    assert shares.picousd[shares.attempt == 1].tolist() == [rate]
+    assert shares.picousd[shares.attempt == -1].tolist() == [rate]
+
+
+def test_instant_attempts_cost_nothing() -> None:
+    shares = share(_array(5), _array(5), _array(0, US_PER_HOUR), _array(3600), _array(3600))
+    assert shares.attempt.tolist() == [-1]
