@@ -60,6 +60,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**arguments)
         self._all = connections
         self._refusal: ApiError | None = None
+        self._running: RequestResponseCycle | None = None  # what is being answered; later requests wait behind it
         self._head_since_s: float | None = None  # since when the client owes the rest of a head
         self._head_bytes = 0
         self._body_since_s: float | None = None  # since when it owes the rest of a body
@@ -78,8 +79,9 @@ class Connection(HttpToolsProtocol):
             self._all.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection, and let what runs know."""
         self._all.open.discard(self)
+        self._disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -101,6 +103,10 @@ class Connection(HttpToolsProtocol):
         self._head_since_s, self._head_bytes = None, 0
         self._body_since_s, self._body_bytes, self._answered_s = time.monotonic(), 0, None
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Count the body."""
@@ -147,9 +153,11 @@ class Connection(HttpToolsProtocol):
         return unread_bytes > 0 and now_s - self._unread_since_s > patience_s
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer with an error, unless an answer has begun, and close the connection."""
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete or (self._body_since_s is not None and not cycle.response_started):
+        """Answer with an error, unless an earlier request is being answered, and close the connection."""
+        running = self._running
+        is_idle = running is None or running.response_complete
+        owes_body = self._body_since_s is not None and running is self.cycle
+        if is_idle or (owes_body and running is not None and not running.response_started):
             body = error.body()
             headers = {
                 "content-type": "application/json",
@@ -160,11 +168,15 @@ class Connection(HttpToolsProtocol):
             }
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self.transport.write(STATUS_LINE[error.status] + lines.encode() + b"\r\n" + body)
-        if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        self._disconnect()
         self._head_since_s = self._body_since_s = None
         self.transport.close()
+
+    def _disconnect(self) -> None:
+        """Tell the request that is being answered that its client is gone."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
 
 def _head_too_large() -> ApiError:

@@ -247,7 +247,8 @@ def _configure_logging(log_format: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else logging.Formatter(_LOG_FORMAT))
-    for name, level in (("meritorder", logging.INFO), ("opentelemetry", logging.WARNING)):
+    levels = {"meritorder": logging.INFO, "opentelemetry": logging.WARNING, "python_multipart": logging.ERROR}
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

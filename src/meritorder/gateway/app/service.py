@@ -209,6 +209,8 @@ class Service:
             arrived_s=arrived_s,
             started_s=started_s,
         )
+        if request.stored_as is not None or call.background:
+            calls.check_kept(body)
         if context.telemetry is not None:
             context.telemetry.describe(request, deferral)
         if deferral is None and not call.stream:

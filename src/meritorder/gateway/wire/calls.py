@@ -15,6 +15,7 @@ _BYTES_PER_TOKEN: Final = 4  # roughly, of English text
 _DEFAULT_OUTPUT_TOKENS: Final = 512
 _MAX_OUTPUT_TOKENS: Final = 10_000_000  # more than any model generates
 _PREFIX_BYTES: Final = 256
+_MAX_VALUES: Final = 1_000_000  # of a body that is decoded as a whole
 
 REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
 """Endpoints that are served in the real-time lane only."""
@@ -175,6 +176,20 @@ def total_output_limit(body: bytes) -> int | None:
     several = isinstance(call.prompt, list) and not all(isinstance(part, int) for part in call.prompt)
     prompts = len(call.prompt) if several else 1
     return call.output_limit * max(1, call.n or 1, call.best_of or 1) * prompts
+
+
+def check_kept(body: bytes) -> None:
+    """Check that a body that is kept can be read again.
+
+    Raises:
+        ApiError: A number is too large to hold, or there are too many values.
+    """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_VALUES:
+        raise invalid_request(f"The JSON body of your request has more than {_MAX_VALUES:,} values.")
+    try:
+        msgspec.json.decode(body)
+    except INVALID_JSON as error:
+        raise invalid_request(f"We could not parse the JSON body of your request: {error}.") from None
 
 
 def wants_usage(body: bytes) -> bool:

@@ -29,7 +29,7 @@ class Server:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         size, more = 0, scope["path"] != "/early"
-        while more:
+        while more or scope["path"] == "/wait":
             message = await receive()
             if message["type"] == "http.disconnect":
                 self.disconnects += 1
@@ -220,3 +220,15 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         for size in range(1, 6):
             assert (await client.head())[0] == 200
             assert await client.reader.readexactly(1) == b"%d" % size
+
+
+async def test_disconnect_reaches_the_request_that_runs() -> None:
+    """Not the one that waits behind it on the same connection."""
+    server = Server()
+    async with server.open():
+        client = await connect(server)
+        await client.send(b"GET /wait HTTP/1.1\r\n\r\n" * 3)
+        client.writer.transport.abort()
+        async with asyncio.timeout(5):
+            while not server.disconnects:
+                await asyncio.sleep(0.01)

@@ -46,6 +46,15 @@ def test_long_integers_end_as_client_errors(digits: int) -> None:
             calls.parse_call(b'{"model": "m", "max_tokens": %s}' % number)
 
 
+@pytest.mark.parametrize(
+    "value", [b"9" * 5000, b"1e999", b'"\\ud800"', b'"\xff"', b"[" + b"[]," * 1_000_000 + b"[]]"], ids=range(5)
+)
+def test_body_that_is_kept_can_be_read(value: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        calls.check_kept(b'{"model": "m", "x": %s}' % value)
+    assert caught.value.status == 400
+
+
 def test_fields_are_set_and_removed() -> None:
     body = b'{"a": 1.50, "stream": true}'
     assert calls.with_fields(body, stream=None) == b'{"a":1.50}'
