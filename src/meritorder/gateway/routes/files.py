@@ -127,7 +127,7 @@ class Files:
         first = await anext(parts, b"")  # a blob that cannot be read is an error, not an answer that breaks off
         headers = {
             "content-length": str(file.bytes),
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename)}",
+            "content-disposition": _disposition(file.filename),
         }
         return StreamingResponse(_joined(first, parts), headers=headers, media_type="application/octet-stream")
 
@@ -148,6 +148,13 @@ class Files:
         if file is None:
             raise ApiError(404, f"No such File object: {file_id}", param="id")
         return file
+
+
+def _disposition(filename: str) -> str:
+    """Return the header by which a client saves a file under its name, in both forms of RFC 6266."""
+    plain = "".join(letter if letter.isascii() and letter.isprintable() else "_" for letter in filename)
+    quoted = plain.translate({ord('"'): "_", ord("\\"): "_"})
+    return f"attachment; filename=\"{quoted}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
 async def _body_of(request: Request) -> AsyncIterator[bytes]:

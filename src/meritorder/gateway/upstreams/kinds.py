@@ -69,6 +69,7 @@ class VenueSpec:
             priority=self.priority,
             reads_load=self.kind in ENGINES,
             max_sequences=self.max_sequences,
+            lacks_roles=self.kind is VenueKind.LLAMA_CPP,
         )
 
 

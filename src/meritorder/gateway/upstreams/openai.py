@@ -10,7 +10,9 @@ import msgspec
 from meritorder.gateway.errors import UpstreamError, checked_request
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
+from meritorder.gateway.upstreams.first_role import FirstRoleReply
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
+from meritorder.gateway.wire import calls
 
 # Longer than any engine needs to report its load.
 _LOAD_S: Final = 1.0
@@ -18,6 +20,7 @@ _LOAD_S: Final = 1.0
 _DEFERRABLE_RANK: Final = 100
 _MAX_EMBEDDINGS_BYTES: Final = 64 * 2**20  # thousands of inputs with thousands of dimensions each
 _MAX_LOAD_BYTES: Final = 2**20
+_CHAT: Final = "/v1/chat/completions"
 
 
 class Priority(StrEnum):
@@ -38,6 +41,7 @@ class OpenAIVenue:
         priority: How deferrable requests are marked.
         reads_load: Whether to read its load: true for an engine, false for a provider.
         max_sequences: Most sequences that it runs at one time, if it does not report that.
+        lacks_roles: Whether its streams may begin without a role.
     """
 
     endpoint: Endpoint
@@ -45,6 +49,7 @@ class OpenAIVenue:
     priority: Priority = Priority.NONE
     reads_load: bool = False
     max_sequences: int | None = None
+    lacks_roles: bool = False
 
 
 class OpenAIUpstream:
@@ -64,7 +69,7 @@ class OpenAIUpstream:
 
     async def send(self, call: Call) -> Reply:
         """Send a request; only the model's name and the priority are changed in its body, where needed."""
-        return await self.connection.post(
+        reply: Reply = await self.connection.post(
             call.path,
             self._body(call),
             stream=call.stream,
@@ -72,6 +77,9 @@ class OpenAIUpstream:
             timeout_s=call.timeout_s,
             max_bytes=_MAX_EMBEDDINGS_BYTES if call.path == "/v1/embeddings" else None,
         )
+        if self._venue.lacks_roles and call.stream and call.path == _CHAT and reply.status == 200:
+            return FirstRoleReply(reply, calls.choices(call.body))
+        return reply
 
     def _body(self, call: Call) -> bytes:
         model = self._venue.models.get(call.model, call.model)

@@ -93,10 +93,12 @@ class AnswerAssembler:
         choices = [self._choices[index] for index in sorted(self._choices)]
         for choice in choices:
             choice.setdefault("finish_reason", None)
+            choice.setdefault("logprobs", None)
             if "message" in choice:
                 message = choice["message"]
                 message.setdefault("role", "assistant")
                 message.setdefault("content", None)
+                message.setdefault("refusal", None)
                 for call in message.get("tool_calls") or ():
                     call.pop("index", None)
         answer = {**self._whole, "choices": choices}

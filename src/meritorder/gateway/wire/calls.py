@@ -94,6 +94,7 @@ class _StreamOptions(msgspec.Struct, frozen=True):
 
 
 class _StreamFields(msgspec.Struct, frozen=True):
+    n: int | None = None
     stream_options: _StreamOptions | None = None
 
 
@@ -199,6 +200,14 @@ def wants_usage(body: bytes) -> bool:
     except INVALID_JSON:
         return False  # the venue rejects it
     return bool(options and options.include_usage)
+
+
+def choices(body: bytes) -> int:
+    """Return the number of choices that a call asks for."""
+    try:
+        return _STREAMED.decode(body).n or 1
+    except msgspec.DecodeError:
+        return 1  # the venue rejects it
 
 
 def parse_line(line: bytes) -> LineFields:

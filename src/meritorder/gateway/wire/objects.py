@@ -141,7 +141,7 @@ def list_object(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str,
         "data": list(items),
         "first_id": items[0]["id"] if items else None,
         "last_id": items[-1]["id"] if items else None,
-        "has_more": has_more,
+        "has_more": has_more and bool(items),  # a page of none leads to no further page
     }
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
+from meritorder.gateway.routes.files import _disposition
 from meritorder.gateway.store import files
 from meritorder.gateway.store.schema import UPLOADS
 
@@ -103,4 +104,19 @@ def test_file_without_content_is_an_error(service: Service, tmp_path: Path) -> N
 def test_content_has_its_filename(service: Service) -> None:
     file = upload(service, purpose="batch")
     headers = call(service, "GET", f"/v1/files/{file['id']}/content").headers
-    assert headers[b"content-disposition"] == b"attachment; filename*=UTF-8''f"
+    assert headers[b"content-disposition"] == b"attachment; filename=\"f\"; filename*=UTF-8''f"
+
+
+@pytest.mark.parametrize(
+    ("filename", "header"),
+    [
+        ("in.jsonl", "attachment; filename=\"in.jsonl\"; filename*=UTF-8''in.jsonl"),
+        (
+            'Größe "a"/b.txt',
+            "attachment; filename=\"Gr__e _a_/b.txt\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe%20%22a%22%2Fb.txt",
+        ),
+        ("a\r\nb", "attachment; filename=\"a__b\"; filename*=UTF-8''a%0D%0Ab"),
+    ],
+)
+def test_download_names_the_file(filename: str, header: str) -> None:
+    assert _disposition(filename) == header

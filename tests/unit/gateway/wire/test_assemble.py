@@ -26,7 +26,7 @@ def assembled(text: bytes, cuts: tuple[int, ...] = ()) -> dict[str, Any]:
 
 @given(cuts=st.lists(st.integers(0, len(CHAT)), max_size=8).map(tuple))
 def test_cuts_do_not_change_answer(cuts: tuple[int, ...]) -> None:
-    message = {"role": "assistant", "content": "Grüße, Welt"}
+    message = {"role": "assistant", "content": "Grüße, Welt", "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     answer = assembled(CHAT, cuts)
     assert answer["choices"] == [choice]
@@ -68,7 +68,7 @@ def test_completion_texts_are_joined() -> None:
     ]
     answer = assembled(stream(*parts))
     assert answer["object"] == "text_completion"
-    assert answer["choices"] == [{"index": 0, "text": "ab", "finish_reason": "length"}]
+    assert answer["choices"] == [{"index": 0, "text": "ab", "finish_reason": "length", "logprobs": None}]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,12 @@ def item(answer: bytes | None, request_seq: int | None = 3) -> StoredAnswer:
 def test_answer_under_our_id() -> None:
     parsed = response_object(item(b'{"id": "engine_1", "output": [1]}', request_seq=None), "completed")
     assert parsed == {"id": "resp_1", "output": [1]}
-    assert response_object(item(b'{"id": "engine_1"}'), "completed") == {"id": "resp_1", "background": True}
+    assert response_object(item(b'{"id": "engine_1"}'), "completed") == {
+        "id": "resp_1",
+        "background": True,
+        "previous_response_id": None,
+        "conversation": None,
+    }
 
 
 def test_unfinished_response_repeats_request() -> None:
