@@ -228,24 +228,23 @@ class _Part:
             work_usd=np.array([_cheapest_usd(load, [supply], tokens_usd) for supply in supplies]),
             start_usd=np.array([supply.startup_paid_s * supply.machine_usd_per_s for supply in supplies]),
             usd_per_s=np.array([supply.machine_usd_per_s for supply in supplies]),
-            needs_machine=not np.isfinite(tokens_usd).any(),
+            tokens_usd=tokens_usd,
+            alone_s=shortest_s,
+            billed_s=np.array([supply.machine.offer.minimum_billing_s for supply in supplies]),
+            horizon_s=load.span_s,
         )
 
     def _deferrable_usd(self) -> float:
-        """Return the cost of work that may wait: as tokens, on one kind of machine, or on several with a start each."""
-        first_s = float(self.load.arrived_s.min())
-        choices, starts_usd = [float(self.tokens_usd.sum())], []
+        """Return the cost of work that may wait: as tokens, on one kind of machine, or on several."""
+        choices = [float(self.tokens_usd.sum())]
         for supply in self.supplies:
-            # A machine of time 0 needs no start, but is paid for until the first request.
-            start_usd = min(supply.startup_paid_s, first_s) * supply.machine_usd_per_s
             waiting = self._waiting([supply])
-            by_work_usd = max(start_usd + float(waiting.elsewhere_usd.sum()), supply.billed_usd)
-            choices.append(max(by_work_usd, waiting.alone_usd(self.tick_s)))
-            starts_usd.append(start_usd)
-        if len(starts_usd) > 1:
+            choices.append(max(waiting.started_usd(), supply.billed_usd, waiting.alone_usd(self.tick_s)))
+        if len(self.supplies) > 1:
             together = self._waiting(self.supplies)
-            by_work_usd = float(together.elsewhere_usd.sum()) + sum(sorted(starts_usd)[:2])
-            choices.append(max(by_work_usd, together.alone_usd(self.tick_s)))
+            kinds = 2 if together.needs_machine else 1
+            billed_usd = sum(sorted(supply.billed_usd for supply in self.supplies)[:kinds])
+            choices.append(max(together.started_usd(), billed_usd, together.alone_usd(self.tick_s)))
         return min(choices)
 
     def _realtime_usd(self) -> float:
@@ -275,6 +274,7 @@ class _Part:
         # A request that finds no machine rents one, if none is starting already.
         served_by_s = realtime.arrived_s + startup_s + self.tick_s
         many = len(realtime) > _MANY_REQUESTS
+        billed_s = min(supply.machine.offer.minimum_billing_s for supply in kind)
         billed_usd = min(supply.billed_usd for supply in kind)
         best_usd = max(billed_usd, float(work_s.sum()) * (0.0 if held else usd_per_s))
         for ticks, before in _WINDOWS_OF_MANY if many else _WINDOWS:
@@ -295,6 +295,7 @@ class _Part:
                     tick_s=self.tick_s,
                     horizon_s=self.load.span_s,
                     startup_paid_s=startup_paid_s,
+                    billed_s=billed_s,
                 ),
                 rest_s=curves.rest_s(windows, self.load.span_s),
                 covers=[

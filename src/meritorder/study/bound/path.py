@@ -26,7 +26,8 @@ class PathCost:
 
         paid_s >= start_s[i] + (j - i + 1) window_s - stop_s[j]
 
-    After the horizon a machine may stop between ticks, when all work is done.
+    After the horizon a machine may stop between ticks, when all work is done. Machines of time 0 that stop before the
+    minimum that is billed pay it; one that starts later and stops as early is not worth its start.
 
     Args:
         window_s: Length of each window.
@@ -41,7 +42,15 @@ class PathCost:
 
     @classmethod
     def of(
-        cls, windows: int, *, window_s: float, before: int, tick_s: float, horizon_s: float, startup_paid_s: float
+        cls,
+        windows: int,
+        *,
+        window_s: float,
+        before: int,
+        tick_s: float,
+        horizon_s: float,
+        startup_paid_s: float,
+        billed_s: float = 0.0,
     ) -> Self:
         """Return the paid time of equal windows."""
         last_s = np.clip(horizon_s - (np.arange(windows) - before) * window_s, 0.0, tick_s)
@@ -49,6 +58,8 @@ class PathCost:
         start_s[0] = 0.0
         stop_s = (1 + before) * window_s - last_s
         stop_s[:before] = 0.0  # no machine counts in fewer windows
+        if window_s == tick_s and before == 0 and billed_s <= startup_paid_s:
+            stop_s = np.minimum(stop_s, (np.arange(windows) + 1) * window_s - billed_s)
         return cls(window_s=np.full(windows, window_s), start_s=start_s, stop_s=stop_s)
 
 
@@ -139,8 +150,12 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
             began_usd, began_at = elsewhere_usd + late, np.int32(_ELSEWHERE)
         if k == 0:
             began_usd = 0.0
-        from_usd, from_at = (best, at) if best <= idle_usd + late else (idle_usd + late, np.int32(_NONE))
-        from_usd = (from_usd if k > 0 else 0.0) + stretch.elsewhere[0, k]
+        # A machine elsewhere may have been on beside those that stop, and then was paid for in the window before.
+        from_usd, from_at = stretch.elsewhere[0, k], at
+        if k > 0:
+            from_usd = best + min(stretch.elsewhere[0, k], max(stretch.elsewhere[1, k - 1], 0.0))
+            if idle_usd + late + stretch.elsewhere[0, k] < from_usd:
+                from_usd, from_at = idle_usd + late + stretch.elsewhere[0, k], np.int32(_NONE)
         if elsewhere_usd + late <= from_usd:
             from_usd, from_at = elsewhere_usd + late, np.int32(_ELSEWHERE)
         is_busy = place < len(stretch.busy) and stretch.busy[place] == k

@@ -109,7 +109,9 @@ class RealtimeBound:
         """Return the bound at the best price of a gap's second, by golden section, and its machines."""
         low, high = 0.0, self.usd_per_s / self.curves.pool.replicas_per_instance
         results = [self._over_violations(table, cover, low)]
-        if self._capacity_s(results[0][1]) >= self.realtime_s + float(self.waiting.gap_s.sum()):
+        if cover.work_share == 0 or self._capacity_s(results[0][1]) >= self.realtime_s + float(
+            self.waiting.gap_s.sum()
+        ):
             return results[0]  # there is room for all of it
         results.append(self._over_violations(table, cover, high))
         inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]

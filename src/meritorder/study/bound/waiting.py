@@ -1,5 +1,6 @@
 """Deferrable work: what it costs at the least, in gaps, on machines of its own or as tokens."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +17,12 @@ _STARTED_SHARES: Final = (0.0, 0.03, 0.1, 0.3, 0.5, 0.7, 1.0)
 # How far work is priced toward the cost of one kind.
 _PRICED_SHARES: Final = (0.25, 0.5, 0.75, 1.0)
 _MANY_REQUESTS: Final = 100_000
+# The same where no work is priced, but the least time that a machine is on; for how many requests it is computed; and
+# the parts of the requests, those that take longest, that machines are on for.
+_RUN_SHARES: Final = (0.1, 0.3, 0.6, 1.0)
+_ROUNDING: Final = 1e-9
+_MAX_RUN_REQUESTS: Final = 5_000
+_LONGEST_PARTS: Final = (1.0, 0.5, 0.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +62,10 @@ class Waiting:
         work_usd: Cost of its work on each kind of other machines, shape (kinds, requests).
         start_usd: Cost of the start of a machine of each kind, shape (kinds,).
         usd_per_s: Price of a machine of each kind, shape (kinds,).
-        needs_machine: Whether no request can be bought as tokens.
+        tokens_usd: What it costs as tokens, infinite where it is not bought, shape (requests,).
+        alone_s: Time that each request takes on an idle replica, at the least.
+        billed_s: The least time that a machine is paid for, by kind, shape (kinds,).
+        horizon_s: After it machines may stop between ticks.
     """
 
     arrived_s: Floats
@@ -65,10 +75,23 @@ class Waiting:
     work_usd: Floats
     start_usd: Floats
     usd_per_s: Floats
-    needs_machine: bool
+    tokens_usd: Floats
+    alone_s: Floats
+    billed_s: Floats
+    horizon_s: float
 
     def __len__(self) -> int:
         return len(self.arrived_s)
+
+    @property
+    def needs_machine(self) -> bool:
+        """Whether no request can be bought as tokens."""
+        return not np.isfinite(self.tokens_usd).any()
+
+    @property
+    def startup_s(self) -> Floats:
+        """Paid part of the start-up of each kind, shape (kinds,)."""
+        return np.divide(self.start_usd, self.usd_per_s, out=np.zeros_like(self.start_usd), where=self.usd_per_s > 0)
 
     @property
     def windows_end_s(self) -> float:
@@ -106,7 +129,71 @@ class Waiting:
                 elsewhere = np.array([started_usd.min(axis=0), on_usd])
                 elsewhere[0, 0] = -usd_per_s * window_s
                 covers.append(Cover(idle_until=until, elsewhere=elsewhere, work_share=1 - share, work_usd=value_usd))
+        if len(self) <= _MAX_RUN_REQUESTS:
+            for part in _LONGEST_PARTS:
+                covers += self._longest(part).runs(windows, window_s, tick_s)
         return covers
+
+    def _longest(self, part: float) -> "Waiting":
+        """Return the part of the requests that take longest: serving all serves these."""
+        count = int(np.ceil(part * len(self)))
+        longest = np.sort(np.argsort(-self.alone_s, kind="stable")[:count])
+        return replace(
+            self,
+            arrived_s=self.arrived_s[longest],
+            latest_s=self.latest_s[longest],
+            gap_s=self.gap_s[longest],
+            elsewhere_usd=self.elsewhere_usd[longest],
+            work_usd=self.work_usd[:, longest],
+            tokens_usd=self.tokens_usd[longest],
+            alone_s=self.alone_s[longest],
+        )
+
+    def runs(self, windows: int, window_s: float, tick_s: float) -> Iterator[Cover]:
+        """Yield covers where machines elsewhere are on for as long as some request takes, and work costs nothing.
+
+        A machine that is on for L seconds, at least m, is paid for max(c + L, b). With a share s of the time priced by
+        windows, its begin may cost c + (1 - s) max(m, b - c) before them.
+        """
+        until = idle_until(self.arrived_s, self.latest_s, window_s, windows)
+        usd_per_s, run_s = float(self.usd_per_s.min()), self._shortest_run_s(windows, window_s, tick_s)
+        exact = window_s == tick_s
+        begins_s = np.arange(windows) * window_s
+        last = int(self.horizon_s // window_s)
+        for share in _RUN_SHARES:
+            # In windows of one tick only the last may be paid for in part, after the horizon.
+            beyond_s = np.where(begins_s > self.horizon_s, tick_s, 0.0) if exact else 2 * window_s - tick_s
+            rest_s = np.maximum(run_s[None, :], (self.billed_s - self.startup_s)[:, None])
+            begin_usd = self.start_usd[:, None] + self.usd_per_s[:, None] * (1 - share) * rest_s
+            elsewhere = np.array([begin_usd.min(axis=0), np.full(windows, share * usd_per_s * window_s)])
+            elsewhere[0] -= share * usd_per_s * beyond_s
+            rest_s = np.maximum(run_s[0], self.billed_s)
+            elsewhere[0, 0] = float((self.usd_per_s * (1 - share) * rest_s).min())
+            if exact and last < windows:
+                elsewhere[1, last] = 0.0
+            elif not exact:
+                elsewhere[0, 0] -= share * usd_per_s * window_s
+            yield Cover(idle_until=until, elsewhere=elsewhere, work_share=0.0, work_usd=self.elsewhere_usd)
+
+    def _shortest_run_s(self, windows: int, window_s: float, tick_s: float) -> Floats:
+        """Return how long a machine that begins in each window is on at the least, until a request is done."""
+        begins_s = np.arange(windows) * window_s
+        exact = window_s == tick_s
+        known_s = begins_s if exact else begins_s + window_s  # it is on from then, at the latest
+        first, last = (np.searchsorted(begins_s, times_s) for times_s in (self.arrived_s, self.latest_s))
+        done_s = self.arrived_s + self.alone_s
+        coming_s = np.full(windows + 1, np.inf)
+        # Requests that arrive after the machine begins.
+        np.minimum.at(coming_s, np.minimum(first, windows), done_s)
+        coming_s = np.minimum.accumulate(coming_s[::-1])[::-1][:windows]
+        run_s = np.maximum(coming_s - known_s, float(self.alone_s.min()))
+        waiting_s = np.full(windows, np.inf)
+        for request in np.argsort(-self.alone_s, kind="stable").tolist():
+            waiting_s[max(first[request] - 1, 0) : last[request] + 1] = self.alone_s[request]
+        run_s = np.minimum(run_s, waiting_s)
+        run_s = np.where(np.isfinite(run_s), run_s, 0.0)
+        ticks_s = np.ceil(run_s / tick_s - _ROUNDING) * tick_s
+        return np.asarray(np.where(begins_s + window_s + ticks_s <= self.horizon_s, ticks_s, run_s))
 
     def _savings(self, value_usd: Floats, windows: int, window_s: float) -> tuple[Floats, Floats]:
         """Return what machines save where work is priced at a value: on what waits, and on what arrives.
@@ -129,6 +216,28 @@ class Waiting:
     def gap_work_usd(self, gap_usd_per_s: float, work_share: float) -> float:
         """Return the cost of the work beside real-time work, where a second in a gap costs so much."""
         return float(np.minimum(work_share * self.elsewhere_usd, gap_usd_per_s * self.gap_s).sum())
+
+    def started_usd(self) -> float:
+        """Return the least cost of the work and of the starts of its machines, for requests that may all wait.
+
+        Machines of time 0 need no start. They serve some first requests, all that arrive before they stop, and are
+        paid for until then. The others run on machines that start later: on one kind, or on two and pay two starts; or
+        they are all bought as tokens.
+        """
+        count, kinds = len(self), len(self.start_usd)
+        before_usd = np.concatenate(([0.0], np.cumsum(self.elsewhere_usd)))  # the work of the first requests
+        held_usd = np.concatenate(([0.0], self.arrived_s)) * self.usd_per_s.min()
+        first_usd = np.maximum(held_usd, before_usd)
+        rest_usd = np.zeros((kinds, count + 1))
+        rest_usd[:, :-1] = np.cumsum(self.work_usd[:, ::-1], axis=1)[:, ::-1]
+        by_one = (first_usd + rest_usd + self.start_usd[:, None])[:, :-1]
+        choices = [float(by_one.min())]
+        cheapest_usd = before_usd[-1] - before_usd
+        bought_usd = np.append(np.cumsum(self.tokens_usd[::-1])[::-1], 0.0)
+        choices.append(float((first_usd + bought_usd).min()))
+        if kinds > 1:
+            choices.append(float((first_usd + cheapest_usd).min() + np.sort(self.start_usd)[:2].sum()))
+        return min(choices)
 
     def alone_usd(self, tick_s: float) -> float:
         """Return the least cost of the requests on machines of their own."""

@@ -24,9 +24,10 @@ def bound_usd(asked: TraceLoad, *candidates: CandidateMachine, tokens_usd: np.nd
 
 
 def test_far_requests_need_a_start_each() -> None:
-    # 240 s of each start are paid, and a tick of 15 s, but the first request is served by a machine of time 0.
+    # 240 s of each start are paid, and a tick of 15 s; a machine of time 0 serves the first request, and pays the 60 s
+    # that are billed at least.
     asked = load([5.0, 2000.0, 4000.0], slo=STRICT, span_s=6000.0)
-    assert bound_usd(asked) == pytest.approx((15 + 2 * 255) * USD_PER_S)
+    assert bound_usd(asked) == pytest.approx((60 + 2 * 255) * USD_PER_S)
 
 
 def test_near_requests_keep_machine_on() -> None:
@@ -41,7 +42,7 @@ def test_attainment_lets_requests_go() -> None:
     half = replace(STRICT, attainment=0.5)
     workloads = tuple(replace(w, slo=half if w.slo else None) for w in load(arrived_s).workloads)
     asked = replace(load(arrived_s, slo=half, span_s=8000.0), workloads=workloads)
-    assert bound_usd(asked) == pytest.approx((15 + 2 * 255) * USD_PER_S, rel=0.05)
+    assert bound_usd(asked) == pytest.approx((60 + 2 * 255) * USD_PER_S, rel=0.05)
     assert bound_usd(replace(asked, attainment=0.8)) > bound_usd(asked) + 100 * USD_PER_S
 
 
@@ -64,10 +65,11 @@ def test_held_machines_cost_nothing() -> None:
 
 
 def test_deferrable_work_needs_starts() -> None:
-    # Two days between them, an hour of patience each.
+    # Two days between them, an hour of patience each: two starts and two ticks, in which they are done.
     arrived_s = [10_000.0, 180_000.0]
     asked = load(arrived_s, waits=[True, True], patience_s=3600.0, span_s=200_000.0)
-    assert bound_usd(asked) == pytest.approx(2 * 240 * USD_PER_S, rel=0.01)
+    assert bound_usd(asked) == pytest.approx(2 * 255 * USD_PER_S, rel=0.01)
+    # After the end of the trace a machine stops between ticks.
     patient = load(arrived_s, waits=[True, True], patience_s=400_000.0, span_s=200_000.0)
     assert bound_usd(patient) == pytest.approx(240 * USD_PER_S, rel=0.01)
 
