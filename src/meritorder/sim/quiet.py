@@ -72,13 +72,18 @@ def _unchanged_until_s(kernel: KernelState, p: int, tick: int, now: float) -> fl
 
 @compiled
 def _next_slot_s(kernel: KernelState, p: int, now: float) -> float:
-    """Return when the next slot begins, or when instances are rented for one."""
+    """Return when the next slot with other limits or another number of instances begins, or when they are rented."""
     pool = kernel.pools[p]
     next_s = np.inf
     for ahead_s in (0.0, pool.ahead_s):
         slot = int((now + ahead_s) / pool.slot_s)
-        if slot < pool.slots:
-            next_s = min(next_s, (slot + 1) * pool.slot_s - ahead_s)
+        if slot >= pool.slots:
+            continue
+        slot += 1
+        while pool.backfill_by_slot == 0 and slot < pool.slots and pool.schedule[slot] == pool.schedule[slot - 1]:
+            slot += 1
+        if slot < pool.slots or pool.backfill_by_slot > 0:
+            next_s = min(next_s, slot * pool.slot_s - ahead_s)
     return next_s
 
 
