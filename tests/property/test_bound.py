@@ -19,6 +19,7 @@ from meritorder.study.fleet.fleets import (
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, max_backfill
 from meritorder.study.fleet.search import Search
+from meritorder.study.hindsight.search import search_schedule
 
 # What rounding may leave between two sums.
 ROUNDING = 1e-9
@@ -97,6 +98,20 @@ def test_no_searched_fleet_costs_less(seed: int) -> None:
             same = rejudge(trial, asked, trial.name, trial.label)
             if same.feasible and np.array_equal(served.arrived_s, asked.arrived_s):
                 assert bound_usd(asked, machines) <= trial.usd * (1 + ROUNDING)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_schedule_by_the_tick_costs_less(seed: int) -> None:
+    asked = draw(seed)
+    machines = machines_for(asked)
+    search = Search(load=asked, machines=machines, batch_machines=machines, patience_s=3600.0, progress=lambda _: None)
+    try:
+        known = search.run().mix
+    except InfeasibleError:
+        pytest.skip("no fleet keeps the SLO")
+    scheduled = search_schedule(search, known)
+    assert scheduled.feasible
+    assert bound_usd(asked, machines) <= scheduled.usd * (1 + ROUNDING) <= known.usd * (1 + 2 * ROUNDING)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

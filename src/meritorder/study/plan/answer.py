@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from msgspec import structs
@@ -21,6 +22,7 @@ from meritorder.planproof import Credit
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import AssignedTrace, assign_workloads, only_model, permitted_to_any
+from meritorder.study.hindsight.search import search_schedule
 from meritorder.study.plan.arranged import (
     ArrangedPool,
     arranged_pools,
@@ -46,6 +48,9 @@ from meritorder.study.schedule.search import plan_until_it_holds
 from meritorder.study.schedule.simulate import ExecutablePlan, simulate_plan
 from meritorder.traces import Trace
 
+# No schedule of the linear program is sought where one is known that is above the bound by no more than this share.
+_ENOUGH_GAP: Final = 0.01
+
 
 def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None) -> planfile.Plan:
     """Find the cheapest plan of a trace, simulate it, and explain its cost and saving.
@@ -68,18 +73,22 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     committed = replace(
         case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
     )
-    progress("simulating the cheapest known arrangement")
-    known = _known(groups, [group.cheapest for group in groups], committed, options)
     with ThreadPoolExecutor(max_workers=1) as background:
         bounding = background.submit(find_bounds, groups, case, options.tiers)
+        progress("simulating the cheapest known arrangement")
+        known = _known(groups, [group.cheapest for group in groups], committed, options)
+        progress("searching for a schedule by the tick")
+        trials = [search_schedule(group.search, group.cheapest) for group in groups]
+        known = known.cheaper(_known(groups, trials, committed, options), options)
+        progress("waiting for the bound")
+        bounds = bounding.result()
+    attempt = None
+    if not known.is_within(_ENOUGH_GAP, bounds[0], options):
         try:
             attempt = plan_until_it_holds(committed, options, progress)
         except InfeasibleError:
             if not known.holds(options):
                 raise
-            attempt = None
-        progress("waiting for the bound")
-        bounds = bounding.result()
     progress("judging the policy on days that it has not seen")
     forward = None if options.hindsight else judge_forward(groups, options, trace.epoch_s, progress)
     trials = [group.cheapest for group in groups] if forward is None else forward.trials
@@ -138,6 +147,19 @@ class _Known:
     plan: ExecutablePlan
     outcome: planfile.PlanOutcome
 
+    @property
+    def usd(self) -> float:
+        """Simulated cost, a carbon price included."""
+        return self.outcome.total_usd + self.outcome.carbon_usd
+
+    def cheaper(self, other: "_Known", options: PlanOptions) -> "_Known":
+        """Return the other arrangements if they hold and are cheaper, or hold alone; else these."""
+        return other if other.holds(options) and (other.usd < self.usd or not self.holds(options)) else self
+
+    def is_within(self, gap: float, bound_usd: float, options: PlanOptions) -> bool:
+        """Return whether they hold and cost more than a bound by a share at most."""
+        return self.holds(options) and self.usd <= (1 + gap) * bound_usd
+
     def holds(self, options: PlanOptions) -> bool:
         """Return whether it keeps every promise with the machines that may be rented."""
         for arranged in self.pools:
@@ -188,6 +210,7 @@ def _policy_beside(plan: ExecutablePlan, known: ExecutablePlan) -> ExecutablePla
         pools=list(pools.values()),
         schedule=[*plan.schedule, *(structs.replace(row, machines=[0] * plan.slots, usd=0.0) for row in beyond)],
         policy=structs.replace(rules, floor=floor) if prepaid else rules,
+        scalings={},
     )
 
 
@@ -223,22 +246,26 @@ def _cheapest(
     """
     baseline_usd = sum(group.baseline.usd for group in groups)
     credited = [credit for group in groups for credit in group.found.credited]
-    known_usd = known.outcome.total_usd + known.outcome.carbon_usd
-    if attempt is None or (known.holds(options) and known_usd <= attempt.usd):
-        plan, outcome = known.plan, known.outcome
+    scheduled = attempt if attempt and not (known.holds(options) and known.usd <= attempt.usd) else None
+    plan, outcome = (known.plan, known.outcome) if scheduled is None else (scheduled.plan, scheduled.outcome)
+    if plan.policy is None or plan.scalings:
+        arranged_usd = sum(group.cheapest.usd for group in groups)
+        credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
+    if scheduled is None:
         explanation = explain_arrangements(
             groups,
             known.pools,
             case.problem.horizon,
             options,
             total_usd=outcome.total_usd,
+            credited=credited,
             several_models=case.several_models,
         )
     else:
-        plan, outcome = attempt.plan, attempt.outcome
-        sensitivity = analyze_sensitivity(attempt.solution, coarsened(attempt.solution.problem))
+        solution = scheduled.solution
+        sensitivity = analyze_sensitivity(solution, coarsened(solution.problem))
         explanation = explain_solution(
-            attempt.solution,
+            solution,
             case,
             options,
             plan=plan,
@@ -246,8 +273,6 @@ def _cheapest(
             baseline_usd=baseline_usd,
             sensitivity=sensitivity,
         )
-        arranged_usd = sum(group.cheapest.usd for group in groups)
-        credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
     policy, policy_outcome = fitted.plan, fitted.outcome
     if plan is not fitted.plan:
         policy = _policy_beside(plan, fitted.plan)

@@ -14,6 +14,7 @@ from meritorder.evidence import PriceUsed
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import machine_key
 from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
+from meritorder.planproof import Credit
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
 from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.fleets import Trial
@@ -131,6 +132,12 @@ def executable_arrangement(
         commitments=[],
         several_models=several_models,
         policy=_policy(pools, slot_s, reactive=reactive),
+        # A schedule with hindsight has shorter slots than the plan, and is nothing to repeat.
+        scalings={
+            (arranged.name, arranged.machine.offer.label): arranged.pool.scaling
+            for arranged in pools
+            if isinstance(arranged.pool.scaling, Scheduled)
+        },
     )
 
 
@@ -220,8 +227,6 @@ def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> 
             case DeadlineScaled() as rule:
                 rate = arranged.machine.saturation.tokens_per_s
                 backlog.append(BacklogRule(**rows, maximum=rule.maximum, margin_s=rule.margin_s, tokens_per_s=rate))
-            case Scheduled(instances=machines):
-                floor.append(PolicyFloor(**rows, machines=list(machines)))
     waiting = [arranged for arranged in pools if arranged.group.load.deferrable.any()]
     deferred = not waiting or any(arranged.account.deferrable_s > 0 for arranged in waiting)
     return Policy(slot_s=slot_s, floor=floor, reactive=rules, backlog=backlog, defer=deferred)
@@ -274,6 +279,7 @@ def explain_arrangements(
     options: PlanOptions,
     *,
     total_usd: float,
+    credited: Sequence[Credit],
     several_models: bool,
 ) -> Explanation:
     """Explain a plan that is a known arrangement.
@@ -284,6 +290,7 @@ def explain_arrangements(
         horizon: The slots of the plan.
         options: What was planned, and within which limits.
         total_usd: Simulated cost of the plan.
+        credited: What each cause saved.
         several_models: Whether names of workloads include their model.
     """
     rented = [arranged for arranged in pools if arranged.account.paid_s > 0]
@@ -297,17 +304,15 @@ def explain_arrangements(
         performance=explain.performance(machines),
         dispatch=_dispatch(groups, pools, horizon),
         merit_order=_merit_order(rented),
-        waterfall=[
-            planfile.CostChange(cause=credit.cause, usd=-credit.usd)
-            for group in groups
-            for credit in group.found.credited
-        ],
+        waterfall=[planfile.CostChange(cause=credit.cause, usd=-credit.usd) for credit in credited],
         assumptions=[
             *explain.promise_assumptions([group.load for group in groups], options),
             *spot_assumptions(machines, options),
         ],
         saving_interval=(
-            saving_interval(groups[0].found, groups[0].search, options.seed) if len(groups) == 1 else None
+            saving_interval(groups[0].found, groups[0].search, options.seed)
+            if [group.cheapest for group in groups] == [pools[0].trial]
+            else None
         ),
     )
 

@@ -4,7 +4,7 @@ It sees only what the plan file records, so that `simulate --plan` reproduces wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -52,6 +52,7 @@ class ExecutablePlan:
         commitments: Commitments; their cost is part of the plan's.
         several_models: Whether names of workloads include their model.
         policy: What runs instead of the schedule, which then has the prices alone; None for the schedule.
+        scalings: How the machines of a pool under a payment are scaled instead, with hindsight by the tick.
     """
 
     slot_s: float
@@ -62,6 +63,7 @@ class ExecutablePlan:
     commitments: list[planfile.Commitment]
     several_models: bool
     policy: Policy | None = None
+    scalings: Mapping[tuple[str, str], Scaling] = field(default_factory=dict)
 
     @classmethod
     def from_file(cls, plan: planfile.Plan) -> Self:
@@ -89,6 +91,8 @@ class ExecutablePlan:
 
     def scaling(self, row: planfile.PoolSchedule, startup_s: float) -> Scaling | None:
         """Return how the machines of a row of the schedule are scaled; None if none ever run."""
+        if (row.pool, row.payment) in self.scalings:
+            return self.scalings[row.pool, row.payment]
         if self.policy is None:
             slots = Scheduled(instances=tuple(row.machines), slot_s=self.slot_s, ahead_s=startup_s)
             return slots if any(row.machines) else None
@@ -252,9 +256,7 @@ def _sharing(number: int, scaled: Sequence[tuple[planfile.PoolSchedule, Scaling]
 
 def _merit(schedule: planfile.PoolSchedule, scaling: Scaling) -> int:
     """Return the place in the merit order of deferrable work: its scheduled machines, gaps of real time, its own."""
-    if isinstance(scaling, DeadlineScaled):
-        return 2
-    return 1 if _serves_realtime(schedule, scaling) else 0
+    return 2 if isinstance(scaling, DeadlineScaled) else int(_serves_realtime(schedule, scaling))
 
 
 def _serves_realtime(schedule: planfile.PoolSchedule, scaling: Scaling) -> bool:

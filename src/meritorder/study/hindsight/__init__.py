@@ -1,0 +1,1 @@
+"""Schedules by the tick of the clock that know every request beforehand."""

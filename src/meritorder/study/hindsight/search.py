@@ -1,0 +1,202 @@
+"""The search for the cheapest schedule by the tick that keeps every promise, by simulation.
+
+Each kind of machine is tried for real time: with as many requests in flight per replica as their SLO allows, and with
+requests left out that may break it. What may wait runs in its gaps, at times when a machine is on for it anyway, or on
+machines of its own. Machines are skipped that would cost more than what is known if they were on only when needed.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.domain import BackfillLimits
+from meritorder.errors import InfeasibleError
+from meritorder.study.fleet.fleets import Trial, autoscaler_targets, mixed_fleet, rejudge, simulate_fleet
+from meritorder.study.fleet.machines import CandidateMachine, check_slo, max_backfill, unrestricted_backfill
+from meritorder.study.fleet.search import Search
+from meritorder.study.hindsight.need import Clock, Need
+
+Ints = NDArray[np.int64]
+
+# Time that work which may wait gets beyond that of each request alone.
+_MARGINS_S: Final = (0.0, 30.0, 120.0, 600.0)
+# Machines that are rented at once for it.
+_BATCH_COUNTS: Final = (1, 2, 4, 8)
+# Machines tried for it beside those of real time, and all machines tried for loads of many requests.
+_OTHERS: Final = 3
+_MANY_REQUESTS: Final = 50_000
+_MACHINES_OF_MANY: Final = 2
+# Rounds in which machines are added where requests break their SLO.
+_REPAIRS: Final = 6
+
+
+def search_schedule(search: Search, best: Trial) -> Trial:
+    """Return the cheapest schedule that keeps every promise, or the fleet that is known if none is cheaper.
+
+    Args:
+        search: The requests, and the machines that may be rented.
+        best: The cheapest fleet known.
+    """
+    load = search.load
+    waiting = bool(load.deferrable.all())
+    urgent = load if waiting else load.select(~load.deferrable)
+    needs: list[tuple[float, Need]] = []
+    for machine in search.batch_machines if waiting else search.machines:
+        with suppress(InfeasibleError):
+            check_slo(load, machine.profile, machine.limits)
+            clock = Clock.of(load, machine)
+            needs.append((Need.of(machine, urgent, clock).least_usd(), Need.of(machine, load, clock)))
+    needs.sort(key=lambda pair: pair[0])
+    for least_usd, need in needs[: _MACHINES_OF_MANY if len(load) > _MANY_REQUESTS else None]:
+        if best.feasible and least_usd >= best.usd:
+            break
+        others = sorted(search.batch_machines, key=lambda machine: machine.price_work(load))[:_OTHERS]
+        for trial in _waiting_alone(need) if waiting else _beside_realtime(need, [need.machine, *others]):
+            if trial.feasible and (trial.usd < best.usd or not best.feasible):
+                best = trial
+    return best
+
+
+def _waiting_alone(need: Need) -> Iterator[Trial]:
+    """Yield schedules for requests that may all wait."""
+    for count in _BATCH_COUNTS:
+        kept = False
+        for margin_s in _MARGINS_S:
+            on = need.covered(margin_s)
+            for stays in (on, need.extended(on, count)):
+                trial = _simulated(need, stays * count, unrestricted_backfill(need.machine.limits))
+                kept = kept or trial.feasible
+                yield trial
+        if kept:
+            return
+
+
+def _beside_realtime(need: Need, others: list[CandidateMachine]) -> Iterator[Trial]:
+    """Yield schedules of one kind of machine for real time, with what may wait in its gaps or on other machines."""
+    load, machine = need.load, need.machine
+    many = len(load) > _MANY_REQUESTS
+    lane = _RealtimeLane(need=Need.of(machine, load.select(~load.deferrable), need.clock))
+    yield from lane.trials() if not load.deferrable.any() else ()
+    if not load.deferrable.any():
+        return
+    everything = _RealtimeLane(need=Need.of(machine, load.all_realtime(), need.clock))
+    for trial in everything.trials():
+        yield rejudge(trial, load, trial.name, f"all in real time, {trial.label}")
+    for _ in lane.trials():
+        pass
+    if lane.best is None or lane.machines is None:
+        return
+    largest = max_backfill(machine, load)
+    sizes = [unrestricted_backfill(machine.limits), *([largest] if largest.sequences else [])]
+    for backfill in sizes:
+        for margin_s in _MARGINS_S:
+            on = need.covered(margin_s, lane.machines > 0)
+            yield _simulated(need, np.maximum(lane.machines, on), backfill)
+        for other in others[: 1 if many else None]:
+            yield from _apart(lane.best, lane.machines, need, other, backfill)
+    for other in others[: 1 if many else None]:
+        yield mixed_fleet(lane.best, other, load, None)
+
+
+def _apart(
+    base: Trial, machines: Ints, need: Need, other: CandidateMachine, backfill: BackfillLimits
+) -> Iterator[Trial]:
+    """Yield schedules of real time with backfill, and of other machines for what it does not serve in time.
+
+    Args:
+        base: The schedule of the real-time lane alone.
+        machines: Its machines by slot.
+        need: What all requests need of them.
+        other: The other machines.
+        backfill: How much of the gaps may be filled.
+    """
+    load = need.load
+    first = mixed_fleet(base, other, load, backfill)
+    yield first
+    served = first.result.replica < base.pools[0][1].max_instances * need.machine.replicas
+    rest = load.deferrable & ~(served & (first.result.finished_s <= load.deadline_s))
+    if not rest.any():
+        return
+    waiting = Need.of(other, load.select(rest), need.clock)
+    realtime = need.machine.pool(need.scheduled(machines), realtime=True, backfill=backfill)
+    for margin_s in _MARGINS_S:
+        stays = waiting.extended(waiting.covered(margin_s), 1).astype(np.int64)
+        batch = other.pool(waiting.scheduled(stays), realtime=False, backfill=unrestricted_backfill(other.limits))
+        yield simulate_fleet("schedule", "scheduled by the tick", load, ((other, batch), (need.machine, realtime)))
+
+
+@dataclass(slots=True, kw_only=True)
+class _RealtimeLane:
+    """Schedules for requests in real time alone.
+
+    Args:
+        need: What they need.
+        best: The cheapest schedule so far that keeps the SLO.
+        machines: Its machines by slot.
+    """
+
+    need: Need
+    best: Trial | None = None
+    machines: Ints | None = None
+
+    def trials(self) -> Iterator[Trial]:
+        """Yield schedules: first with as many in flight per replica as the SLO allows, then with requests left out."""
+        need = self.need
+        in_flight, one = need.in_flight(), need.covered(0.0)
+        targets = autoscaler_targets(need.machine)
+        low, middle, high = -1, len(targets) - 1, len(targets)
+        too_few, enough = None, None
+        while high - low > 1:
+            counts = need.machines(targets[middle], in_flight)
+            trial = self._tried(np.where(counts > 1, counts, one))
+            yield trial
+            if trial.feasible:
+                low, enough = middle, counts
+            else:
+                high, too_few = middle, np.where(counts > 1, counts, one)
+            middle = (low + high) // 2
+        if too_few is not None:
+            yield from self._repaired(too_few)
+        if enough is not None:
+            yield from self._with_violations(enough)
+
+    def _tried(self, needed: Ints) -> Trial:
+        machines = self.need.kept_on(needed)
+        trial = _simulated(self.need, machines, None)
+        if trial.feasible and (self.best is None or trial.usd < self.best.usd):
+            self.best, self.machines = trial, machines
+        return trial
+
+    def _repaired(self, needed: Ints) -> Iterator[Trial]:
+        """Yield schedules with more and more machines where requests break their SLO, until enough keep it."""
+        load, needed = self.need.load, self.need.kept_on(needed)
+        for _ in range(_REPAIRS):
+            trial = self._tried(needed)
+            yield trial
+            if trial.feasible:
+                return
+            broken = load.broken(*load.latencies(trial.result))
+            needed = needed.copy()
+            needed[np.unique(self.need.clock.slot_at(load.arrived_s[broken]))] += 1
+
+    def _with_violations(self, counts: Ints) -> Iterator[Trial]:
+        """Yield schedules where the first request of some stays finds no machine, the fewer the more that costs."""
+        need = self.need
+        low_s, high_s = 0.0, 2 * need.machine.startup_paid_s
+        while high_s - low_s > 2 * need.clock.slot_s:
+            middle_s = (low_s + high_s) / 2
+            one = need.covered(0.0, violation_s=middle_s)
+            trial = self._tried(np.where(counts > 1, counts, one))
+            yield trial
+            low_s, high_s = (low_s, middle_s) if trial.feasible else (middle_s, high_s)
+
+
+def _simulated(need: Need, machines: Ints, backfill: BackfillLimits | None) -> Trial:
+    """Serve all requests on the machines of a schedule."""
+    realtime = not need.load.deferrable.all()
+    pool = need.machine.pool(need.scheduled(machines), realtime=realtime, backfill=backfill)
+    return simulate_fleet("schedule", "scheduled by the tick", need.load, ((need.machine, pool),))
