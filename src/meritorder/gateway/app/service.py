@@ -113,7 +113,7 @@ class Service:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        exchange = Exchange(send)
+        exchange = Exchange(scope["path"], send)
         try:
             _check_head(scope)
             if scope["method"] == "POST" and scope["path"] in _CALLS:

@@ -16,13 +16,15 @@ class Exchange:
     """The answer to one request.
 
     Args:
+        path: Path of the request.
         send: Sends a message to the server.
     """
 
-    __slots__ = ("_ended", "_send", "_started", "_streamed", "id")
+    __slots__ = ("_ended", "_path", "_send", "_started", "_streamed", "id")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, path: str, send: Send) -> None:
         self.id = new_request_id()
+        self._path = path
         self._send = send
         self._started = self._ended = self._streamed = False
 
@@ -41,7 +43,7 @@ class Exchange:
             headers += [(name.lower().encode(), value.encode()) for name, value in error.headers]
             await respond(self.send, error.status, headers, error.body())
         elif self._streamed and not self._ended:
-            await self.send({"type": "http.response.body", "body": b"data: %s\n\n" % error.body()})
+            await self.send({"type": "http.response.body", "body": error.event(self._path)})
 
     def _start(self, message: Message) -> None:
         self._started = True
