@@ -16,9 +16,10 @@ from meritorder.cli.batch import batch, ledger, status
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.inspect import inspect
+from meritorder.cli.keys import keys
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
-from meritorder.cli.serve import keys, serve
+from meritorder.cli.serve import serve
 from meritorder.cli.sweep import sweep
 from meritorder.errors import MeritorderError
 

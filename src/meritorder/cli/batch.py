@@ -103,7 +103,8 @@ def _watch(client: Any, batch: dict[str, Any]) -> dict[str, Any]:
             batch = client.batch(batch["id"])
             counts = batch["request_counts"]
             done = counts["completed"] + counts["failed"]
-            progress.update(task, description=batch["status"], total=counts["total"] or None, completed=done)
+            state = "paused" if batch.get("paused_at") else batch["status"]
+            progress.update(task, description=state, total=counts["total"] or None, completed=done)
     return batch
 
 
@@ -119,6 +120,8 @@ def _show(batch: dict[str, Any]) -> None:
         f"{batch['id']}: {state}, {counts['completed']:,} of {counts['total']:,} done, "
         f"{counts['failed']:,} failed{left}"
     )
+    if reason := batch.get("paused_reason"):
+        typer.echo(f"  {reason['message']}")
     for error in ((batch.get("errors") or {}).get("data") or [])[:10]:
         line = f"line {error['line']}: " if error.get("line") else ""
         typer.echo(f"  {line}{error['message']}")

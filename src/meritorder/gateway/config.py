@@ -176,6 +176,9 @@ class VenueTable(_Table, frozen=True):
             "Anthropic and Gemini; `auto`: native if it has them."
         ),
     ] = "auto"
+    max_output_tokens: Annotated[
+        Positive | None, _about("Longest answer, to reserve for a call that sets no limit; by default 4,096.")
+    ] = None
     priority: Annotated[bool, _about("The engine schedules by priority; requests are sent with one.")] = False
     batch: Annotated[bool, _about("Send batches with enough time through its batch API.")] = False
     batch_window: Annotated[

@@ -3,22 +3,26 @@
 import csv
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
+from sqlalchemy import Connection
+
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
+from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, ledger, migrations
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.ledger import LedgerEntry
-from meritorder.units import PICOUSD_PER_USD
+from meritorder.gateway.store.quotas import budgets
+from meritorder.gateway.store.quotas.budgets import BudgetState
 
 _PICO_DIGITS: Final = 12
-_MAX_BUDGET_USD: Final = 9_000_000.0  # picodollars are stored in 64 bits
+_NO_TEAM: Final = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,29 +30,36 @@ class KeyRequest:
     """A key to create.
 
     Raises:
-        ConfigError: Its deadline, a rate limit or its budget is invalid.
+        ConfigError: Its deadline is invalid.
     """
 
     name: str
     tenant: str = "default"
     admin: bool = False
     deadline: str | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    budget_usd: float | None = None
+    team: str | None = None
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
     def __post_init__(self) -> None:
         if self.deadline is not None:
             config.check_deadline(self.deadline, where="--deadline")
-        for option, limit in (
-            ("--requests-per-minute", self.requests_per_minute),
-            ("--tokens-per-minute", self.tokens_per_minute),
-        ):
-            if limit is not None and limit < 1:
-                raise ConfigError(f"the limit is {limit}", where=option, fix="give at least 1, or revoke the key")
-        if self.budget_usd is not None and not 0 <= self.budget_usd <= _MAX_BUDGET_USD:
-            fix = f"give dollars from 0 to {_MAX_BUDGET_USD:,.0f}"
-            raise ConfigError(f"{self.budget_usd:g} is not a budget", where="--budget", fix=fix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyReport:
+    """A key, its budget if it has one, and what all its calls have cost."""
+
+    key: Key
+    budget: BudgetState | None
+    cost_picousd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyReports:
+    """The valid keys by tenant and name, and the teams with a budget by name."""
+
+    keys: Sequence[KeyReport]
+    teams: Sequence[BudgetState]
 
 
 class Administration:
@@ -62,7 +73,9 @@ class Administration:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(config.read(path).store.url)
+        settings = config.read(path)
+        self._receivers = {webhook.url for webhook in settings.webhook}
+        self._database = Database(settings.store.url)
         migrations.upgrade(self._database)
 
     def __enter__(self) -> Self:
@@ -72,25 +85,104 @@ class Administration:
         self._database.close()
 
     def create_key(self, request: KeyRequest) -> str:
-        """Create a key and return its secret, which is not stored."""
-        secret = new_secret()
+        """Create a key and return its secret, which is not stored.
+
+        Raises:
+            ConfigError: A limit is invalid, or the team has no budget.
+        """
+        secret, now_s = new_secret(), time.time()
         key = Key(
             id=new_id("key_"),
             name=request.name,
             tenant=request.tenant,
             admin=request.admin,
             deadline=request.deadline,
-            requests_per_minute=request.requests_per_minute,
-            tokens_per_minute=request.tokens_per_minute,
-            budget_picousd=None if request.budget_usd is None else round(request.budget_usd * PICOUSD_PER_USD),
+            team=request.team,
         )
-        now_s = time.time()
-        self._database.submit(lambda connection: keys.add(connection, key, secret, now_s=now_s)).result()
+        key = replace(key, **request.limits.rates())
+        budget = None
+        if request.limits.changes_budget():
+            budget = self._checked(request.limits.apply_to(None, key.id, key.tenant))
+
+        def change(connection: Connection) -> None:
+            _check_team(connection, request.team)
+            keys.add(connection, key, secret, now_s=now_s)
+            if budget is not None:
+                budgets.set_budget(connection, budget, now_s=now_s)
+
+        self._database.submit(change).result()
         return secret
 
-    def list_keys(self) -> Sequence[Key]:
-        """Return the valid keys by tenant and name."""
-        return sorted(self._database.read_now(keys.valid).values(), key=lambda key: (key.tenant, key.name))
+    def update_key(self, key_id: str, limits: KeyLimits, *, team: str | None = None) -> None:
+        """Change the limits of a key, or its team; a running gateway obeys within seconds.
+
+        Raises:
+            ConfigError: No valid key has this id, a limit is invalid, or the team has no budget.
+        """
+        values = limits.rates()
+        if team is not None:
+            values["team"] = None if team == _NO_TEAM else team
+
+        def change(connection: Connection) -> None:
+            _check_team(connection, values.get("team"))
+            if not keys.change(connection, key_id, values):
+                raise _unknown_key(key_id, "update")
+            self._change_budget(connection, key_id, limits, keys.read(connection).by_id[key_id].tenant)
+
+        self._database.submit(change).result()
+
+    def set_team(self, name: str, limits: KeyLimits) -> None:
+        """Set the budget of a team, which bounds all its keys together; `none` removes it.
+
+        Raises:
+            ConfigError: A limit is invalid.
+        """
+        if limits.rates():
+            raise ConfigError("a team has no rate limits", where="keys team", fix="give them to its keys")
+        if not limits.changes_budget():
+            raise ConfigError(
+                "the team has no budget", where="keys team", fix="write: keys team NAME --budget 500/month"
+            )
+        budget_id = keys.team_budget_id(name)
+        self._database.submit(lambda connection: self._change_budget(connection, budget_id, limits, None)).result()
+
+    def list_keys(self) -> KeyReports:
+        """Return the valid keys, the teams, and what they have spent."""
+        now_s = time.time()
+
+        def read(connection: Connection) -> KeyReports:
+            states = {state.budget.id: state for state in budgets.states(connection, now_s=now_s)}
+            costs = ledger.cost_by_key(connection)
+            valid = sorted(keys.read(connection).by_digest.values(), key=lambda key: (key.tenant, key.name))
+            return KeyReports(
+                keys=[
+                    KeyReport(key=key, budget=states.pop(key.id, None), cost_picousd=costs.get(key.id, 0))
+                    for key in valid
+                ],
+                teams=[state for state in states.values() if state.budget.team is not None],
+            )
+
+        return self._database.read_now(read)
+
+    def _change_budget(self, connection: Connection, budget_id: str, limits: KeyLimits, tenant: str | None) -> None:
+        if not limits.changes_budget():
+            return
+        current = next((state.budget for state in budgets.states(connection, [budget_id], now_s=time.time())), None)
+        budget = self._checked(limits.apply_to(current, budget_id, tenant))
+        if budget is None:
+            keys.remove_budget(connection, budget_id)
+        else:
+            budgets.set_budget(connection, budget, now_s=time.time())
+
+    def _checked(self, budget: Budget | None) -> Budget | None:
+        """Return a budget whose webhook is one of the configuration, which has the secret to sign with."""
+        if budget is not None and budget.webhook is not None and budget.webhook not in self._receivers:
+            raise ConfigError(
+                f"the configuration has no [[webhook]] with the url {budget.webhook!r}",
+                where="--webhook",
+                fix="add one, with its secret",
+            )
+        return budget
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key.
@@ -100,14 +192,23 @@ class Administration:
         """
         now_s = time.time()
         if not self._database.submit(lambda connection: keys.revoke(connection, key_id, now_s=now_s)).result():
-            raise ConfigError(
-                f"no valid key has the id {key_id!r}", where="keys revoke", fix="see `meritorder keys list`"
-            )
+            raise _unknown_key(key_id, "revoke")
 
     def write_ledger(self, path: Path) -> int:
         """Write the ledger as CSV, with exact dollars, and return the number of rows."""
         with path.open("w", newline="", encoding="utf-8") as file:
             return self._database.read_now(lambda connection: _write_csv(file, ledger.rows(connection)))
+
+
+def _unknown_key(key_id: str, action: str) -> ConfigError:
+    return ConfigError(f"no valid key has the id {key_id!r}", where=f"keys {action}", fix="see `meritorder keys list`")
+
+
+def _check_team(connection: Connection, team: str | None) -> None:
+    if team is not None and not budgets.states(connection, [keys.team_budget_id(team)], now_s=time.time()):
+        raise ConfigError(
+            f"the team {team!r} has no budget", where="--team", fix=f"write: keys team {team} --budget 500/month"
+        )
 
 
 def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:

@@ -26,11 +26,14 @@ from meritorder.gateway.state.auth import Authenticator, new_id
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
+from meritorder.gateway.state.quotas import Quotas
+from meritorder.gateway.state.reservations import Spending
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store import migrations
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.venues import llamacpp
+from meritorder.gateway.venues.expected_costs import ExpectedCosts
 from meritorder.gateway.venues.plan import read_plan
 from meritorder.gateway.venues.venues import build_venues
 
@@ -128,17 +131,22 @@ def build_service(settings: Settings) -> Service:
         if telemetry is None
         else build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
     )
+    authenticator = Authenticator(database, settings.server.require_keys, time.time)
+    spending = Spending(authenticator.find)
+    ledger_writer = LedgerWriter(database, Journal.create(settings.journal_folder, instance_id), spending)
     context = Context(
         settings=settings,
         database=database,
         blobs=Blobs(settings.blobs_url),
-        authenticator=Authenticator(database, settings.server.require_keys, time.time),
-        ledger_writer=LedgerWriter(database, Journal.create(settings.journal_folder, instance_id)),
+        authenticator=authenticator,
+        quotas=Quotas(database, instance_id, time.time, spending, ledger_writer.flush),
+        ledger_writer=ledger_writer,
         instance_id=instance_id,
         now_s=time.time,
         new_id=new_id,
         webhooks=Webhooks(settings.webhook, time.time, new_id),
         models=venues.models,
+        expected_picousd=ExpectedCosts(venues).picousd,
         telemetry=telemetry,
     )
     return Service(context, venues, plan)

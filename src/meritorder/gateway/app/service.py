@@ -28,6 +28,7 @@ from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
+from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.store.requests import QueuedRequests, queued_work
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
@@ -82,7 +83,8 @@ class Service:
         self._max_body_bytes = settings.limits.body_bytes
         self.connections = Connections(duration_s(settings.limits.client_time), settings.limits.connections)
         self._operations = Operations(context, venues, self.headroom, self.plan_executor, self.plan_reloader)
-        context.ledger_writer.observers += [context.authenticator.observe, self._operations.metrics.observe]
+        context.ledger_writer.observers.append(self._operations.metrics.observe)
+        context.quotas.unblocked.append(self.dispatcher.wake)
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
         self._routes = Router(
@@ -140,7 +142,6 @@ class Service:
             await context.database.write(heartbeats.remove_all)
         await self.maintenance.take_over()
         await self.maintenance.heartbeat()
-        await context.authenticator.load_spending()
         tasks = self.maintenance.tasks() | {
             "dispatch": self.dispatcher.run,
             "headroom": self.headroom.run,
@@ -194,7 +195,6 @@ class Service:
         original = None
         if endpoint == _RESPONSES and (whole := await self._history.expanded(key.tenant, body)) is not body:
             body, original = whole, body
-        context.authenticator.admit(key, calls.estimate_tokens(len(body)) + call.output_tokens)
         arrived_s = context.now_s()
         deferral = None
         if endpoint not in calls.REALTIME_ENDPOINTS:
@@ -208,16 +208,24 @@ class Service:
             original=original,
             arrived_s=arrived_s,
             started_s=started_s,
+            expected_picousd=context.expected_picousd(endpoint, call.model or "", body) if key.budgets or deferral else 0,
         )
         if request.stored_as is not None or call.background:
             calls.check_kept(body)
         if context.telemetry is not None:
             context.telemetry.describe(request, deferral)
-        if deferral is None and not call.stream:
-            # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.
-            await self.realtime.serve(request, send)
-            return
-        await self._serve_watched(request, deferral, receive, send)
+        demand = Demand(
+            tokens=calls.estimate_tokens(len(body)) + call.output_tokens,
+            cost_picousd=request.expected_picousd if deferral is None else 0,  # a queued call reserves in its row
+        )
+        with await context.quotas.admit(key, demand):
+            if key.rates is not None:
+                send = asgi.with_headers(send, context.quotas.rate_headers(key))
+            if deferral is None and not call.stream:
+                # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.
+                await self.realtime.serve(request, send)
+                return
+            await self._serve_watched(request, deferral, receive, send)
 
     async def _serve_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
         """Serve a request, and cancel it when its client disconnects."""

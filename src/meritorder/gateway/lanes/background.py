@@ -74,6 +74,7 @@ class BackgroundResponses:
         row |= {"body": body, "body_bytes": len(body), "id": response.id}
 
         def change(connection: Connection) -> int:
+            self._context.quotas.check_queued(connection, request.key, request.expected_picousd)
             seq = requests.add_call(connection, **row)
             stored_answers.add(connection, response, request_seq=seq)
             return seq

@@ -1,6 +1,7 @@
 """`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
@@ -14,6 +15,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
@@ -73,6 +75,7 @@ class Batches:
         if idempotency_key is not None and (earlier := await self._created_before(fields)) is not None:
             return json_response(batch_object(earlier))
         await self._check_input(file_id, key)
+        await context.quotas.check_spent(key)
         try:
             batch = await context.database.write_soon(lambda connection: batches.add(connection, **fields))
         except IntegrityError:  # the same key at the same moment
@@ -135,11 +138,11 @@ class Batches:
         page = await self._context.database.read_soon(
             lambda connection: batches.pages(connection, key.tenant, after=query.get("after"), limit=limit)
         )
-        return json_response(list_object([batch_object(batch) for batch in page.items], has_more=page.has_more))
+        return json_response(list_object(await self._objects(page.items), has_more=page.has_more))
 
     async def retrieve(self, request: Request) -> Response:
         """Return a batch."""
-        return json_response(batch_object(await self._batch(request)))
+        return json_response((await self._objects([await self._batch(request)]))[0])
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a batch: running requests may finish, and answers are preserved."""
@@ -159,6 +162,18 @@ class Batches:
         batch = await self._batch(request)
         await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=None), "resume")
         return json_response(batch_object(await self._batch(request)))
+
+    async def _objects(self, items: Sequence[Batch]) -> Sequence[dict[str, Any]]:
+        """Return batches with the reasons why they are paused."""
+        key_ids = {batch.key_id for batch in items if batch.status == "in_progress" and batch.key_id is not None}
+        if not key_ids:
+            return [batch_object(batch) for batch in items]
+        now_s = self._context.now_s()
+        by_key = await self._context.database.read_soon(
+            lambda connection: budgets.states_by_key(connection, list(key_ids), now_s=now_s)
+        )
+        spent = {key_id: next((state for state in states if state.is_spent), None) for key_id, states in by_key.items()}
+        return [batch_object(batch, spent.get(batch.key_id or "")) for batch in items]
 
     async def _change(self, batch: Batch, change: Any, action: str) -> None:  # noqa: ANN401 - a transition
         if not await self._context.database.write_soon(change):

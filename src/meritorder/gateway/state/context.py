@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import Settings
 from meritorder.gateway.state.auth import Authenticator
 from meritorder.gateway.state.ledger_writer import LedgerWriter
+from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.supervisor import Supervisor
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store.blobs import Blobs
@@ -28,12 +29,14 @@ class Context:
         database: The store.
         blobs: Contents of files.
         authenticator: Authenticates calls.
+        quotas: Admits calls by the budgets and rates of their keys.
         ledger_writer: Writes the ledger.
         instance_id: Id of this gateway among those that share the store.
         now_s: Returns the current epoch seconds.
         new_id: Returns a random id with the given prefix.
         webhooks: Sends events of finished batches and responses.
         models: Returns the public model names.
+        expected_picousd: Returns the most that a call is expected to cost, by its endpoint, model and body.
         telemetry: Records spans; None if off.
         supervisor: Runs the long-lived tasks, and counts failures.
     """
@@ -42,12 +45,14 @@ class Context:
     database: Database
     blobs: Blobs
     authenticator: Authenticator
+    quotas: Quotas
     ledger_writer: LedgerWriter
     instance_id: str
     now_s: Callable[[], float]
     new_id: Callable[[str], str]
     webhooks: Webhooks
     models: Callable[[], frozenset[str]]
+    expected_picousd: Callable[[str, str, bytes], int]
     telemetry: "Telemetry | None" = None
     supervisor: Supervisor = field(default_factory=Supervisor)
 

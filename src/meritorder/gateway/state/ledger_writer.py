@@ -11,6 +11,7 @@ from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.journal import Journal, left_behind
 from meritorder.gateway.state.request import Deferral, Request
+from meritorder.gateway.state.reservations import Spending
 from meritorder.gateway.store import ledger
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -33,26 +34,29 @@ class LedgerWriter:
     Args:
         database: The store.
         journal: The journal of this process.
+        spending: Counts what the entries have cost.
     """
 
-    def __init__(self, database: Database, journal: Journal) -> None:
+    def __init__(self, database: Database, journal: Journal, spending: Spending | None = None) -> None:
         self._database = database
+        self._spending = spending
         self._journal = journal
         self._waiting: list[bytes] = []
         self._synced_bytes = 0
         self.dropped = 0
         self.set_aside = 0
         self.observers: list[Callable[[LedgerEntry], None]] = []
+        self._flushing = asyncio.Lock()
 
     def add(self, entry: LedgerEntry) -> None:
         """Write an entry: when this returns, it survives this process."""
         line = ledger.encode(entry)
         self._write([line])
-        self._observe(line)
+        self._observe(line, stored=False)
 
     def observe(self, entry: LedgerEntry) -> None:
         """Report an entry that was added to the ledger with its answer, in one transaction."""
-        self._observe(ledger.encode(entry))
+        self._observe(ledger.encode(entry), stored=True)
 
     async def run(self) -> None:
         """Add the entries of the journal to the ledger until cancelled."""
@@ -67,6 +71,13 @@ class LedgerWriter:
         Raises:
             StoreUnavailableError: The database cannot be written; the entries stay in the journal.
         """
+        async with self._flushing:
+            observed = 0 if self._spending is None else self._spending.observed
+            await self._flush()
+            if self._spending is not None and not self._waiting:
+                self._spending.settle(observed)
+
+    async def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         self._write(waiting)
         if self._journal.size > self._synced_bytes:
@@ -148,13 +159,15 @@ class LedgerWriter:
                 self.dropped += max(0, len(lines) - number - room)
                 return
 
-    def _observe(self, line: bytes) -> None:
+    def _observe(self, line: bytes, *, stored: bool) -> None:
         try:
             entry = ledger.decode(line)
         except ledger.InvalidEntryError as error:
             self.set_aside += 1
             _log.warning("a ledger entry is invalid and was set aside: %s", error)
             return
+        if self._spending is not None:
+            self._spending.observe(entry, stored=stored)
         for observe in self.observers:
             try:
                 observe(entry)

@@ -39,6 +39,7 @@ class Request(msgspec.Struct, kw_only=True):
     ttft_s: float | None = None
     status: int | None = None
     usage: Usage | None = None
+    expected_picousd: int = 0
 
     @property
     def client_body(self) -> bytes:
@@ -76,4 +77,5 @@ class Request(msgspec.Struct, kw_only=True):
             "deadline_s": deferral.deadline_s,
             "workload": deferral.workload,
             "trace": trace,
+            "expected_picousd": self.expected_picousd,
         }

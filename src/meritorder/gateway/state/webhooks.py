@@ -15,7 +15,7 @@ import hmac
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -26,7 +26,9 @@ from meritorder.gateway.config import WebhookTable, read_secret
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.store import webhooks
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.webhooks import Event
+from meritorder.gateway.wire.quotas import event_fields
 
 _SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
 _POLL_S: Final = 1.0
@@ -66,19 +68,34 @@ class Webhooks:
 
     def announce(self, connection: Connection, tenant: str, kind: str, item_id: str) -> None:
         """Queue an event, such as `batch.completed`, for every receiver of the tenant's events."""
+        receivers = [receiver for receiver in self._receivers if receiver.tenant in {None, tenant}]
+        self._queue(connection, receivers, kind, {"id": item_id})
+
+    def announce_budget(self, connection: Connection, state: BudgetState) -> None:
+        """Queue the event that the soft limit of a budget is reached, for its receiver or those of its tenant."""
+        budget = state.budget
+        receivers = [
+            receiver
+            for receiver in self._receivers
+            if (receiver.url == budget.webhook if budget.webhook else receiver.tenant in {None, budget.tenant})
+        ]
+        self._queue(connection, receivers, "budget.soft_limit_reached", {"id": budget.id, **event_fields(state)})
+        _log.warning("the budget of %s has reached its soft limit", budget.id)
+
+    def _queue(
+        self, connection: Connection, receivers: Sequence[_Receiver], kind: str, content: dict[str, Any]
+    ) -> None:
         now_s = self._now_s()
-        for receiver in self._receivers:
-            if receiver.tenant in {None, tenant}:
-                event_id = self._new_id("evt_")
-                content = {
-                    "id": event_id,
-                    "object": "event",
-                    "created_at": int(now_s),
-                    "type": kind,
-                    "data": {"id": item_id},
-                }
-                event = Event(id=event_id, url=receiver.url, body=msgspec.json.encode(content))
-                webhooks.add(connection, event, now_s=now_s)
+        for receiver in receivers:
+            event_id = self._new_id("evt_")
+            event = {
+                "id": event_id,
+                "object": "event",
+                "created_at": int(now_s),
+                "type": kind,
+                "data": content,
+            }
+            webhooks.add(connection, Event(id=event_id, url=receiver.url, body=msgspec.json.encode(event)), now_s=now_s)
 
     async def run(self, database: Database) -> None:
         """Deliver due events until cancelled."""

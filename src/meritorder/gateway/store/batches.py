@@ -169,13 +169,15 @@ def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:
     )
 
 
-def finalize(connection: Connection, seq: int, *, ending: str, now_s: float) -> bool:
+def finalize(connection: Connection, seq: int, *, ending: str, now_s: float, errors: str | None = None) -> bool:
     """`in_progress | cancelling → finalizing`: nothing runs any more, and the files are to be written.
 
-    Requests that still run lose their claim, so that a late answer is not stored.
+    Requests that still run lose their claim, so that a late answer is not stored. `errors` is why it ends, if it says.
     """
     before = ("cancelling",) if ending == "cancelled" else ("in_progress", "cancelling", "validating")
     values = {"status": "finalizing", "finalizing_s": now_s, "ending": ending, "owner": None}
+    if errors is not None:
+        values["errors"] = errors
     if not _move(connection, seq, before, values=values):
         return False
     connection.execute(

@@ -1,11 +1,50 @@
-"""API keys; only their digests are stored."""
+"""API keys, of which only digests are stored, and the limits of keys and teams."""
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from meritorder.gateway.store.schema import KEYS, LEDGER
+from meritorder.gateway.store.schema import BUDGETS, KEYS
+from meritorder.policy.rates import RateLimit
+
+TEAM_PREFIX: Final = "team:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The budget of a key or of a team.
+
+    Args:
+        id: Id of the key, or `team:` and the name of the team.
+        amount_picousd: Most that may be spent in a period.
+        period: After which it renews: hour, day, week or month; None for a total that does not renew.
+        time_zone: Name of the time zone in which periods begin.
+        soft_share: Share of the amount at which an event is sent; None for none.
+        webhook: Receiver of the event; None for all of the tenant's.
+        tenant: Tenant of the event; None for a team.
+    """
+
+    id: str
+    amount_picousd: int
+    period: str | None = None
+    time_zone: str = "UTC"
+    soft_share: float | None = None
+    webhook: str | None = None
+    tenant: str | None = None
+
+    @property
+    def team(self) -> str | None:
+        """The team whose budget it is; None for a key's."""
+        return self.id.removeprefix(TEAM_PREFIX) if self.id.startswith(TEAM_PREFIX) else None
+
+    @property
+    def owner(self) -> str:
+        """Whose budget it is, as in a message."""
+        return "this key" if self.team is None else f"the team {self.team!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +59,8 @@ class Key:
         deadline: Default deadline that makes its calls deferrable, such as `4h`; None for none.
         requests_per_minute: Most calls; None for no limit.
         tokens_per_minute: Most tokens; None for no limit.
-        budget_picousd: Budget for all its calls; None for no limit.
+        team: The team whose budget bounds it; None for none.
+        budgets: Its own budget and that of its team.
     """
 
     id: str
@@ -30,7 +70,27 @@ class Key:
     deadline: str | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    budget_picousd: int | None = None
+    team: str | None = None
+    budgets: tuple[Budget, ...] = ()
+
+    @property
+    def rates(self) -> RateLimit | None:
+        """The rate limits of its calls; None without."""
+        if self.requests_per_minute is None and self.tokens_per_minute is None:
+            return None
+        return RateLimit(requests=self.requests_per_minute, tokens=self.tokens_per_minute)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """All keys: those that are valid by digest, and every one by its id, since work of a revoked key may be queued."""
+
+    by_digest: dict[bytes, Key]
+    by_id: dict[str, Key]
+
+
+_COLUMNS: Final = tuple(name for name in Key.__dataclass_fields__ if name != "budgets")
+_BUDGET_COLUMNS: Final = tuple(BUDGETS.c[name] for name in Budget.__dataclass_fields__)
 
 
 def digest(secret: str) -> bytes:
@@ -38,21 +98,31 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+def team_budget_id(team: str) -> str:
+    """Return the id of a team's budget."""
+    return TEAM_PREFIX + team
+
+
 def add(connection: Connection, key: Key, secret: str, *, now_s: float) -> None:
-    """Add a key."""
-    connection.execute(
-        insert(KEYS).values(
-            **{name: getattr(key, name) for name in Key.__dataclass_fields__},
-            digest=digest(secret),
-            created_s=now_s,
-        )
-    )
+    """Add a key, without its budgets."""
+    values = {name: getattr(key, name) for name in _COLUMNS}
+    connection.execute(insert(KEYS).values(**values, digest=digest(secret), created_s=now_s))
 
 
-def valid(connection: Connection) -> dict[bytes, Key]:
-    """Return the keys that are not revoked, by digest."""
-    rows = connection.execute(select(KEYS).where(KEYS.c.revoked_s.is_(None)))
-    return {row.digest: Key(**{name: row._mapping[name] for name in Key.__dataclass_fields__}) for row in rows}  # noqa: SLF001
+def change(connection: Connection, key_id: str, values: dict[str, Any]) -> bool:
+    """Change columns of a valid key; return whether there is one."""
+    found = KEYS.c.id == key_id, KEYS.c.revoked_s.is_(None)
+    if not values:
+        return connection.execute(select(KEYS.c.seq).where(*found)).first() is not None
+    return connection.execute(update(KEYS).where(*found).values(**values)).rowcount == 1
+
+
+def read(connection: Connection) -> Keys:
+    """Return all keys."""
+    budgets = {row.id: Budget(**row._mapping) for row in connection.execute(select(*_BUDGET_COLUMNS))}  # noqa: SLF001
+    rows = list(connection.execute(select(KEYS)))
+    by_id = {row.id: _key(row, budgets) for row in rows}
+    return Keys(by_digest={row.digest: by_id[row.id] for row in rows if row.revoked_s is None}, by_id=by_id)
 
 
 def revoke(connection: Connection, key_id: str, *, now_s: float) -> bool:
@@ -61,7 +131,25 @@ def revoke(connection: Connection, key_id: str, *, now_s: float) -> bool:
     return connection.execute(change).rowcount == 1
 
 
-def spent_picousd(connection: Connection) -> dict[str, int]:
-    """Return the cost so far of each key's calls."""
-    query = select(LEDGER.c.key_id, func.sum(LEDGER.c.cost_picousd)).where(LEDGER.c.key_id.is_not(None))
-    return {key_id: int(cost or 0) for key_id, cost in connection.execute(query.group_by(LEDGER.c.key_id))}
+def bounded_by(connection: Connection, key_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the keys that each budget bounds: a key's own, and its team's, whether they exist or not."""
+    query = select(KEYS.c.id, KEYS.c.team).where(KEYS.c.id.in_(key_ids))
+    bounded: defaultdict[str, list[str]] = defaultdict(list)
+    for key_id, team in connection.execute(query):
+        bounded[key_id].append(key_id)
+        if team is not None:
+            bounded[team_budget_id(team)].append(key_id)
+    return bounded
+
+
+def remove_budget(connection: Connection, budget_id: str) -> None:
+    """Remove a budget."""
+    connection.execute(delete(BUDGETS).where(BUDGETS.c.id == budget_id))
+
+
+def _key(row: Row[Any], budgets: dict[str, Budget]) -> Key:
+    own = [row.id] if row.team is None else [row.id, team_budget_id(row.team)]
+    return Key(
+        **{name: row._mapping[name] for name in _COLUMNS},  # noqa: SLF001
+        budgets=tuple(budgets[budget_id] for budget_id in own if budget_id in budgets),
+    )

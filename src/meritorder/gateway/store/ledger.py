@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from meritorder.gateway.store.database import insert_rows
+from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import JOURNALS, LEDGER, LEDGER_REJECTED
 
 _READ_SIZE: Final = 10_000
@@ -101,10 +102,15 @@ def add_lines(connection: Connection, lines: Sequence[bytes]) -> int:
 
 
 def _insert(connection: Connection, entries: Sequence[LedgerEntry]) -> list[tuple[bytes, str]]:
-    """Insert entries together or, if that fails, each alone; return those that the database refuses, and why."""
+    """Insert entries and charge their cost to budgets, together or, if that fails, each alone.
+
+    Returns:
+        Those that the database refuses, and why.
+    """
     savepoint = connection.begin_nested()
     try:
         insert_rows(connection, LEDGER, _NAMES, [msgspec.structs.astuple(entry) for entry in entries])
+        budgets.charge(connection, entries)
         savepoint.commit()
     except OperationalError:
         raise
@@ -156,6 +162,12 @@ def rows(connection: Connection) -> Iterator[dict[str, Any]]:
             yield {name: row._mapping[name] for name in _NAMES}  # noqa: SLF001 - SQLAlchemy's public name for it
         if count == 0:
             return
+
+
+def cost_by_key(connection: Connection) -> dict[str, int]:
+    """Return what the calls of each key have cost."""
+    query = select(LEDGER.c.key_id, func.sum(LEDGER.c.cost_picousd)).where(LEDGER.c.key_id.is_not(None))
+    return {key_id: int(cost or 0) for key_id, cost in connection.execute(query.group_by(LEDGER.c.key_id))}
 
 
 def totals(connection: Connection) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, func, insert, or_, select, true, update
 
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
@@ -34,6 +34,15 @@ class ClaimedRequest:
     trace: str | None
     attempt: int
     faults: int
+    expected_picousd: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverdueCall:
+    """A single call that was not run before its deadline, and its key."""
+
+    seq: int
+    key_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,7 @@ class QueuedRequests:
         count: Number of unanswered requests.
         arrived_s: When they arrived.
         workload: The workload of a single call; None for a batch.
+        key_id: The key that they count for.
     """
 
     batch_seq: int | None
@@ -61,6 +71,7 @@ class QueuedRequests:
     count: int
     arrived_s: float
     workload: str | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +126,17 @@ def add_call(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - co
     return int(connection.execute(added).scalar_one())
 
 
-def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> list[QueuedRequests]:
-    """Return what may be dispatched now: batches in progress and single calls, each the most urgent first."""
+def queued_work(
+    connection: Connection, *, now_s: float, limit: int = 200, blocked_keys: Collection[str] = ()
+) -> list[QueuedRequests]:
+    """Return what may be dispatched now: batches in progress and single calls, each the most urgent first.
+
+    Args:
+        connection: The transaction.
+        now_s: Epoch seconds.
+        limit: Most of each kind.
+        blocked_keys: Keys whose quotas permit nothing now.
+    """
     queued = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
     )
@@ -124,6 +144,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
         select(
             BATCHES.c.seq,
             BATCHES.c.tenant,
+            BATCHES.c.key_id,
             BATCHES.c.model,
             BATCHES.c.expires_s,
             BATCHES.c.created_s,
@@ -131,6 +152,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
             (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
         )
         .where(BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None), queued.exists())
+        .where(_not_blocked(BATCHES, blocked_keys))
         .order_by(BATCHES.c.expires_s)
         .limit(limit)
     )
@@ -138,6 +160,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
         select(
             REQUESTS.c.seq,
             REQUESTS.c.tenant,
+            REQUESTS.c.key_id,
             REQUESTS.c.model,
             REQUESTS.c.deadline_s,
             REQUESTS.c.arrived_s,
@@ -145,6 +168,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
             (REQUESTS.c.input_tokens + REQUESTS.c.output_tokens).label("tokens"),
         )
         .where(REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s)
+        .where(_not_blocked(REQUESTS, blocked_keys))
         .order_by(REQUESTS.c.deadline_s)
         .limit(limit)
     )
@@ -158,6 +182,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
             tokens=row.queued_tokens,
             count=row.count_,
             arrived_s=row.created_s,
+            key_id=row.key_id,
         )
         for row in batches
     ]
@@ -172,6 +197,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
             count=1,
             arrived_s=row.arrived_s,
             workload=row.workload,
+            key_id=row.key_id,
         )
         for row in calls
     ]
@@ -206,6 +232,13 @@ def claim(
         .returning(*_COLUMNS)
     )
     return [ClaimedRequest(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def unclaim(connection: Connection, seqs: Sequence[int]) -> None:
+    """`running → queued` for requests that were claimed in this transaction and may not run now."""
+    if seqs:
+        change = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs))
+        connection.execute(change.values(state="queued", owner=None, attempt=REQUESTS.c.attempt - 1))
 
 
 def requeue(
@@ -273,12 +306,12 @@ def claimed_seqs(connection: Connection, owner: str) -> set[int]:
     return set(connection.execute(query).scalars())
 
 
-def overdue_calls(connection: Connection, *, now_s: float) -> list[int]:
+def overdue_calls(connection: Connection, *, now_s: float) -> list[OverdueCall]:
     """Return the single calls that are still queued after their deadline."""
-    query = select(REQUESTS.c.seq).where(
+    query = select(REQUESTS.c.seq, REQUESTS.c.key_id).where(
         REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.deadline_s <= now_s
     )
-    return list(connection.execute(query).scalars())
+    return [OverdueCall(seq=row.seq, key_id=row.key_id) for row in connection.execute(query)]
 
 
 def answers_by_line(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
@@ -326,6 +359,10 @@ def queued_by_model(connection: Connection) -> dict[str, int]:
     """Return the number of queued requests by model."""
     query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
     return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def _not_blocked(table: Table, keys: Collection[str]) -> Any:  # noqa: ANN401 - a condition
+    return or_(table.c.key_id.is_(None), table.c.key_id.not_in(keys)) if keys else true()
 
 
 def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition

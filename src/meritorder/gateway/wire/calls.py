@@ -16,6 +16,9 @@ _DEFAULT_OUTPUT_TOKENS: Final = 512
 _MAX_OUTPUT_TOKENS: Final = 10_000_000  # more than any model generates
 _PREFIX_BYTES: Final = 256
 _MAX_VALUES: Final = 1_000_000  # of a body that is decoded as a whole
+_MIN_BYTES_PER_TOKEN: Final = 2  # of dense scripts and code
+_TEMPLATE_TOKENS: Final = 64  # what an engine's chat template may add
+_EMBEDDINGS: Final = "/v1/embeddings"
 
 REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
 """Endpoints that are served in the real-time lane only."""
@@ -65,6 +68,12 @@ class _ChoiceFields(CallFields, frozen=True, gc=False):
     best_of: int | None = None
     prompt: Any = None
 
+    @property
+    def choices(self) -> int:
+        """The number of choices, over all prompts; a list of numbers is one prompt."""
+        several = isinstance(self.prompt, list) and not all(isinstance(part, int) for part in self.prompt)
+        return max(1, self.n or 1, self.best_of or 1) * (len(self.prompt) if several else 1)
+
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
     role: str
@@ -106,10 +115,12 @@ _REQUIRED: Final = {
     "/v1/embeddings": ("input",),
     "/v1/responses": ("input", "prompt", "conversation", "previous_response_id"),
 }
-_CHOICES: Final = msgspec.json.Decoder(_ChoiceFields)
 _CALL: Final = msgspec.json.Decoder(CallFields)
 _STREAMED: Final = msgspec.json.Decoder(_StreamFields)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+_CHOICES: Final = msgspec.json.Decoder(_ChoiceFields)
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 
@@ -173,10 +184,7 @@ def total_output_limit(body: bytes) -> int | None:
         return None
     if call.output_limit is None:
         return None
-    # A list of numbers is one prompt.
-    several = isinstance(call.prompt, list) and not all(isinstance(part, int) for part in call.prompt)
-    prompts = len(call.prompt) if several else 1
-    return call.output_limit * max(1, call.n or 1, call.best_of or 1) * prompts
+    return call.output_limit * call.choices
 
 
 def check_kept(body: bytes) -> None:
@@ -220,6 +228,22 @@ def parse_line(line: bytes) -> LineFields:
 def estimate_tokens(body_bytes: int) -> int:
     """Estimate the tokens of a body."""
     return max(1, body_bytes // _BYTES_PER_TOKEN)
+
+
+def most_input_tokens(body_bytes: int) -> int:
+    """Return the most tokens that a body may have, except for images that it only links to."""
+    return body_bytes // _MIN_BYTES_PER_TOKEN + _TEMPLATE_TOKENS
+
+
+def most_output_tokens(endpoint: str, body: bytes, default: int) -> int:
+    """Return the most output tokens of a call: its limit, or a default, for each choice."""
+    if endpoint == _EMBEDDINGS:
+        return 0
+    try:
+        call = _CHOICES.decode(body)
+    except INVALID_JSON:
+        return default
+    return (default if call.output_limit is None else call.output_limit) * call.choices
 
 
 def prefix_hash(body: bytes) -> int:

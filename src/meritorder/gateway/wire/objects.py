@@ -8,7 +8,9 @@ import msgspec
 
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.stored_answers import StoredAnswer
+from meritorder.gateway.wire.quotas import pause_fields
 
 
 def file_object(file: StoredFile) -> dict[str, Any]:
@@ -26,8 +28,16 @@ def file_object(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def batch_object(batch: Batch) -> dict[str, Any]:
-    """Return a batch as `openai.types.Batch`, and `paused_at`."""
+def batch_object(batch: Batch, spent: BudgetState | None = None) -> dict[str, Any]:
+    """Return a batch as `openai.types.Batch`, and `paused_at` and `paused_reason`.
+
+    Args:
+        batch: The batch.
+        spent: A budget of its key of which nothing is left; until it is renewed or raised, the batch is paused.
+    """
+    paused: dict[str, Any] = {"paused_at": _epoch(batch.paused_s), "paused_reason": None}
+    if batch.paused_s is None and batch.status == "in_progress" and spent is not None:
+        paused = pause_fields(spent)
     return {
         "id": batch.id,
         "object": "batch",
@@ -48,7 +58,7 @@ def batch_object(batch: Batch) -> dict[str, Any]:
         "expired_at": _epoch(batch.expired_s),
         "cancelling_at": _epoch(batch.cancelling_s),
         "cancelled_at": _epoch(batch.cancelled_s),
-        "paused_at": _epoch(batch.paused_s),
+        **paused,
         "request_counts": {"total": batch.total, "completed": batch.done, "failed": batch.failed},
         "usage": {
             "input_tokens": batch.input_tokens,

@@ -145,7 +145,7 @@ def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputS
             state.add_error("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=line.number)
             break
         try:
-            rows.append(_row(batch, line, state, models, ids))
+            rows.append(_row(context, batch, line, state, models=models, ids=ids))
         except _LineError as invalid:
             state.add_error(invalid.code, invalid.message, line=line.number, param=invalid.param)
         except Exception as error:  # noqa: BLE001 - a line that breaks us ends alone
@@ -189,7 +189,9 @@ def _refusal(context: Context, row: dict[str, Any]) -> RequestAnswer:
     return RequestAnswer(request_id=context.new_id("req_"), status_code=error.status, body=error.body())
 
 
-def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str], ids: set[str]) -> dict[str, Any]:
+def _row(
+    context: Context, batch: Batch, line: _Line, state: _InputState, *, models: frozenset[str], ids: set[str]
+) -> dict[str, Any]:
     """Validate a line and return its row: the place of the body in the file instead of the body."""
     if line.text is None:
         raise _LineError("line_too_long", "This line is too long.")
@@ -235,6 +237,7 @@ def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str], 
         "body_bytes": len(body),
         "input_tokens": input_tokens,
         "output_tokens": call.output_tokens,
+        "expected_picousd": context.expected_picousd(batch.endpoint, call.model or "", bytes(body)),
         "prefix": calls.prefix_hash(bytes(body)),
         "arrived_s": batch.created_s,
         "deadline_s": batch.expires_s,

@@ -1,5 +1,6 @@
 """Writes the output and error files of a batch."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -92,6 +93,8 @@ def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_b
     code, message = row.error_code, row.error_message
     if row.request_id is None:
         code, message = _UNANSWERED[batch.ending or "expired"]
+        if batch.ending == "expired" and batch.errors is not None:  # the reason why the window closed
+            message = json.loads(batch.errors)["data"][0]["message"]
     return batch_output_line(
         f"batch_req_{batch.id.removeprefix('batch_')}_{row.line}",
         row.custom_id,

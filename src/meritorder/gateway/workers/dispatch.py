@@ -16,6 +16,7 @@ from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.reservations import UNLIMITED, Reservation
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import answers, conversations, requests, stored_answers
 from meritorder.gateway.store.answers import FinishedRequest, Outcome
@@ -170,8 +171,9 @@ class Dispatcher:
             return
         # Work that waits for the plan must not hide work that is ready; the most urgent is listed in any case.
         limit = _WORK_PER_ROUND + min(self._waiting_for_plan, _MAX_EXTRA_WORK)
+        blocked = self._context.quotas.blocked()
         queued = await self._context.database.read(
-            lambda connection: requests.queued_work(connection, now_s=now_s, limit=limit)
+            lambda connection: requests.queued_work(connection, now_s=now_s, limit=limit, blocked_keys=blocked)
         )
         self._waiting_for_plan = 0
         by_model: defaultdict[str, list[QueuedRequests]] = defaultdict(list)
@@ -208,8 +210,8 @@ class Dispatcher:
                     continue
                 free = min((capacity if is_urgent else backfill)[venue.name], remaining, target.max_requests)
                 claimed = await self._claim(work, int(free)) if free > 0 else []
-                for request in claimed:
-                    self._begin(request, venue, urgent=is_urgent)
+                for request, reservation in claimed:
+                    self._begin(request, venue, urgent=is_urgent, reservation=reservation)
                 self._plan_executor.record_dispatch(work, venue, len(claimed))
                 backfill[venue.name] -= len(claimed)
                 capacity[venue.name] -= len(claimed)
@@ -259,15 +261,18 @@ class Dispatcher:
         order = dispatch_order(candidates, served_tokens=self._served_tokens, now_s=now_s, count=capacity)
         return list(Counter(entries[index] for index in order).items())
 
-    async def _claim(self, work: QueuedRequests, limit: int) -> list[ClaimedRequest]:
-        now_s = self._context.now_s()
-        if self._stopping:
+    async def _claim(self, work: QueuedRequests, limit: int) -> list[tuple[ClaimedRequest, Reservation]]:
+        context, now_s = self._context, self._context.now_s()
+        if self._stopping or work.key_id in context.quotas.blocked():
             return []
-        return await self._context.database.write(
-            lambda connection: requests.claim(connection, self._context.instance_id, work, limit=limit, now_s=now_s)
+        return await context.quotas.claim(
+            work.key_id,
+            lambda connection: requests.claim(connection, context.instance_id, work, limit=limit, now_s=now_s),
         )
 
-    def _begin(self, request: ClaimedRequest, venue: Venue, *, urgent: bool) -> None:
+    def _begin(
+        self, request: ClaimedRequest, venue: Venue, *, urgent: bool, reservation: Reservation = UNLIMITED
+    ) -> None:
         """Start a task for a claimed request."""
         work = partial(self._serve, request, venue)
         telemetry = self._context.telemetry
@@ -276,6 +281,7 @@ class Dispatcher:
         venue.deferrable.append(running)
         self._running[request.seq] = (request, running)
         self._tracked[request.seq] = task
+        task.add_done_callback(lambda _: reservation.close())
         task.add_done_callback(lambda ended: self._ended(ended, request, venue, running))
 
     def _ended(

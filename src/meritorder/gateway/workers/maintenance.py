@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,7 +18,10 @@ from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import batches, files, heartbeats, requests, stored_answers
-from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store.quotas import budgets
+from meritorder.gateway.store.quotas.budgets import BudgetState
+from meritorder.gateway.store.requests import OverdueCall, RequestAnswer
+from meritorder.gateway.wire.quotas import batch_errors, expired_error
 from meritorder.gateway.workers.batch_input import ingest
 from meritorder.gateway.workers.batch_output import finalize
 from meritorder.gateway.workers.dispatch import Dispatcher
@@ -110,6 +114,8 @@ class Maintenance:
             "batch_output": partial(self._repeat, self._write_outputs, _ROUND_S),
             "batch_ends": partial(self._repeat, self._end_batches, _ROUND_S),
             "keys": partial(self._repeat, self._read_keys, 2 * _ROUND_S),
+            "quotas": partial(self._repeat, self._context.quotas.give_back, 2 * _ROUND_S),
+            "budget_events": partial(self._repeat, self._announce_budgets, 2 * _ROUND_S),
             "cleaning": partial(self._repeat, self._clean, _SLOW_ROUND_S),
         }
 
@@ -127,6 +133,18 @@ class Maintenance:
     async def _read_keys(self) -> None:
         await self._context.authenticator.refresh()
 
+    async def _announce_budgets(self) -> None:
+        """Announce the budgets of which a stated share is spent."""
+        context, now_s = self._context, self._context.now_s()
+        if not context.authenticator.has_soft_limits:
+            return
+
+        def change(connection: Connection) -> None:
+            for state in budgets.take_announcements(connection, now_s=now_s):
+                context.webhooks.announce_budget(connection, state)
+
+        await context.database.write(change)
+
     async def _end_batches(self) -> None:
         await self._expire()
         await self._finish_cancelled()
@@ -138,9 +156,12 @@ class Maintenance:
             for batch in await context.database.read(batches.open_batches)
             if batch.status == "in_progress" and batch.expires_s <= now_s
         ]
-        await context.supervisor.run_each("batch_ends", overdue, partial(self._end, ending="expired"))
-        seqs = await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s))
-        await context.supervisor.run_each("batch_ends", seqs, self._fail_overdue)
+        await context.supervisor.run_each("batch_ends", overdue, self._expire_batch)
+        calls = await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s))
+        await context.supervisor.run_each("batch_ends", calls, self._fail_overdue)
+
+    async def _expire_batch(self, batch: batches.Batch) -> None:
+        await self._end(batch, "expired", budget=await self._spent_budget(batch.key_id))
 
     async def _finish_cancelled(self) -> None:
         context = self._context
@@ -154,20 +175,31 @@ class Maintenance:
         if not running or (batch.cancelling_s or 0) + _CANCEL_GRACE_S <= self._context.now_s():
             await self._end(batch, "cancelled")
 
-    async def _end(self, batch: batches.Batch, ending: str) -> None:
+    async def _spent_budget(self, key_id: str | None) -> BudgetState | None:
         now_s = self._context.now_s()
+        return await self._context.database.read(
+            lambda connection: budgets.spent_budget(connection, key_id, now_s=now_s)
+        )
+
+    async def _end(self, batch: batches.Batch, ending: str, *, budget: BudgetState | None = None) -> None:
+        """End a batch; `budget` is the one that was spent when its window closed."""
+        now_s = self._context.now_s()
+        errors = None if budget is None else batch_errors(budget)
         await self._context.database.write(
-            lambda connection: batches.finalize(connection, batch.seq, ending=ending, now_s=now_s)
+            lambda connection: batches.finalize(connection, batch.seq, ending=ending, now_s=now_s, errors=errors)
         )
         self._dispatcher.cancel_batch(batch.seq)
 
-    async def _fail_overdue(self, seq: int) -> None:
+    async def _fail_overdue(self, call: OverdueCall) -> None:
+        seq, budget = call.seq, await self._spent_budget(call.key_id)
         answer = RequestAnswer(
             request_id=self._context.new_id("req_"),
             status_code=None,
             error_code="deadline_exceeded",
             error_message="No venue could do this request before its deadline.",
         )
+        if budget is not None:
+            answer = replace(answer, status_code=429, body=expired_error(budget).body())
 
         def change(connection: Connection) -> bool:
             ended = requests.end(connection, seq)
@@ -249,6 +281,7 @@ class Maintenance:
 
     async def _clean(self) -> None:
         context, now_s = self._context, self._context.now_s()
+        await context.database.write(lambda connection: budgets.drop_void_leases(connection, now_s=now_s))
         ended = await context.database.read(batches.finished_with_requests)
         await context.supervisor.run_each("cleaning", ended, self._delete_requests)
         deletable = await context.database.read(lambda connection: files.deletable(connection, now_s=now_s))

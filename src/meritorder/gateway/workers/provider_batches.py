@@ -118,7 +118,10 @@ class ProviderBatches:
     async def _create_batches(self) -> None:
         """Create provider batches of work that fits a batch API and that our engines would not finish in time."""
         now_s = self._context.now_s()
-        queued = await self._context.database.read(lambda connection: requests.queued_work(connection, now_s=now_s))
+        blocked = self._context.quotas.blocked()
+        queued = await self._context.database.read(
+            lambda connection: requests.queued_work(connection, now_s=now_s, blocked_keys=blocked)
+        )
         for work in queued:
             if work.batch_seq is None:
                 continue  # a client keeps its connection open
@@ -148,9 +151,11 @@ class ProviderBatches:
             accepted, excess = _claim_within(connection, context.instance_id, work, limits, now_s)
             for request in excess:
                 requests.requeue(connection, context.instance_id, request, not_before_s=now_s, fault=False)
+            batch_id = context.new_id("c")[:_ID_LENGTH]
+            accepted = accepted[: context.quotas.claim_for_provider(connection, batch_id, accepted)]
             if accepted:
                 batch = ProviderBatch(
-                    id=context.new_id("c")[:_ID_LENGTH],
+                    id=batch_id,
                     venue=venue.name,
                     batch_seq=work.batch_seq or 0,
                     provider_id=None,

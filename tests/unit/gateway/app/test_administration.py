@@ -1,11 +1,12 @@
 import csv
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.app.administration import Administration, KeyRequest
+from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.store import keys, ledger
 from meritorder.gateway.store.ledger import LedgerEntry
 
@@ -19,69 +20,117 @@ def configuration(tmp_path: Path) -> Path:
 
 def test_created_key_is_listed_until_revoked(configuration: Path) -> None:
     with Administration(configuration) as store:
-        secret = store.create_key(KeyRequest(name="nightly", deadline="8h", budget_usd=0.5))
+        secret = store.create_key(KeyRequest(name="nightly", deadline="8h", limits=KeyLimits(budget="0.5")))
         store.create_key(KeyRequest(name="b", tenant="another"))
-        valid = store.list_keys()
-        assert [key.name for key in valid] == ["b", "nightly"]
-        key = valid[1]
-        assert (key.tenant, key.deadline, key.budget_picousd) == ("default", "8h", 500_000_000_000)
-        assert store._database.read_now(keys.valid)[keys.digest(secret)] == key
+        valid = store.list_keys().keys
+        assert [report.key.name for report in valid] == ["b", "nightly"]
+        key, budget = valid[1].key, valid[1].budget
+        assert budget is not None
+        assert (key.tenant, key.deadline, budget.left_picousd) == ("default", "8h", 500_000_000_000)
+        assert store._database.read_now(keys.read).by_digest[keys.digest(secret)] == key
         store.revoke_key(key.id)
-        assert [key.name for key in store.list_keys()] == ["b"]
+        assert [report.key.name for report in store.list_keys().keys] == ["b"]
         with pytest.raises(ConfigError, match="no valid key"):
             store.revoke_key(key.id)
 
 
-@pytest.mark.parametrize(
-    ("limits", "option"),
-    [
-        ({"deadline": "soon"}, "--deadline"),
-        ({"requests_per_minute": 0}, "--requests-per-minute"),
-        ({"tokens_per_minute": 0}, "--tokens-per-minute"),
-        ({"tokens_per_minute": -5}, "--tokens-per-minute"),
-        ({"budget_usd": -1.0}, "--budget"),
-        ({"budget_usd": float("nan")}, "--budget"),
-        ({"budget_usd": 1e7}, "--budget"),
-    ],
-)
-def test_invalid_limits_are_refused(limits: dict[str, Any], option: str) -> None:
+def test_invalid_deadline_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        KeyRequest(name="x", **limits)
-    assert caught.value.where == option
+        KeyRequest(name="x", deadline="soon")
+    assert caught.value.where == "--deadline"
 
 
-def test_largest_budget_is_stored(configuration: Path) -> None:
+def test_budget_changes_keep_its_spending(configuration: Path) -> None:
+    """A call of $0.30 that ended now: of $0.50 there is $0.20 left, and of $1 a day $0.70."""
     with Administration(configuration) as store:
-        store.create_key(KeyRequest(name="rich", budget_usd=9e6))
-        store.create_key(KeyRequest(name="unpaid", budget_usd=0.0, requests_per_minute=1))
-        assert [key.budget_picousd for key in store.list_keys()] == [9 * 10**18, 0]
+        store.create_key(KeyRequest(name="n", limits=KeyLimits(budget="0.5")))
+        (report,) = store.list_keys().keys
+        spent = entry(report.key.id, 300_000_000_000, ended_s=time.time())
+        store._database.submit(lambda connection: ledger.add(connection, [spent])).result()
+        assert left(store) == 200_000_000_000
+        store.update_key(report.key.id, KeyLimits(budget="1/day", soft_limit="80%"))
+        assert left(store) == 700_000_000_000
+        store.update_key(report.key.id, KeyLimits(time_zone="Asia/Tokyo", requests_per_minute="5"))
+        (changed,) = store.list_keys().keys
+        assert changed.budget is not None
+        budget = changed.budget.budget
+        assert (budget.period, budget.time_zone, budget.soft_share) == ("day", "Asia/Tokyo", 0.8)
+        assert (changed.key.requests_per_minute, changed.cost_picousd) == (5, 300_000_000_000)
+        store.update_key(report.key.id, KeyLimits(budget="none", requests_per_minute="none"))
+        (unlimited,) = store.list_keys().keys
+        assert (unlimited.budget, unlimited.key.requests_per_minute) == (None, None)
+
+
+def left(store: Administration) -> int:
+    """Return what is left of the budget of the only key."""
+    (report,) = store.list_keys().keys
+    assert report.budget is not None
+    return report.budget.left_picousd
+
+
+def test_team_bounds_its_keys(configuration: Path) -> None:
+    with Administration(configuration) as store:
+        with pytest.raises(ConfigError, match="has no budget"):
+            store.create_key(KeyRequest(name="n", team="search"))
+        store.set_team("search", KeyLimits(budget="1"))
+        store.create_key(KeyRequest(name="n", team="search"))
+        store.create_key(KeyRequest(name="other"))
+        for report in store.list_keys().keys:
+            spent = entry(report.key.id, 400_000_000_000, ended_s=time.time())
+            store._database.submit(lambda connection, spent=spent: ledger.add(connection, [spent])).result()
+        (team,) = store.list_keys().teams
+        assert (team.budget.team, team.spent_picousd, team.left_picousd) == (
+            "search",
+            400_000_000_000,
+            600_000_000_000,
+        )
+        with pytest.raises(ConfigError, match="rate limits"):
+            store.set_team("search", KeyLimits(budget="1", requests_per_minute="5"))
+        with pytest.raises(ConfigError, match="has no budget"):
+            store.set_team("search", KeyLimits())
+
+
+@pytest.mark.parametrize(
+    ("limits", "where"),
+    [(KeyLimits(soft_limit="80%"), "--soft-limit"), (KeyLimits(budget="1", webhook="https://a.b/c"), "--webhook")],
+)
+def test_incomplete_budget_is_refused(configuration: Path, limits: KeyLimits, where: str) -> None:
+    """A soft limit needs a budget; a webhook needs a receiver in the configuration, which has its secret."""
+    with Administration(configuration) as store:
+        with pytest.raises(ConfigError) as caught:
+            store.create_key(KeyRequest(name="n", limits=limits))
+        assert caught.value.where == where
+        assert store.list_keys().keys == []
+        with pytest.raises(ConfigError, match="no valid key"):
+            store.update_key("key_nobody", KeyLimits(budget="1"))
 
 
 def test_ledger_has_exact_dollars(configuration: Path, tmp_path: Path) -> None:
-    entries = [
-        LedgerEntry(
-            request_id=f"req_{cost}",
-            arrived_s=1.0,
-            started_s=1.0,
-            ended_s=2.0,
-            ttft_s=None,
-            lane="realtime",
-            tenant="t",
-            key_id=None,
-            model="m",
-            endpoint="/v1/completions",
-            venue="v",
-            status_code=200,
-            input_tokens=1,
-            output_tokens=1,
-            counted=True,
-            cost_picousd=cost,
-        )
-        for cost in (1, 1_500_000_000_000, None)
-    ]
+    entries = [entry(None, cost) for cost in (1, 1_500_000_000_000, None)]
     with Administration(configuration) as store:
         store._database.submit(lambda connection: ledger.add(connection, entries)).result()
         assert store.write_ledger(tmp_path / "ledger.csv") == 3
     with (tmp_path / "ledger.csv").open(encoding="utf-8") as file:
         costs = [row["cost_usd"] for row in csv.DictReader(file)]
     assert costs == ["1E-12", "1.500000000000", ""]
+
+
+def entry(key_id: str | None, cost_picousd: int | None, *, ended_s: float = 2.0) -> LedgerEntry:
+    return LedgerEntry(
+        request_id=f"req_{cost_picousd}",
+        arrived_s=1.0,
+        started_s=1.0,
+        ended_s=ended_s,
+        ttft_s=None,
+        lane="realtime",
+        tenant="t",
+        key_id=key_id,
+        model="m",
+        endpoint="/v1/completions",
+        venue="v",
+        status_code=200,
+        input_tokens=1,
+        output_tokens=1,
+        counted=True,
+        cost_picousd=cost_picousd,
+    )

@@ -6,9 +6,9 @@ from meritorder.gateway.store.keys import Key
 
 
 def test_secret_is_not_stored(database: Database) -> None:
-    key = Key(id="key_1", name="n", tenant="t", budget_picousd=5)
+    key = Key(id="key_1", name="n", tenant="t", team="search")
     database.submit(lambda connection: keys.add(connection, key, "secret", now_s=1.0)).result()
-    valid = database.read_now(keys.valid)
+    valid = database.read_now(keys.read).by_digest
     assert valid == {keys.digest("secret"): key}
     assert b"secret" not in next(iter(valid))
 
@@ -18,4 +18,4 @@ def test_revoked_key_is_not_valid(database: Database) -> None:
     database.submit(lambda connection: keys.add(connection, key, "secret", now_s=1.0)).result()
     assert database.submit(lambda connection: keys.revoke(connection, "key_1", now_s=2.0)).result()
     assert not database.submit(lambda connection: keys.revoke(connection, "key_1", now_s=3.0)).result()
-    assert database.read_now(keys.valid) == {}
+    assert database.read_now(keys.read).by_digest == {}

@@ -70,6 +70,6 @@ def test_call_of_disconnected_client_is_deleted(database: Database) -> None:
     call = {"tenant": "t", "endpoint": "/v1/chat/completions", "model": "m", "body": b"{}", "body_bytes": 2}
     call |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 9.0, "holder": "gone"}
     seq = database.submit(lambda connection: requests.add_call(connection, id="req_1", **call)).result()
-    assert database.read_now(lambda connection: requests.overdue_calls(connection, now_s=9.0)) == [seq]
+    assert database.read_now(lambda connection: requests.overdue_calls(connection, now_s=9.0))[0].seq == seq
     database.submit(lambda connection: requests.end_and_delete(connection, seq)).result()
     assert database.read_now(lambda connection: requests.queued_work(connection, now_s=1.0)) == []

@@ -546,7 +546,7 @@ async def test_work_waiting_for_plan_hides_none(ready: Dispatcher, monkeypatch: 
     def targets(work: QueuedRequests, *arguments: Any) -> Any:  # noqa: ANN401 - passed on
         return find_targets(work, *arguments) if work.seq > 3 else []
 
-    def queued_work(connection: Connection, *, now_s: float, limit: int) -> list[QueuedRequests]:
+    def queued_work(connection: Connection, *, now_s: float, limit: int, **_: object) -> list[QueuedRequests]:
         limits.append(limit)
         return read(connection, now_s=now_s, limit=limit)
 

@@ -1,0 +1,138 @@
+"""keys: create, limit, list and revoke the API keys of a gateway."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from meritorder.cli.options import ConfigFile
+from meritorder.errors import ConfigError
+from meritorder.units import PICOUSD_PER_USD, utc
+
+if TYPE_CHECKING:
+    from meritorder.gateway.app.administration import KeyReports
+    from meritorder.gateway.store.quotas.budgets import BudgetState
+
+_ACTIONS: Final = ("create", "update", "list", "revoke", "team")
+_NAMED: Final = {
+    "create": "write: keys create NAME",
+    "update": "write: keys update ID",
+    "revoke": "write: keys revoke ID",
+    "team": "write: keys team NAME --budget 500/month",
+}
+_COLUMNS: Final = ("budget", "spent", "reserved", "left", "renews", "soft limit")
+_WIDE: Final = 1000  # no terminal: the table is not to be cut
+
+
+def keys(
+    action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")],
+    config: ConfigFile,
+    name: Annotated[
+        str, typer.Argument(help="Name of the new key or of the team, or id of the key to update or revoke.")
+    ] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant, whose files and batches it sees.")] = "default",
+    team: Annotated[
+        str | None, typer.Option("--team", help="Team whose budget bounds it too; `none`: no team.")
+    ] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Allow it to read metrics and status.")] = False,
+    deadline: Annotated[str | None, typer.Option("--deadline", metavar="4h", help="Deadline of its calls.")] = None,
+    requests_per_minute: Annotated[
+        str | None, typer.Option("--requests-per-minute", metavar="N", help="Rate limit; `none`: no limit.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        str | None, typer.Option("--tokens-per-minute", metavar="N", help="Rate limit; `none`: no limit.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", metavar="USD[/day]", help="Most it may spend, in all or in each hour, day, week or month."
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option("--time-zone", metavar="ZONE", help="In which its periods begin; by default UTC.")
+    ] = None,
+    soft_limit: Annotated[
+        str | None, typer.Option("--soft-limit", metavar="80%", help="Share of the budget at which an event is sent.")
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option("--webhook", metavar="URL", help="Receiver of that event; by default all of the tenant's."),
+    ] = None,
+) -> None:
+    """Create, limit, list and revoke the API keys of a gateway; a running gateway applies the change within seconds."""
+    from meritorder.gateway.app.administration import Administration, KeyRequest
+    from meritorder.gateway.app.key_limits import KeyLimits
+
+    if action not in _ACTIONS:
+        raise ConfigError(f"unknown action {action!r}", where="keys", fix=f"write one of {', '.join(_ACTIONS)}")
+    if not name and action in _NAMED:
+        raise ConfigError("no name or id is given", where=f"keys {action}", fix=_NAMED[action])
+    limits = KeyLimits(
+        budget=budget,
+        time_zone=time_zone,
+        soft_limit=soft_limit,
+        webhook=webhook,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+    )
+    with Administration(config) as store:
+        if action == "create":
+            request = KeyRequest(name=name, tenant=tenant, admin=admin, deadline=deadline, team=team, limits=limits)
+            typer.echo(store.create_key(request))
+        elif action == "update":
+            store.update_key(name, limits, team=team)
+        elif action == "team":
+            store.set_team(name, limits)
+        elif action == "list":
+            _show(store.list_keys())
+        else:
+            store.revoke_key(name)
+
+
+def _show(reports: "KeyReports") -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    table = Table(
+        "id", "name", "tenant", "team", "admin", "deadline", "requests/min", "tokens/min", *_COLUMNS, box=None
+    )
+    for report in reports.keys:
+        key = report.key
+        rates = ("" if rate is None else f"{rate:,}" for rate in (key.requests_per_minute, key.tokens_per_minute))
+        table.add_row(
+            key.id,
+            key.name,
+            key.tenant,
+            key.team or "",
+            "yes" if key.admin else "",
+            key.deadline or "",
+            *rates,
+            *(_cells(report.budget) if report.budget is not None else ("", _usd(report.cost_picousd), "", "", "", "")),
+        )
+    console.print(table)
+    if reports.teams:
+        table = Table("team", *_COLUMNS, box=None)
+        for state in reports.teams:
+            table.add_row(state.budget.team or "", *_cells(state))
+        console.print(table)
+
+
+def _cells(state: "BudgetState") -> tuple[str, ...]:
+    budget = state.budget
+    amount = _usd(budget.amount_picousd)
+    renews = "" if state.renews_s is None else f"{utc(state.renews_s):%Y-%m-%d %H:%M}Z"
+    return (
+        amount if budget.period is None else f"{amount}/{budget.period}",
+        _usd(state.spent_picousd),
+        _usd(state.reserved_picousd),
+        _usd(state.left_picousd),
+        renews,
+        "" if budget.soft_share is None else f"{100 * budget.soft_share:g}%",
+    )
+
+
+def _usd(picousd: int) -> str:
+    """Return exact dollars."""
+    return f"${(Decimal(picousd) / PICOUSD_PER_USD).normalize():f}"

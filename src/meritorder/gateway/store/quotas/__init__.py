@@ -1,0 +1,1 @@
+"""Quotas of keys, shared by all gateways: budgets with what is spent and reserved, and the last minute of rates."""

@@ -1,0 +1,132 @@
+"""What clients are told about quotas: errors, rate headers, and why a batch is paused."""
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.quotas.admission import Refusal
+from meritorder.gateway.store.quotas.budgets import BudgetState
+from meritorder.gateway.wire.errors import ApiError
+from meritorder.policy.rates import RateRefusal
+from meritorder.units import PICOUSD_PER_USD, format_usd, utc
+
+INSUFFICIENT_QUOTA: Final = "insufficient_quota"
+_RETRY_S: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateUse:
+    """What a key has used in the last minute, and when nothing of it counts any more, epoch seconds."""
+
+    requests: int = 0
+    tokens: int = 0
+    clear_s: float = 0.0
+
+
+def quota_error(key: Key, refusal: Refusal, *, now_s: float, used: RateUse | None = None) -> ApiError:
+    """Return the 429 of a call that the quotas of its key refuse."""
+    if refusal.rate is not None:
+        return _rate_error(key, refusal.rate, used or RateUse(), now_s)
+    state = refusal.budget
+    if state is not None and state.is_spent:
+        headers = [("x-should-retry", "false")]  # official clients would retry at once
+        if state.renews_s is not None:
+            headers.append(("retry-after", str(math.ceil(max(1.0, state.renews_s - now_s)))))
+        return _budget_error(f"You exceeded your current quota: {spent_reason(state)}", headers)
+    owner = "this key" if state is None else state.budget.owner
+    message = (
+        f"What is left of the budget of {owner} is reserved for other calls. Please try again when they have ended."
+    )
+    return _budget_error(message, [("retry-after", str(_RETRY_S))])
+
+
+def spent_reason(state: BudgetState) -> str:
+    """Return in a sentence that a budget is spent, and when it renews."""
+    reason = f"the budget of {state.budget.owner}, {format_budget(state.budget)}, is spent."
+    return reason if state.renews_s is None else f"{reason} It renews at {utc(state.renews_s):%Y-%m-%dT%H:%M:%SZ}."
+
+
+def format_budget(budget: Budget) -> str:
+    """Return a budget as `$50 a day`, or `$50` without a period."""
+    amount = format_usd(Decimal(budget.amount_picousd) / PICOUSD_PER_USD)
+    return amount if budget.period is None else f"{amount} {'an' if budget.period == 'hour' else 'a'} {budget.period}"
+
+
+def pause_fields(state: BudgetState) -> dict[str, Any]:
+    """Return the fields of a batch that waits because a budget is spent."""
+    return {
+        "paused_at": None if state.exhausted_s is None else int(state.exhausted_s),
+        "paused_reason": {
+            "code": INSUFFICIENT_QUOTA,
+            "message": f"Paused: {spent_reason(state)}",
+            "renews_at": None if state.renews_s is None else int(state.renews_s),
+        },
+    }
+
+
+def batch_errors(state: BudgetState) -> str:
+    """Return the `errors` of a batch whose window closed while a budget was spent, as JSON."""
+    message = f"The completion window closed while the batch was paused: {spent_reason(state)}"
+    error = {"code": INSUFFICIENT_QUOTA, "line": None, "message": message, "param": None}
+    return msgspec.json.encode({"object": "list", "data": [error]}).decode()
+
+
+def expired_error(state: BudgetState) -> ApiError:
+    """Return the 429 of a queued call whose deadline passed while a budget was spent."""
+    return _budget_error(f"The deadline of this request passed while it waited: {spent_reason(state)}", [])
+
+
+def rate_headers(key: Key, used: RateUse, now_s: float) -> tuple[tuple[str, str], ...]:
+    """Return OpenAI's headers on the rate limits of a key: the limit, what is left, and when all of it is left."""
+    reset = f"{max(0.0, used.clear_s - now_s):.3g}s"
+    headers: list[tuple[str, str]] = []
+    for name, limit, count in (
+        ("requests", key.requests_per_minute, used.requests),
+        ("tokens", key.tokens_per_minute, used.tokens),
+    ):
+        if limit is not None:
+            headers += [
+                (f"x-ratelimit-limit-{name}", str(limit)),
+                (f"x-ratelimit-remaining-{name}", str(max(0, limit - count))),
+                (f"x-ratelimit-reset-{name}", reset),
+            ]
+    return tuple(headers)
+
+
+def event_fields(state: BudgetState) -> dict[str, Any]:
+    """Return what the event of a soft limit says about a budget."""
+    budget = state.budget
+    return {
+        "budget_usd": _exact_usd(budget.amount_picousd),
+        "spent_usd": _exact_usd(state.spent_picousd),
+        "soft_limit": budget.soft_share,
+        "period": budget.period,
+        "renews_at": None if state.renews_s is None else dt.datetime.fromtimestamp(state.renews_s, dt.UTC).isoformat(),
+    }
+
+
+def _exact_usd(picousd: int) -> str:
+    return f"{(Decimal(picousd) / PICOUSD_PER_USD).normalize():f}"
+
+
+def _rate_error(key: Key, refusal: RateRefusal, used: RateUse, now_s: float) -> ApiError:
+    limit = key.requests_per_minute if refusal.limit == "requests" else key.tokens_per_minute
+    return ApiError(
+        429,
+        f"Rate limit reached for this key on {refusal.limit}: {limit} a minute. "
+        f"Please try again in {refusal.wait_s:.3g}s.",
+        code="rate_limit_exceeded",
+        headers=(
+            ("retry-after", str(math.ceil(max(1.0, refusal.wait_s)))),
+            *rate_headers(key, used, now_s),
+        ),
+    )
+
+
+def _budget_error(message: str, headers: list[tuple[str, str]]) -> ApiError:
+    return ApiError(429, message, kind=INSUFFICIENT_QUOTA, code=INSUFFICIENT_QUOTA, headers=tuple(headers))
