@@ -208,20 +208,29 @@ class Service:
             original=original,
             arrived_s=arrived_s,
             started_s=started_s,
-            expected_picousd=context.expected_picousd(endpoint, call.model or "", body) if key.budgets or deferral else 0,
+            expected_picousd=context.expected_picousd(endpoint, call.model or "", body)
+            if key.budgets or deferral
+            else 0,
         )
         if request.stored_as is not None or call.background:
             calls.check_kept(body)
         if context.telemetry is not None:
             context.telemetry.describe(request, deferral)
+        await self._serve_within_quotas(request, deferral, receive, send)
+
+    async def _serve_within_quotas(
+        self, request: Request, deferral: Deferral | None, receive: Receive, send: Send
+    ) -> None:
+        """Serve a request when the quotas of its key permit it."""
+        key, quotas = request.key, self.context.quotas
         demand = Demand(
-            tokens=calls.estimate_tokens(len(body)) + call.output_tokens,
+            tokens=calls.estimate_tokens(len(request.body)) + request.call.output_tokens,
             cost_picousd=request.expected_picousd if deferral is None else 0,  # a queued call reserves in its row
         )
-        with await context.quotas.admit(key, demand):
+        with await quotas.admit(key, demand):
             if key.rates is not None:
-                send = asgi.with_headers(send, context.quotas.rate_headers(key))
-            if deferral is None and not call.stream:
+                send = asgi.with_headers(send, quotas.rate_headers(key))
+            if deferral is None and not request.call.stream:
                 # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.
                 await self.realtime.serve(request, send)
                 return

@@ -6,9 +6,11 @@ from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage
+from meritorder.units import PICOUSD_PER_USD
 
 DEFAULT_OUTPUT_TOKENS: Final = 4096
 """Output tokens that are reserved for a call that sets no limit, at a venue that states none."""
+_MAX_PICOUSD: Final = 1000 * PICOUSD_PER_USD  # of a call that asks for absurdly many tokens
 
 
 class ExpectedCosts:
@@ -30,4 +32,4 @@ class ExpectedCosts:
             output_tokens = calls.most_output_tokens(endpoint, body, limit)
             usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
             most = max(most, venue.cost_picousd(usage) or 0)
-        return most
+        return min(most, _MAX_PICOUSD)

@@ -130,6 +130,7 @@ def spent_budget(connection: Connection, key_id: str | None, *, now_s: float) ->
 
 def set_lease(connection: Connection, budget_id: str, holder: str, amount_picousd: int) -> None:
     """Set what a holder leases."""
+    amount_picousd = min(amount_picousd, _MAX_PICOUSD)
     mine = BUDGET_LEASES.c.budget_id == budget_id, BUDGET_LEASES.c.holder == holder
     if amount_picousd <= 0:
         connection.execute(delete(BUDGET_LEASES).where(*mine))
