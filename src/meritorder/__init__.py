@@ -33,8 +33,9 @@ if TYPE_CHECKING:
         TraceError,
         WorkloadsError,
     )
+    from meritorder.estimation import Estimate
     from meritorder.findings import Audit
-    from meritorder.library import Answer, audit, calibrate, compare, plan, simulate, sweep
+    from meritorder.library import Answer, audit, calibrate, compare, estimate, plan, simulate, sweep
     from meritorder.planfile import Plan, read_plan
     from meritorder.sim.pools import Startup
     from meritorder.study.audit.context import AuditOptions
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from meritorder.traces.could_wait import find_candidates as could_wait
     from meritorder.traces.could_wait import propose_workloads
     from meritorder.traces.read import read_trace
+    from meritorder.traces.synthetic import Traffic
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,7 @@ __all__ = [
     "CompareOptions",
     "Comparison",
     "ConfigError",
+    "Estimate",
     "InfeasibleError",
     "MeritorderError",
     "MissingExtraError",
@@ -68,12 +71,14 @@ __all__ = [
     "Startup",
     "Trace",
     "TraceError",
+    "Traffic",
     "WorkloadsError",
     "__version__",
     "audit",
     "calibrate",
     "compare",
     "could_wait",
+    "estimate",
     "load_catalog",
     "plan",
     "propose_workloads",
@@ -97,6 +102,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "CompareOptions": "meritorder.study.fleet.options",
         "Comparison": "meritorder.comparison",
         "ConfigError": "meritorder.errors",
+        "Estimate": "meritorder.estimation",
         "InfeasibleError": "meritorder.errors",
         "MeritorderError": "meritorder.errors",
         "MissingExtraError": "meritorder.errors",
@@ -107,11 +113,13 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "Startup": "meritorder.sim.pools",
         "Trace": "meritorder.traces",
         "TraceError": "meritorder.errors",
+        "Traffic": "meritorder.traces.synthetic",
         "WorkloadsError": "meritorder.errors",
         "audit": "meritorder.library",
         "calibrate": "meritorder.library",
         "compare": "meritorder.library",
         "could_wait": "meritorder.traces.could_wait:find_candidates",
+        "estimate": "meritorder.library",
         "load_catalog": "meritorder.catalog:load",
         "plan": "meritorder.library",
         "propose_workloads": "meritorder.traces.could_wait",

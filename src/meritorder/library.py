@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from meritorder import documents, planfile
 from meritorder.comparison import Comparison
 from meritorder.errors import ConfigError
+from meritorder.estimation import Estimate
 from meritorder.findings import Audit
 from meritorder.report import files
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.schedule.options import PlanOptions
     from meritorder.traces import Trace
+    from meritorder.traces.synthetic import Traffic
 
 Record = TypeVar("Record")
 Progress = Callable[[str], None]
@@ -131,6 +133,25 @@ class ComparisonAnswer(Answer[Comparison]):
 
     def _print(self, console: "Console") -> None:
         from meritorder.report.compare import text
+
+        text.render(self.record, console)
+
+
+class EstimateAnswer(Answer[Estimate]):
+    """What traffic in a few numbers, or one job, costs in every way to serve it."""
+
+    def to_json(self) -> str:
+        """Return the answer as JSON, in the form that `meritorder estimate` writes."""
+        return documents.encode(self.record).decode()
+
+    def to_html(self) -> str:
+        """Return the report as one HTML page that needs no network."""
+        from meritorder.report.compare import estimate_html as page
+
+        return page.render(self.record)
+
+    def _print(self, console: "Console") -> None:
+        from meritorder.report.compare import estimate as text
 
         text.render(self.record, console)
 
@@ -286,6 +307,41 @@ def compare(
     from meritorder.study.fleet.options import CompareOptions
 
     return ComparisonAnswer(study(trace, options or CompareOptions(), progress))
+
+
+def estimate(
+    requests: "Traffic | Trace",
+    options: "CompareOptions | None" = None,
+    *,
+    by: str = "",
+    progress: Progress = _silent,
+) -> EstimateAnswer:
+    """Estimate what traffic costs in a month from a few numbers, or find the cheapest way for one job.
+
+    Args:
+        requests: Traffic in a few numbers; or the requests of a job, from `read_trace`.
+        options: Model, hardware, SLO; `defer` is the share of the traffic that can wait.
+        by: Time until a job must be done, such as "24h".
+        progress: Receives a line for each step.
+
+    Raises:
+        MeritorderError: There is no answer; the message names what to change.
+    """
+    from meritorder.study.fleet.options import CompareOptions
+    from meritorder.traces.synthetic import Traffic
+
+    options = options or CompareOptions()
+    if isinstance(requests, Traffic):
+        from meritorder.study.estimate.traffic import estimate_traffic
+
+        return EstimateAnswer(estimate_traffic(requests, options, progress))
+    from meritorder.study.estimate.job import estimate_job
+    from meritorder.units import parse_duration_s
+
+    by_s = parse_duration_s(by)
+    if not by_s:
+        raise ConfigError(f"{by!r} is not a time until which the job must be done", where="by", fix='such as "24h"')
+    return EstimateAnswer(estimate_job(requests, by_s, options, progress))
 
 
 def plan(trace: "Trace", options: "PlanOptions | None" = None, *, progress: Progress = _silent) -> PlanAnswer:

@@ -63,6 +63,8 @@ def folder(tmp_path: Path) -> Path:
         for number in range(5)
     ]
     (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    prompts = ({"id": number, "prompt": "Translate this sentence."} for number in range(50))
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
     shutil.copy(ROOT / "examples/catalog.csv", tmp_path / "catalog.csv")
     (tmp_path / "demo").mkdir()  # as `make demo` writes it
     sample.write(tmp_path / "demo/week.parquet", seed=0)

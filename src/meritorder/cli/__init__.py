@@ -15,6 +15,7 @@ from meritorder.cli.audit import audit
 from meritorder.cli.batch import batch, ledger, status
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
+from meritorder.cli.estimate import estimate
 from meritorder.cli.inspect import inspect
 from meritorder.cli.keys import keys
 from meritorder.cli.plan import plan, simulate
@@ -34,7 +35,7 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
+for _command in (estimate, compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
 for _serving in (serve, keys, batch, status, ledger):
     app.command()(_serving)

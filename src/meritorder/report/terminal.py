@@ -126,7 +126,7 @@ def bullets(texts: Sequence[Text], width: int, mark: str = "· ", style: str = "
     """Return a list with a mark before each text."""
     table = Table.grid()
     table.add_column(width=cell_len(mark), style=style)
-    table.add_column(max_width=width - cell_len(mark))
+    table.add_column(max_width=width - cell_len(mark), overflow="fold")
     for text in texts:
         table.add_row(mark, text)
     return table

@@ -177,10 +177,18 @@ def write(path: str | Path, *, seed: int = 0) -> Path:
     Raises:
         TraceError: The suffix is neither .csv nor .parquet, or the file cannot be written.
     """
+    return write_trace(generate(seed), path)
+
+
+def write_trace(trace: Trace, path: str | Path) -> Path:
+    """Write a trace with dates to a CSV or Parquet file, times as UTC dates.
+
+    Raises:
+        TraceError: The suffix is neither .csv nor .parquet, or the file cannot be written.
+    """
     target = Path(path)
     if target.suffix not in _SUFFIXES:
-        raise TraceError("the sample is written as .csv or .parquet", where=str(path), fix="use one of these suffixes")
-    trace = generate(seed)
+        raise TraceError("a trace is written as .csv or .parquet", where=str(path), fix="use one of these suffixes")
     micros = ((pl.col("arrived_s") + (trace.epoch_s or 0.0)) * MS_PER_S**2).round().cast(pl.Int64)
     dated = micros.cast(pl.Datetime("us", "UTC")).alias("arrived_at")
     frame = trace.requests.select(dated, pl.exclude("arrived_s", "workload", "deadline_s"))

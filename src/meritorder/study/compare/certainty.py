@@ -49,6 +49,7 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
             batch_machines=[_slowed(machine, level, seed) for machine in used],
             autoscale=result.baseline.autoscales or result.mix.autoscales,
             tried=[],
+            lane_alone=None,
         )
         for level in levels
     ]

@@ -22,6 +22,7 @@ from meritorder.units import format_count, format_share, format_usd, usd_per_mto
 TIERS_COMPARED: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
 """The tiers of token APIs that are shown beside fleets."""
 
+_TOLERANCE_S: Final = 1e-3
 _REALTIME_TIERS: Final = (Tier.STANDARD, Tier.PRIORITY)
 
 
@@ -78,16 +79,17 @@ def compare_tokens(trace: Trace, name: str, prices: Sequence[TokenPrice], option
 
 
 def waiting_usd(prices: Sequence[TokenPrice], load: TraceLoad) -> Floats:
-    """Return the least that each request costs at a tier that answers before its deadline, shape (requests,).
+    """Return the least that each request costs at a batch or flex tier that answers before its deadline.
 
-    Requests without a deadline cost the least at which a tier answers at once.
+    Infinity for a request that none answers in time, shape (requests,).
     """
-    patience_s = load.deadline_s - load.arrived_s
+    # A tolerance, since deadlines are sums of floating-point numbers.
+    patience_s = np.where(load.deferrable, load.deadline_s - load.arrived_s + _TOLERANCE_S, 0.0)
     usd = np.full(len(load), np.inf)
     for price in prices:
-        in_time = patience_s >= turnaround_s(price) if price.tier not in _REALTIME_TIERS else np.ones(len(load), bool)
-        if price.tier not in _REALTIME_TIERS:
-            in_time &= load.deferrable
+        if price.tier in _REALTIME_TIERS:
+            continue
+        in_time = load.deferrable & (patience_s >= turnaround_s(price))
         cost = cost_usd(price, load.input_tokens, load.cached_tokens, load.output_tokens)
         usd = np.where(in_time, np.minimum(usd, cost), usd)
     return usd
@@ -97,7 +99,7 @@ def _mix(standard: TokenPrice, prices: Sequence[TokenPrice], load: TraceLoad) ->
     """Return what cannot wait at the standard price, and the rest at the cheapest tier in time."""
     deferrable = load.deferrable
     at_once = cost_usd(standard, load.input_tokens, load.cached_tokens, load.output_tokens)
-    usd = np.where(deferrable, np.minimum(waiting_usd(prices, load), at_once), at_once)
+    usd = np.minimum(waiting_usd(prices, load), at_once)
     total = float(usd.sum())
     lanes = [
         LaneCost(

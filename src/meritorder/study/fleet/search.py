@@ -99,6 +99,7 @@ class Search:
         present_replicas: Replicas of the current real-time fleet; None searches for the cheapest.
         autoscale: Whether to search autoscalers as well.
         tried: Every fleet simulated so far on all requests.
+        lane_alone: Fleets of the real-time lane alone, once they were searched; deadlines do not change them.
     """
 
     load: TraceLoad
@@ -109,6 +110,7 @@ class Search:
     present_replicas: int | None = None
     autoscale: bool = True
     tried: list[FrontierPoint] = field(default_factory=list)
+    lane_alone: RealtimeFleets | None = None
 
     def run(self) -> SearchResult:
         """Find the cheapest fleet of every arrangement.
@@ -123,9 +125,10 @@ class Search:
         cheapest = fleets.cheapest
         baseline = present or cheapest
         self.progress("simulating batch")
-        batch = self._batch(self.load.all_deferrable(self.patience_s))
+        batch = self.batch(self.load.all_deferrable(self.patience_s))
         on_demand = replace(self, batch_machines=[m for m in self.batch_machines if m.interruptions is None])
         realtime_alone, mix_on_demand = on_demand.best_mix(cheapest)
+        self.lane_alone = on_demand.lane_alone
         mix = mix_on_demand
         if len(on_demand.batch_machines) < len(self.batch_machines):
             realtime_alone, mix = self.best_mix(mix_on_demand)
@@ -189,9 +192,11 @@ class Search:
         if not deferrable.any() or not self.batch_machines:
             return start, best
         if deferrable.all():
-            batch = replace(self._batch(self.load), name="mix")
+            batch = replace(self.batch(self.load), name="mix")
             return None, _cheaper(best, batch)
-        fleets = self._fleets(self.load.select(~deferrable), "real-time lane alone")
+        if self.lane_alone is None:
+            self.lane_alone = self._fleets(self.load.select(~deferrable), "real-time lane alone")
+        fleets = self.lane_alone
         bases = sorted((*fleets.fixed, *fleets.autoscaled), key=lambda trial: trial.usd)
         stretches = Stretches.of(self.load)
         for base in bases:
@@ -203,7 +208,7 @@ class Search:
                 best = _cheaper(best, trial)
         return bases[0], best
 
-    def _batch(self, load: TraceLoad) -> Trial:
+    def batch(self, load: TraceLoad) -> Trial:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
         best: Trial | None = None
         for machine in sorted(self.batch_machines, key=lambda machine: _min_batch_usd(machine, load)):

@@ -31,6 +31,7 @@ def test_tiers_cost_their_list_price(small: Trace) -> None:
 
 def test_waiting_buys_cheaper_tiers_in_time(small: Trace) -> None:
     day = compare(small, replace(OPTIONS, defer=("100%@24h",)))
+    # Every one of them, whatever its arrival: a deadline of 24 h is no shorter than a turnaround of 24 h.
     assert day.saving_share == pytest.approx(0.5)
     assert day.best == "mix"
     hours = compare(small, replace(OPTIONS, defer=("100%@4h",)))

@@ -1,0 +1,70 @@
+"""The volume from which machines in real time cost no more than tokens."""
+
+from collections.abc import Callable
+from typing import Final
+
+from meritorder.domain import TokenPrice
+from meritorder.errors import InfeasibleError
+from meritorder.study.compare.arrangements import price_tokens
+from meritorder.study.compare.compare import SearchedTrace
+from meritorder.study.fleet.fleets import fixed_fleet
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.units import HOURS_PER_DAY, format_usd
+
+LoadOfVolume = Callable[[float], TraceLoad]
+"""Makes the requests of a volume per day, all in real time."""
+
+# Largest volume that is simulated, and the machines that are tried.
+_MAX_REQUESTS: Final = 300_000
+_MACHINES: Final = 3
+
+
+def break_even_volume(
+    searched: SearchedTrace, standard: TokenPrice | None, load_of: LoadOfVolume
+) -> tuple[float | None, str]:
+    """Return the requests per day from which real time on machines costs no more than as tokens, and a note.
+
+    One machine, always on, is the least that real time costs. The volume at which tokens cost as much is the answer if
+    the machine serves that volume within the SLO, which is simulated.
+
+    Args:
+        searched: The cheapest fleets of the traffic as stated.
+        standard: The token price at the standard tier, None if there is none.
+        load_of: Makes requests of any volume.
+    """
+    load = searched.load.all_realtime()
+    if standard is None:
+        return None, "no provider sells this model as tokens, so there is no price to break even with"
+    token_usd = price_tokens(standard, load) / len(load)
+    rate = f"{format_usd(1000 * token_usd)} per 1,000 requests ({standard.provider}, standard)"
+    machines = searched.search.machines
+    work_usd = min(machine.price_work(load) for machine in machines) / len(load)
+    if work_usd >= token_usd:
+        return None, (
+            f"at no volume: even fully used, machines cost {format_usd(1000 * work_usd)} per 1,000 requests, "
+            f"more than tokens at {rate}"
+        )
+    by_price = sorted(machines, key=lambda machine: machine.offer.usd_per_hour)[:_MACHINES]
+    volumes = [machine.offer.usd_per_hour * HOURS_PER_DAY / token_usd for machine in by_price]
+    for machine, volume in zip(by_price, volumes, strict=True):
+        if 1 <= volume <= _MAX_REQUESTS and _serves(machine, load_of(volume)):
+            hourly = format_usd(machine.offer.usd_per_hour)
+            return volume, f"one {machine.offer.label} at {hourly} an hour serves it, always on; tokens cost {rate}"
+    one, utilization = searched.result.realtime.machine, searched.result.slo_utilization
+    # At the highest utilization within the SLO, a fleet that follows the load without a gap costs this.
+    following_usd = one.price_work(load) / utilization / len(load)
+    cheaper = "less" if following_usd < token_usd else "more"
+    return None, (
+        f"one {by_price[0].offer.label} costs as much as tokens at {volumes[0]:,.0f} requests a day, but does not "
+        "serve them within the SLO; a large fleet that follows the load exactly would cost "
+        f"{format_usd(1000 * following_usd)} per 1,000 requests, {cheaper} than tokens at {rate}"
+    )
+
+
+def _serves(machine: CandidateMachine, load: TraceLoad) -> bool:
+    """Whether one machine, always on, serves a load within the SLO."""
+    try:
+        return fixed_fleet(machine, load, 1).feasible
+    except InfeasibleError:
+        return False

@@ -1,0 +1,97 @@
+"""The answer of an estimate in sentences."""
+
+from collections.abc import Sequence
+
+from meritorder.estimation import PatiencePoint, Way
+from meritorder.traces.synthetic import Traffic
+from meritorder.units import format_duration, format_share, format_usd
+
+
+def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[PatiencePoint], no_machine: str) -> str:
+    """Return what the traffic costs a month, the cheapest way first.
+
+    Args:
+        traffic: The traffic.
+        ways: The ways to serve it.
+        patience: What waiting is worth.
+        no_machine: Why no machine serves it; empty if one does.
+    """
+    parts = [f"No machine of your own serves it: {no_machine}." if no_machine else ""]
+    named = {way.name: way for way in ways if way.in_time is not False}
+    realtime = [named[name] for name in ("realtime_fixed", "realtime_autoscaled") if name in named]
+    parts.append(f"{traffic.requests_per_day:,.0f} requests a day cost")
+    costs = []
+    if realtime:
+        cheapest = min(realtime, key=_usd)
+        costs.append(f"{_a_month(cheapest)} on machines of your own in real time ({cheapest.where})")
+        if "batch" in named:
+            costs.append(f"{_a_month(named['batch'])} there in batch ({_ratio(cheapest.usd, named['batch'].usd)})")
+    tokens = [way for way in ways if way.name == "tokens_standard"]
+    if tokens:
+        bought = min(tokens, key=_usd)
+        costs.append(f"{_a_month(bought)} as tokens ({bought.where})")
+    parts.append(", ".join(costs) + ".")
+    parts.append(_waiting(patience))
+    return " ".join(part for part in parts if part)
+
+
+def job_sentence(requests: int, ways: Sequence[Way], by_s: float, *, no_machine: str, unpriced: str) -> str:
+    """Return the cheapest way for a job that is in time, and the next other kind.
+
+    Args:
+        requests: Their number.
+        ways: The ways, the cheapest in time first.
+        by_s: When the job must be done.
+        no_machine: Why no machine serves it; empty if one does.
+        unpriced: Which part of the requests is not priced, if any.
+    """
+    parts = [unpriced, f"No machine of your own serves it: {no_machine}." if no_machine else ""]
+    first = ways[0]
+    count = f"{requests:,} requests" if requests != 1 else "1 request"
+    if first.in_time is False:
+        parts.append(f"Nothing is known that does {count} within {format_duration(by_s)}.")
+        return " ".join(part for part in parts if part)
+    done = f", done after {format_duration(first.finished_s)}" if first.finished_s else ""
+    unknown = ", if your rate limit allows it in time" if first.in_time is None else ""
+    cost = f"{format_usd(first.usd)} ({format_usd(1000 * first.usd_per_request)} per 1,000)"
+    parts.append(
+        f"The cheapest way for {count} within {format_duration(by_s)}: {_way(first)} for {cost}{done}{unknown}."
+    )
+    kind = first.name.partition("_")[0]
+    other = next((way for way in ways if way.name.partition("_")[0] != kind and way.in_time is not False), None)
+    if other:
+        parts.append(f"The cheapest other kind is {_way(other)} for {format_usd(other.usd)}.")
+    return " ".join(part for part in parts if part)
+
+
+def _way(way: Way) -> str:
+    return f"{way.title[:1].lower()}{way.title[1:]} ({way.where})"
+
+
+def _usd(way: Way) -> float:
+    return way.usd
+
+
+def _a_month(way: Way) -> str:
+    return f"{format_usd(way.usd)} a month"
+
+
+def _ratio(first_usd: float, second_usd: float) -> str:
+    ratio = first_usd / second_usd
+    return f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
+
+
+def _waiting(patience: Sequence[PatiencePoint]) -> str:
+    """Return what the longest patience saves against the cheapest way without any."""
+    if not patience:
+        return "Nothing is said to be able to wait; add --can-wait 30%@4h to see what waiting saves."
+    costs = [min(usd for usd in (point.machines_usd, point.tokens_usd) if usd is not None) for point in patience]
+    best = min(range(len(costs)), key=lambda place: (round(costs[place], 9), patience[place].patience_s))
+    share = format_share(patience[0].share)
+    if not best or costs[best] >= costs[0]:
+        return f"Letting {share} wait, even a day, saves nothing."
+    saved = costs[0] - costs[best]
+    return (
+        f"Letting {share} wait {format_duration(patience[best].patience_s)} saves {format_usd(saved)} a month, "
+        f"{format_share(saved / costs[0])} of the cheapest way without waiting."
+    )

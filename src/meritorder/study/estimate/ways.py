@@ -1,0 +1,133 @@
+"""Ways to serve requests: fleets that were simulated, commitments to them, and tokens of each provider and tier."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from meritorder import catalog as facts
+from meritorder.catalog.tokens import turnaround_s
+from meritorder.comparison import Comparison
+from meritorder.domain import PricingModel, Tier, TokenPrice
+from meritorder.estimation import Way
+from meritorder.perf.accuracy import expected_accuracy
+from meritorder.study.compare.arrangements import price_tokens
+from meritorder.study.fleet.fleets import Trial
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.options import CompareOptions
+from meritorder.units import SECONDS_PER_HOUR, format_count, format_duration, format_share, format_usd
+
+_TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
+_COMMITMENTS: Final = (PricingModel.RESERVED, PricingModel.SAVINGS_PLAN, PricingModel.COMMITTED_USE)
+# Nine in ten draws of the error of a profile lie between these levels.
+_LEVELS: Final = (0.05, 0.95)
+
+
+def fleet_ways(comparison: Comparison, usd_factor: float, certainty: str) -> list[Way]:
+    """Return the fleets of a comparison.
+
+    Args:
+        comparison: The comparison.
+        usd_factor: Dollars of a month / dollars of the trace.
+        certainty: How certain the speed of the machines is.
+    """
+    return [
+        Way(
+            name=arrangement.name,
+            title=arrangement.title,
+            where=arrangement.venue,
+            usd=arrangement.total_usd * usd_factor,
+            usd_per_request=arrangement.usd_per_request,
+            in_time=arrangement.feasible,
+            certainty=certainty,
+            note="; ".join(arrangement.notes),
+        )
+        for arrangement in comparison.arrangements
+        if arrangement.replica
+    ]
+
+
+def committed_way(always_on: Trial, options: CompareOptions, usd_factor: float, certainty: str) -> Iterator[Way]:
+    """Yield the fleet that is always on at the cheapest commitment to as many replicas, if one is cheaper.
+
+    Args:
+        always_on: The fleet.
+        options: Where to rent.
+        usd_factor: Dollars of a month / dollars of the trace.
+        certainty: How certain the speed of the machines is.
+    """
+    machine, pool = always_on.pools[0]
+    replicas = pool.max_instances * machine.replicas
+    gpus = machine.profile.gpus
+    offers = facts.load(options.catalogs).select_offers(
+        machine.profile.hardware, options.providers or None, options.regions or None, _COMMITMENTS, gpus
+    )
+    hours = always_on.load.span_s / SECONDS_PER_HOUR
+    priced = [(math.ceil(replicas / (offer.gpus // gpus)), offer) for offer in offers]
+    count, offer = min(priced, key=lambda pair: pair[0] * pair[1].usd_per_hour, default=(0, None))
+    if offer is None or count * offer.usd_per_hour * hours >= always_on.usd:
+        return
+    usd = count * offer.usd_per_hour * hours
+    terms = " ".join(word for word in (offer.pricing_model.replace("_", " "), offer.term) if word)
+    yield Way(
+        name="realtime_committed",
+        title=f"Real time, always on, {terms}",
+        where=offer.label,
+        usd=usd * usd_factor,
+        usd_per_request=usd / len(always_on.load),
+        in_time=always_on.feasible,
+        certainty=certainty,
+        note=f"{format_count(count, 'machine')} at {format_usd(offer.usd_per_hour)} an hour, paid for the whole term",
+    )
+
+
+def token_ways(prices: Sequence[TokenPrice], load: TraceLoad, *, usd_factor: float, by_s: float | None) -> list[Way]:
+    """Return what the requests cost at each provider and tier, the cheapest first.
+
+    Args:
+        prices: Token prices of the model.
+        load: The requests.
+        usd_factor: Dollars stated / dollars of these requests.
+        by_s: When a job must be done; None for traffic.
+    """
+    cheapest: dict[tuple[str, Tier], tuple[float, TokenPrice]] = {}
+    for price in prices:
+        usd = price_tokens(price, load)
+        key = price.provider, price.tier
+        if price.tier in _TIERS and (key not in cheapest or usd < cheapest[key][0]):
+            cheapest[key] = usd, price
+    return [
+        _token_way(usd, price, len(load), usd_factor=usd_factor, by_s=by_s)
+        for usd, price in sorted(cheapest.values(), key=lambda entry: entry[0])
+    ]
+
+
+def _token_way(usd: float, price: TokenPrice, requests: int, *, usd_factor: float, by_s: float | None) -> Way:
+    promised_s = turnaround_s(price)
+    certainty = f"list price of {price.as_of}"
+    if promised_s:
+        certainty += f"; answers within {format_duration(promised_s)} as a rule"
+    else:
+        certainty += "; no latency is promised" if by_s is None else "; the time depends on your rate limit"
+    return Way(
+        name=f"tokens_{price.tier}",
+        title=f"Tokens, {price.tier}",
+        where=f"{price.provider} {price.provider_model}",
+        usd=usd * usd_factor,
+        usd_per_request=usd / requests,
+        finished_s=promised_s or None,
+        in_time=promised_s <= by_s if promised_s and by_s is not None else None,
+        certainty=certainty,
+        note=price.note,
+    )
+
+
+def speed_certainty(machine: CandidateMachine) -> str:
+    """Return how certain the speed of a machine is, from measurements that its profile was not fitted to."""
+    known = expected_accuracy(machine.profile)
+    if known is None:
+        return "simulated; this machine's speed was never measured"
+    fast, slow = known.factors(_LEVELS, 0)
+    return (
+        f"simulated; its steps take {format_share(1 - fast)} less to {format_share(slow - 1)} more time in measurements"
+    )

@@ -1,0 +1,114 @@
+"""An estimate is the comparison of the requests that it makes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meritorder.errors import CatalogError, InfeasibleError
+from meritorder.estimation import Estimate, Way
+from meritorder.report.compare import estimate_html
+from meritorder.study.compare.compare import compare
+from meritorder.study.estimate.traffic import estimate_traffic, simulated_trace
+from meritorder.study.fleet.options import CompareOptions
+from meritorder.traces.read import read_trace
+from meritorder.traces.sample import write_trace
+from meritorder.traces.synthetic import Traffic
+
+TRAFFIC = Traffic(requests_per_day=6_000, input_tokens=600, output_tokens=150)
+OPTIONS = CompareOptions(model="llama-3.1-8b", hardware=("l40s",), tp=1, defer=("30%@4h",))
+DAYS_PER_MONTH = 730 / 24
+
+
+@pytest.fixture(scope="module")
+def answer() -> Estimate:
+    return estimate_traffic(TRAFFIC, OPTIONS)
+
+
+def named(answer: Estimate) -> dict[str, Way]:
+    return {way.name: way for way in reversed(answer.ways)}
+
+
+def test_estimate_agrees_with_compare(answer: Estimate, tmp_path: Path) -> None:
+    path = write_trace(simulated_trace(TRAFFIC, OPTIONS, 100_000), tmp_path / "day.parquet")
+    compared = compare(read_trace([path]), OPTIONS)
+    for arrangement in compared.arrangements:
+        if arrangement.replica:
+            way = named(answer)[arrangement.name]
+            assert way.usd == pytest.approx(arrangement.total_usd * DAYS_PER_MONTH, rel=1e-6), way.title
+    tokens = next(arrangement for arrangement in compared.arrangements if arrangement.name == "api_standard")
+    assert named(answer)["tokens_standard"].usd == pytest.approx(tokens.total_usd * DAYS_PER_MONTH, rel=1e-6)
+
+
+def test_month_and_request_agree(answer: Estimate) -> None:
+    requests = 6_000 * DAYS_PER_MONTH
+    assert answer.traffic.requests == pytest.approx(requests)
+    for way in answer.ways:
+        assert way.usd == pytest.approx(way.usd_per_request * requests, rel=1e-6)
+    assert answer.best == min(answer.ways, key=lambda way: way.usd).name
+
+
+def test_one_machine_breaks_even(answer: Estimate) -> None:
+    # One L40S of the cheapest provider, always on, at the volume at which tokens cost as much.
+    volume, way = answer.break_even_requests_per_day, named(answer)["tokens_standard"]
+    if volume is None:
+        assert "at no volume" in answer.break_even_note or "does not" in answer.break_even_note
+    else:
+        always_on = named(answer)["realtime_fixed"]
+        assert volume * way.usd_per_request == pytest.approx(always_on.usd / DAYS_PER_MONTH, rel=0.05)
+
+
+def test_patience_at_the_deadline_is_the_mix(answer: Estimate) -> None:
+    mix = named(answer)["mix"]
+    point = next(point for point in answer.patience if point.patience_s == 4 * 3600)
+    assert point.machines_usd == pytest.approx(mix.usd)
+    first = answer.patience[0]
+    assert first.machines_usd == pytest.approx(
+        min(named(answer)[f"realtime_{name}"].usd for name in ("fixed", "autoscaled"))
+    )
+    costs = [point.machines_usd for point in answer.patience]
+    assert all(usd is not None and usd <= costs[0] + 1e-9 for usd in costs)
+
+
+def test_part_of_the_rate_says_so() -> None:
+    scaled = estimate_traffic(replace(TRAFFIC, requests_per_day=60_000), OPTIONS, simulated_requests=6_000)
+    whole = estimate_traffic(TRAFFIC, OPTIONS)
+    assert scaled.traffic.simulated_share == pytest.approx(0.1)
+    assert "One request in 10 was simulated" in scaled.sentence
+    # Ten separate fleets cost ten times one.
+    assert named(scaled)["realtime_fixed"].usd == pytest.approx(10 * named(whole)["realtime_fixed"].usd)
+
+
+def test_token_only_model_has_no_machines() -> None:
+    answer = estimate_traffic(TRAFFIC, CompareOptions(model="gpt-4.1-mini", defer=("30%@24h",)))
+    assert {way.name.partition("_")[0] for way in answer.ways} == {"tokens"}
+    # 600 and 150 tokens at $0.40 and $1.60 a million.
+    standard = named(answer)["tokens_standard"]
+    assert standard.usd_per_request == pytest.approx((600 * 0.40 + 150 * 1.60) / 1e6, rel=0.01)
+    assert answer.patience[-1].tokens_usd == pytest.approx(0.85 * standard.usd, rel=0.01)
+    assert answer.patience[1].tokens_usd == pytest.approx(standard.usd)
+
+
+def test_model_without_machine_says_why() -> None:
+    answer = estimate_traffic(TRAFFIC, CompareOptions(model="deepseek-v3", hardware=("l40s",)))
+    assert answer.sentence.startswith("No machine of your own serves it: l40s: the weights of deepseek-v3 take 625 GiB")
+    assert all(way.name.startswith("tokens") for way in answer.ways)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(CatalogError, match=r"unknown model .*; similar: llama"):
+        estimate_traffic(TRAFFIC, CompareOptions(model="llama-3.1-7b"))
+    with pytest.raises(CatalogError, match="unknown hardware"):
+        estimate_traffic(TRAFFIC, CompareOptions(model="llama-3.1-8b", hardware=("abacus",)))
+
+
+def test_prompts_beyond_the_context_are_refused() -> None:
+    with pytest.raises(InfeasibleError, match="131,072 tokens at most"):
+        estimate_traffic(replace(TRAFFIC, input_tokens=200_000), OPTIONS)
+
+
+def test_page_is_escaped(answer: Estimate) -> None:
+    page = estimate_html.render(answer)
+    assert "Break-even with tokens" in page
+    assert "What waiting is worth" in page
+    assert "<script" not in page
