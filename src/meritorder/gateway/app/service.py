@@ -28,6 +28,7 @@ from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
+from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.store.requests import QueuedRequests, queued_work
 from meritorder.gateway.venues.headroom import Headroom
@@ -47,6 +48,7 @@ _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _BATCHES: Final = "/v1/batches"
 _RESPONSES: Final = "/v1/responses"
 _MAX_BACKLOG: Final = 10_000
+_BODIES_IN_MEMORY: Final = 16  # of the largest size
 
 
 async def _queued_work(context: Context) -> Sequence[QueuedRequests]:
@@ -80,7 +82,7 @@ class Service:
         self._history = History(context, venues)
         self._classifier = LaneClassifier(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
-        self._max_body_bytes = settings.limits.body_bytes
+        self._bodies = asgi.Bodies(settings.limits.body_bytes, _BODIES_IN_MEMORY * settings.limits.body_bytes)
         self.connections = Connections(duration_s(settings.limits.client_time), settings.limits.connections)
         self._operations = Operations(context, venues, self.headroom, self.plan_executor, self.plan_reloader)
         context.ledger_writer.observers.append(self._operations.metrics.observe)
@@ -186,37 +188,39 @@ class Service:
             elif name == HEADER:
                 deadline = value
         key = await context.authenticator.authenticate(authorization)
-        endpoint: str = scope["path"]
-        body = await asgi.read_body(receive, max_bytes=self._max_body_bytes)
+        with self._bodies.reader(receive) as reader:
+            request = await self._parse(request_id, key, scope["path"], await reader.read(), started_s)
+            deferral = None
+            if request.endpoint not in calls.REALTIME_ENDPOINTS:
+                deferral = self._classifier.classify(request.call, key, request.endpoint, deadline, request.arrived_s)
+            if key.budgets or deferral:
+                model = request.call.model or ""
+                request.expected_picousd = context.expected_picousd(request.endpoint, model, request.body)
+            if context.telemetry is not None:
+                context.telemetry.describe(request, deferral)
+            await self._serve_within_quotas(request, deferral, receive, send)
+
+    async def _parse(self, request_id: str, key: Key, endpoint: str, body: bytes, started_s: float) -> Request:
+        """Return the call in a body, complete with the defaults and the history that it refers to."""
         default = self._default_model if endpoint.startswith(_RESPONSES) else None
         call = calls.parse_call(body, default)
+        if endpoint == _RESPONSES or call.store or call.background:
+            calls.check_kept(body)
         if default is not None:
             body = calls.with_default(body, "model", default)
         original = None
         if endpoint == _RESPONSES and (whole := await self._history.expanded(key.tenant, body)) is not body:
             body, original = whole, body
-        arrived_s = context.now_s()
-        deferral = None
-        if endpoint not in calls.REALTIME_ENDPOINTS:
-            deferral = self._classifier.classify(call, key, endpoint, deadline, arrived_s)
-        request = Request(
+        return Request(
             id=request_id,
             key=key,
             endpoint=endpoint,
             call=call,
             body=body,
             original=original,
-            arrived_s=arrived_s,
+            arrived_s=self.context.now_s(),
             started_s=started_s,
-            expected_picousd=context.expected_picousd(endpoint, call.model or "", body)
-            if key.budgets or deferral
-            else 0,
         )
-        if request.stored_as is not None or call.background:
-            calls.check_kept(body)
-        if context.telemetry is not None:
-            context.telemetry.describe(request, deferral)
-        await self._serve_within_quotas(request, deferral, receive, send)
 
     async def _serve_within_quotas(
         self, request: Request, deferral: Deferral | None, receive: Receive, send: Send

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from meritorder.gateway.wire.errors import ApiError
+from meritorder.gateway.wire.errors import ApiError, unavailable
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 JSON: Final = b"application/json"
+_BUSY_S: Final = 1.0
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
@@ -18,29 +19,85 @@ class ClientDisconnectedError(Exception):
     """The client closed the connection."""
 
 
-async def read_body(receive: Receive, *, max_bytes: int) -> bytes:
-    """Return the body of a request.
+class Bodies:
+    """Bodies of requests in memory, bounded each and together.
 
-    Raises:
-        ApiError: The body is too large.
-        ClientDisconnectedError: The client disconnected before the body was complete.
+    Args:
+        max_bytes: The largest body.
+        max_total_bytes: The largest sum of bodies that arrive in parts.
     """
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnectedError
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= max_bytes:
-            message = await receive()
+
+    def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.max_total_bytes = max_total_bytes
+        self.total_bytes = 0
+
+    def reader(self, receive: Receive) -> "BodyReader":
+        """Return what reads the body of one request; its memory is released when the context ends."""
+        return BodyReader(self, receive)
+
+
+class BodyReader:
+    """Reads the body of one request; a context manager.
+
+    Args:
+        bodies: All bodies in memory.
+        receive: Receives the messages of the server.
+    """
+
+    __slots__ = ("_bodies", "_held_bytes", "_receive")
+
+    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+        self._bodies = bodies
+        self._receive = receive
+        self._held_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bodies.total_bytes -= self._held_bytes
+
+    async def read(self) -> bytes:
+        """Return the body.
+
+        Raises:
+            ApiError: The body is too large, or too many large bodies are in memory.
+            ClientDisconnectedError: The client disconnected before the body was complete.
+        """
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectedError
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._read_rest(body)
+        if len(body) > self._bodies.max_bytes:
+            raise _too_large(self._bodies.max_bytes)
+        return body
+
+    async def _read_rest(self, body: bytes) -> bytes:
+        parts, more = [body], True
+        while more:
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnectedError
             parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if len(body) > max_bytes:
-        raise ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="request_too_large")
-    return body
+            more = bool(message.get("more_body"))
+            self._hold(len(parts[-1]))
+        return b"".join(parts)
+
+    def _hold(self, size: int) -> None:
+        bodies = self._bodies
+        self._held_bytes += size
+        bodies.total_bytes += size
+        if self._held_bytes > bodies.max_bytes:
+            raise _too_large(bodies.max_bytes)
+        if bodies.total_bytes > bodies.max_total_bytes:
+            raise unavailable("The gateway holds too many large requests.", retry_after_s=_BUSY_S)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="request_too_large")
 
 
 async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> None:

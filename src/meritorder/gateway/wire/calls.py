@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
-from meritorder.gateway.wire.nesting import MAX_DEPTH, is_too_deep
+from meritorder.gateway.wire.nesting import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """Endpoints of calls and of batches."""
@@ -15,7 +15,6 @@ _BYTES_PER_TOKEN: Final = 4  # roughly, of English text
 _DEFAULT_OUTPUT_TOKENS: Final = 512
 _MAX_OUTPUT_TOKENS: Final = 10_000_000  # more than any model generates
 _PREFIX_BYTES: Final = 256
-_MAX_VALUES: Final = 1_000_000  # of a body that is decoded as a whole
 _MIN_BYTES_PER_TOKEN: Final = 2  # of dense scripts and code
 _TEMPLATE_TOKENS: Final = 64  # what an engine's chat template may add
 _EMBEDDINGS: Final = "/v1/embeddings"
@@ -193,8 +192,8 @@ def check_kept(body: bytes) -> None:
     Raises:
         ApiError: A number is too large to hold, or there are too many values.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_VALUES:
-        raise invalid_request(f"The JSON body of your request has more than {_MAX_VALUES:,} values.")
+    if has_too_many_values(body):
+        raise invalid_request(f"The JSON body of your request has more than {MAX_VALUES:,} values.")
     try:
         msgspec.json.decode(body)
     except INVALID_JSON as error:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
-from meritorder.gateway.wire.nesting import MAX_DEPTH, is_too_deep
+from meritorder.gateway.wire.nesting import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _MAX_METADATA_PAIRS: Final = 16
@@ -27,6 +27,8 @@ def json_object(body: bytes) -> dict[str, Any]:
     """
     if is_too_deep(body):
         raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
+    if has_too_many_values(body):
+        raise invalid_request(f"The JSON body of your request has more than {MAX_VALUES:,} values.")
     try:
         content = msgspec.json.decode(body or b"{}")
     except INVALID_JSON:
