@@ -107,13 +107,14 @@ def write_configuration(
     keys: bool = False,
     max_sequences: int = 64,
     more: str = "",
+    blobs: str = "",
 ) -> Path:
     """Write the configuration of a gateway in front of one engine."""
     path = folder / "gateway.toml"
     url = store or f"sqlite:///{folder}/gateway.db"
     path.write_text(
         f"[server]\nport = {port}\nrequire_keys = {str(keys).lower()}\n"
-        f'[store]\nurl = "{url}"\nblobs = "file://{folder}/blobs"\nlease = "2s"\n{more}\n'
+        f'[store]\nurl = "{url}"\nblobs = "{blobs or f"file://{folder}/blobs"}"\nlease = "2s"\n{more}\n'
         f'[[venue]]\nname = "stub"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["stub"]\n'
         f"max_concurrency = {max_sequences}\n"
         "[venue.price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n",
@@ -135,9 +136,10 @@ class Gateway(Process):
         keys: bool = False,
         max_sequences: int = 64,
         more: str = "",
+        blobs: str = "",
         core: int | None = None,
     ) -> None:
         config = write_configuration(
-            folder, engine, store=store, port=port, keys=keys, max_sequences=max_sequences, more=more
+            folder, engine, store=store, port=port, keys=keys, max_sequences=max_sequences, more=more, blobs=blobs
         )
         super().__init__(["-m", "meritorder", "serve", "--config", str(config)], folder / "gateway.log", core=core)

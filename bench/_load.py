@@ -1,6 +1,6 @@
 """A load generator that is much faster than the servers under test: 32 connections, no HTTP library.
 
-    python -m bench._load URL KEY whole|stream SECONDS RATE
+    python -m bench._load URL KEY whole|stream|whole-stored|stream-stored SECONDS RATE [CONNECTIONS]
 
 RATE 0: a closed loop. Prints as JSON the requests per second, and their latencies until the last and until the first
 byte of the answer.
@@ -99,12 +99,16 @@ class _Load:
             await asyncio.sleep(0.001)
 
 
-async def _run(url: str, key: str, stream: str, seconds: float, rate: float) -> dict[str, Any]:
+async def _run(  # noqa: PLR0917 - as on the command line
+    url: str, key: str, form: str, seconds: float, rate: float, connections: int
+) -> dict[str, Any]:
     parts = urlsplit(url)
     messages = [{"role": "system", "content": "You are brief. " * 20}, {"role": "user", "content": "Say eight words."}]
     fields: dict[str, Any] = {"model": "stub", "messages": messages, "max_tokens": 8}
-    if stream == "stream":
+    if form.startswith("stream"):
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    if form.endswith("stored"):
+        fields |= {"store": True}
     body = json.dumps(fields).encode()
     request = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
@@ -112,7 +116,7 @@ async def _run(url: str, key: str, stream: str, seconds: float, rate: float) -> 
     ).encode() + body
     load = _Load(rate)
     loop = asyncio.get_running_loop()
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         await loop.create_connection(lambda: _Client(request, load), parts.hostname or "", parts.port or 80)
     began_s = time.perf_counter()
     await load.pace(seconds)
@@ -130,5 +134,6 @@ async def _run(url: str, key: str, stream: str, seconds: float, rate: float) -> 
 
 
 if __name__ == "__main__":
-    where, secret, form, for_s, at_rate = sys.argv[1:]
-    print(json.dumps(uvloop.run(_run(where, secret, form, float(for_s), float(at_rate)))))
+    where, secret, kind, for_s, at_rate, *more = sys.argv[1:]
+    number = int(more[0]) if more else CONNECTIONS
+    print(json.dumps(uvloop.run(_run(where, secret, kind, float(for_s), float(at_rate), number))))

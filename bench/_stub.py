@@ -1,10 +1,13 @@
 """A stub engine that is much faster than the servers under test: fixed answers, no HTTP library.
 
-python -m bench._stub
+python -m bench._stub [ids]
+
+With `ids` every answer has an id of its own.
 """
 
 import asyncio
 import sys
+from itertools import count
 from typing import Final, cast
 
 import uvloop
@@ -37,15 +40,23 @@ def _chunk(data: bytes) -> bytes:
 
 _JSON: Final = _plain(_WHOLE, b"application/json")
 _LOAD: Final = _plain(_METRICS, b"text/plain")
+_DONE: Final = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 _STREAM: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
     + _chunk(_EVENT),
     *(_chunk(_EVENT) for _ in range(_EVENTS - 1)),
-    _chunk(_LAST) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n",
+    _chunk(_LAST) + _DONE,
 )
 
 
+_NUMBERS: Final = count(10**9)  # ids of equal length
+_ID: Final = b'"id":"c"'
+_NUMBERED_ID: Final = b'"id":"c%d"'
+
+
 class _Connection(asyncio.Protocol):
+    has_ids = False
+
     def __init__(self) -> None:
         self._buffer = b""
 
@@ -69,10 +80,23 @@ class _Connection(asyncio.Protocol):
         if b"/metrics" in head[:40]:
             transport.write(_LOAD)
         elif b'"stream": true' in body or b'"stream":true' in body:
-            for part in _STREAM:
+            for part in _numbered_stream() if self.has_ids else _STREAM:
                 transport.write(part)
+        elif self.has_ids:
+            whole = _WHOLE.replace(_ID, _NUMBERED_ID % next(_NUMBERS))
+            transport.write(_plain(whole, b"application/json"))
         else:
             transport.write(_JSON)
+
+
+def _numbered_stream() -> tuple[bytes, ...]:
+    numbered = _NUMBERED_ID % next(_NUMBERS)
+    event, last = _EVENT.replace(_ID, numbered), _LAST.replace(_ID, numbered)
+    return (
+        _STREAM[0].partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + _chunk(event),
+        *[_chunk(event)] * (_EVENTS - 1),
+        _chunk(last) + _DONE,
+    )
 
 
 async def _serve() -> None:
@@ -83,4 +107,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
+    _Connection.has_ids = "ids" in sys.argv
     uvloop.run(_serve())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bench._gateway import Gateway, Process, write_configuration
+from bench._load import CONNECTIONS
 from bench._process import ROOT
 
 _SECONDS: Final = 4.0
@@ -86,9 +87,11 @@ def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: 
     }
 
 
-def load(url: str, key: str, form: str, seconds: float, rate: float, core: int) -> dict[str, float]:  # noqa: PLR0917
+def load(  # noqa: PLR0917
+    url: str, key: str, form: str, seconds: float, rate: float, core: int, *, connections: int = CONNECTIONS
+) -> dict[str, float]:
     """Load a server at a rate, or in a closed loop if it is 0, and return the figures of the load generator."""
-    command = [sys.executable, "-m", "bench._load", url, key, form, str(seconds), str(rate)]
+    command = [sys.executable, "-m", "bench._load", url, key, form, str(seconds), str(rate), str(connections)]
     done = subprocess.run(
         command,
         cwd=ROOT,

@@ -1,169 +1,202 @@
-"""SIGKILL of the gateway and the engine at random times during a batch: lines lost, doubled and late."""
+"""SIGKILL of gateways, engine and PostgreSQL at random times, and its hangs: what was acknowledged, and is gone."""
 
+import contextlib
 import json
-import os
 import random
 import socket
 import tempfile
-import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import openai
 from openai import OpenAI
+from tests.peers import postgres
 from tests.samples.stores import fresh_url
 
+from bench._acknowledged import ENDPOINT, Client, Operations, RealTime, Stored, ended, line, results
 from bench._gateway import Engine, Gateway
+from meritorder.gateway.store import ledger
+from meritorder.gateway.store.database import Database
 
 KILLS: Final = 200
 LINES: Final = 5000
+_GATEWAYS: Final = {"sqlite": 1, "postgresql": 2}
+_FAULTS: Final = {
+    "sqlite": ("gateway", "gateway", "gateway", "engine"),
+    "postgresql": ("gateway", "gateway", "gateway", "gateway", "gateway", "engine", "database", "hang"),
+}
 _MAX_SEQUENCES: Final = 8
 _TOKEN_S: Final = 0.05
 _TOKENS: Final = 4
 _WINDOW: Final = "2h"
 _MAX_UPTIME_S: Final = 1.2
+_MAX_HANG_S: Final = 3.0
 _TIMEOUT_S: Final = 3600.0
 
 
 def run(kills: int = KILLS, lines: int = LINES, stores: tuple[str, ...] = ("sqlite", "postgresql")) -> dict[str, Any]:
-    """Run the batch on each store."""
+    """Run the clients on each store while its processes are killed."""
     return {store: _on(store, kills, lines) for store in stores}
 
 
 class _Site:
-    """A gateway and an engine that are killed and restarted at the same addresses."""
+    """Gateways that share a store, and an engine; each is killed and restarted at the same address."""
 
-    def __init__(self, folder: Path, store: str) -> None:
-        self._folder, self._store = folder, store
-        self._engine_port, self._gateway_port = _free_port(), _free_port()
-        self.url = f"http://127.0.0.1:{self._gateway_port}"
-        self._start_engine()
-        self._start_gateway()
+    def __init__(self, folder: Path, store: str, gateways: int, server: postgres.Server | None) -> None:
+        self._folder, self._store, self._server = folder, store, server
+        self._engine_port = _free_port()
+        self._ports = [_free_port() for _ in range(gateways)]
+        self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
+        self._engine = self._new_engine()
+        self._gateways = [self._new_gateway(number) for number in range(gateways)]
 
-    def _start_engine(self) -> None:
-        self._engine = Engine(self._folder, max_sequences=_MAX_SEQUENCES, token_s=_TOKEN_S, port=self._engine_port)
+    def _new_engine(self) -> Engine:
+        return Engine(self._folder, max_sequences=_MAX_SEQUENCES, token_s=_TOKEN_S, port=self._engine_port)
 
-    def _start_gateway(self) -> None:
-        self._gateway = Gateway(
-            self._folder, self._engine.url, store=self._store, port=self._gateway_port, max_sequences=_MAX_SEQUENCES
+    def _new_gateway(self, number: int) -> Gateway:
+        folder = self._folder / str(number)
+        folder.mkdir(exist_ok=True)
+        url = f"http://127.0.0.1:{self._engine_port}"
+        return Gateway(
+            folder,
+            url,
+            store=self._store,
+            port=self._ports[number],
+            max_sequences=_MAX_SEQUENCES,
+            blobs=f"file://{self._folder}/blobs",
         )
 
-    def kill_gateway(self) -> None:
-        """Kill and restart the gateway."""
-        self._gateway.kill()
-        self._start_gateway()
-
-    def kill_engine(self) -> None:
-        """Kill and restart the engine."""
-        self._engine.kill()
-        self._start_engine()
+    def fail(self, fault: str, draw: random.Random) -> None:
+        """Kill and restart a process, or let the database hang for a while."""
+        if fault == "gateway":
+            number = draw.randrange(len(self._gateways))
+            self._gateways[number].kill()
+            self._gateways[number] = self._new_gateway(number)
+        elif fault == "engine":
+            self._engine.kill()
+            self._engine = self._new_engine()
+        elif self._server is not None and fault == "database":
+            self._server.kill()
+            self._server.start()
+        elif self._server is not None:
+            self._server.freeze()
+            time.sleep(draw.uniform(0.0, _MAX_HANG_S))
+            self._server.thaw()
 
     def stop(self) -> None:
-        """Stop both."""
-        self._gateway.stop()
-        self._engine.stop()
+        """Stop all processes but the database."""
+        for process in (*self._gateways, self._engine):
+            process.stop()
 
 
-class _RealTime(threading.Thread):
-    """A client that calls continuously and ignores connection errors."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self._client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=10)
-        self.outcomes: Counter[str] = Counter()
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(0.1):
-            try:
-                self._client.chat.completions.create(
-                    model="stub", messages=[{"role": "user", "content": "now"}], max_tokens=2
-                )
-                self.outcomes["answered"] += 1
-            except openai.APIError:
-                self.outcomes["failed"] += 1
+@contextmanager
+def _site(store: str) -> Iterator[tuple[_Site, str]]:
+    """Run a site; return it and the URL of its store."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(postgres.server()) if store == "postgresql" else None
+        url = server.url if server else stack.enter_context(fresh_url(store, folder, "kills"))
+        site = _Site(folder, url, _GATEWAYS[store], server)
+        stack.callback(site.stop)
+        yield site, url
 
 
 def _on(store: str, kills: int, lines: int) -> dict[str, Any]:
     draw = random.Random(0)  # noqa: S311 - when to kill
-    with tempfile.TemporaryDirectory() as name, fresh_url(store, Path(name), "kills") as url:
-        site = _Site(Path(name), url)
-        real_time = _RealTime(site.url)
-        try:
-            client = OpenAI(base_url=f"{site.url}/v1", api_key="none", max_retries=20, timeout=60)
-            batch_id = _create(client, lines)
-            real_time.start()
-            done = {"gateway": 0, "engine": 0}
-            for number in range(kills):
-                time.sleep(draw.uniform(0.05, _MAX_UPTIME_S))
-                which = "engine" if number % 4 == 3 else "gateway"
-                getattr(site, f"kill_{which}")()
-                done[which] += 1
-            state = client.batches.retrieve(batch_id)
-            in_time = state.status in {"validating", "in_progress"}
-            real_time.ended.set()
-            batch = _ended(client, batch_id)
-            return {
-                "kills": kills,
-                "kills_of_gateway": done["gateway"],
-                "kills_of_engine": done["engine"],
-                "batch_lasted_to_the_last_kill": in_time,
-                **_counts(client, batch, lines),
-                "realtime_answered": real_time.outcomes["answered"],
-                "realtime_failed": real_time.outcomes["failed"],
-            }
-        finally:
-            real_time.ended.set()
-            site.stop()
+    with _site(store) as (site, url):
+        client = OpenAI(base_url=f"{site.urls[0]}/v1", api_key="none", max_retries=20, timeout=60)
+        batch_id = _create(client, lines)
+        real_time, stored = RealTime(site.urls, 1), [Stored(site.urls, seed) for seed in (2, 3)]
+        operations = Operations(site.urls, 4)
+        clients: list[Client] = [real_time, *stored, operations]
+        for thread in clients:
+            thread.start()
+        done: Counter[str] = Counter()
+        for number in range(kills):
+            time.sleep(draw.uniform(0.05, _MAX_UPTIME_S))
+            fault = _FAULTS[store][number % len(_FAULTS[store])]
+            site.fail(fault, draw)
+            done[fault] += 1
+        in_time = client.batches.retrieve(batch_id).status in {"validating", "in_progress"}
+        for thread in clients:
+            thread.end()
+        batches = [ended(client, batch.id, within_s=_TIMEOUT_S) for batch in client.batches.list(limit=100)]
+        answered = {batch.id: results(client, batch) for batch in batches}
+        figures = {
+            "kills": dict(done),
+            "batch_lasted_to_the_last_kill": in_time,
+            "status": next(batch.status for batch in batches if batch.id == batch_id),
+            **_counts(client, batches, answered),
+            "completions_stored": sum(len(thread.ids) for thread in stored),
+            "not_listed_at_once": sum(thread.outcomes["not listed"] for thread in stored),
+            "files_acknowledged": len(operations.files),
+            "batches_acknowledged": len(operations.batches),
+            "acknowledged_gone": sum(thread.gone() for thread in clients),
+            "downloads_damaged": operations.outcomes["damaged"],
+            "realtime_answered": real_time.outcomes["answered"],
+            "realtime_failed": real_time.outcomes["failed"],
+        }
+        site.stop()
+        return figures | _compare_ledger(url, answered, real_time.request_ids)
 
 
 def _create(client: OpenAI, lines: int) -> str:
-    content = b"".join(_line(number) for number in range(lines))
+    content = b"".join(line("line", number, _TOKENS) for number in range(lines))
     file = client.files.create(file=("input.jsonl", content), purpose="batch")
     batch = client.batches.create(
         input_file_id=file.id,
-        endpoint="/v1/chat/completions",
+        endpoint=ENDPOINT,
         completion_window=_WINDOW,  # type: ignore[arg-type]
     )
     return batch.id
 
 
-def _line(number: int) -> bytes:
-    messages = [{"role": "user", "content": f"question {number}"}]
-    body = {"model": "stub", "messages": messages, "max_tokens": _TOKENS}
-    line = {"custom_id": f"line-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    return json.dumps(line).encode() + b"\n"
+def _counts(client: OpenAI, batches: list[Any], answered: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+    """Return what became of the lines of all batches; each must be in a file, and in one only."""
+    figures: Counter[str] = Counter(lines=0, results=0, lost=0, doubled=0, failed_lines=0, deadlines_missed=0)
+    for batch in batches:
+        if batch.status == "cancelled" and not batch.request_counts.total:
+            figures["cancelled_unread"] += 1
+            continue
+        wanted = {json.loads(text)["custom_id"] for text in client.files.content(batch.input_file_id).text.splitlines()}
+        by_id = Counter(found["custom_id"] for found in answered[batch.id])
+        codes = Counter((found["error"] or {}).get("code") for found in answered[batch.id])
+        figures["lines"] += len(wanted)
+        figures["results"] += len(answered[batch.id])
+        figures["lost"] += len(wanted - by_id.keys())
+        figures["doubled"] += sum(count - 1 for count in by_id.values())
+        figures["cancelled_lines"] += codes["batch_cancelled"]
+        figures["deadlines_missed"] += codes["batch_expired"]
+        figures["failed_lines"] += sum(
+            (found["response"] or {}).get("status_code") != 200
+            for found in answered[batch.id]
+            if (found["error"] or {}).get("code") not in {"batch_cancelled", "batch_expired"}
+        )
+    return dict(figures)
 
 
-def _ended(client: OpenAI, batch_id: str) -> Any:  # noqa: ANN401 - the client's batch
-    ends_s = time.perf_counter() + _TIMEOUT_S
-    while time.perf_counter() < ends_s:
-        batch = client.batches.retrieve(batch_id)
-        if batch.status in {"completed", "failed", "expired", "cancelled"}:
-            return batch
-        time.sleep(0.5)
-    raise RuntimeError(f"the batch is still {batch.status}")
-
-
-def _counts(client: OpenAI, batch: Any, lines: int) -> dict[str, Any]:  # noqa: ANN401
-    answered = [line for file in (batch.output_file_id, batch.error_file_id) if file for line in _lines(client, file)]
-    by_id = Counter(line["custom_id"] for line in answered)
-    wrong = sum(1 for line in answered if not line["response"] or line["response"]["status_code"] != 200)
-    return {
-        "status": batch.status,
-        "lines": lines,
-        "results": len(answered),
-        "lost": lines - len(by_id),
-        "doubled": sum(count - 1 for count in by_id.values()),
-        "failed_lines": wrong,
-        "deadlines_missed": sum(1 for line in answered if (line["error"] or {}).get("code") == "batch_expired"),
+def _compare_ledger(url: str, answered: dict[str, list[dict[str, Any]]], real_time: list[str]) -> dict[str, Any]:
+    """Compare the ledger with the results of batches, and with the real-time answers that clients have."""
+    with contextlib.closing(Database(url)) as database:
+        rows = database.read_now(lambda connection: list(ledger.rows(connection)))
+        set_aside = database.read_now(ledger.rejected)
+    count = Counter(row["request_id"] for row in rows)
+    results_of_batches = {
+        found["response"]["request_id"] for lines in answered.values() for found in lines if found["response"]
     }
-
-
-def _lines(client: OpenAI, file_id: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
+    deferred = {row["request_id"] for row in rows if row["lane"] == "deferrable" and row["output_tokens"]}
+    return {
+        "ledger_rows": len(rows),
+        "ledger_lacks_results": len(results_of_batches - count.keys()),
+        "ledger_exceeds_results": len(deferred - results_of_batches),
+        "ledger_lacks_realtime": len(set(real_time) - count.keys()),
+        "ledger_doubled": sum(number - 1 for number in count.values()),
+        "ledger_set_aside": set_aside,
+        "lost_tokens": sum(row["lost_tokens"] for row in rows),
+    }
 
 
 def _free_port() -> int:
@@ -175,4 +208,4 @@ def _free_port() -> int:
 if __name__ == "__main__":
     import sys
 
-    print(run(int(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:]) or ("sqlite",)), os.getpid())
+    print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:]) or ("sqlite",)), indent=1))

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Connection, case, insert, select, update
 
 from meritorder.gateway.store import ledger
-from meritorder.gateway.store.database import insert_rows
 from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.queries import among, insert_rows
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
@@ -72,12 +72,11 @@ def store_all(connection: Connection, finished: Sequence[FinishedRequest]) -> li
     stored: list[FinishedRequest] = []
     entries: list[LedgerEntry] = []
     for item in finished:
-        lost_tokens = held.get((item.request.seq, item.request.attempt, item.owner))
-        if lost_tokens is not None:
-            item = replace(item, answer=_bounded(item.answer))  # noqa: PLW2901 - the one to store
-            lost = lost_tokens.tokens + lost_tokens.attempts * item.answer.output_tokens
-            entry = msgspec.structs.replace(item.entry, lost_tokens=min(lost, _MAX_TOKENS))
-            stored.append(item)
+        lost = held.get((item.request.seq, item.request.attempt, item.owner))
+        if lost is not None:
+            answer = _bounded(item.answer)
+            stored.append(item if answer is item.answer else replace(item, answer=answer))
+            entry = _with_lost(item.entry, lost.tokens + lost.attempts * answer.output_tokens)
         elif _is_stored(connection, item):
             outcomes.append(Outcome(stored=True, entry=item.entry))  # the confirmation was lost
             continue
@@ -87,7 +86,7 @@ def store_all(connection: Connection, finished: Sequence[FinishedRequest]) -> li
         else:
             entry = _late_entry(connection, item)
         entries.append(entry)
-        outcomes.append(Outcome(stored=lost_tokens is not None, entry=entry))
+        outcomes.append(Outcome(stored=lost is not None, entry=entry))
     _finish(connection, stored)
     _count(connection, stored)
     ledger.add(connection, entries)
@@ -111,13 +110,18 @@ def _held(connection: Connection, finished: Sequence[FinishedRequest]) -> dict[t
         REQUESTS.c.lost_tokens,
         REQUESTS.c.lost_attempts,
     )
+    seqs = [item.request.seq for item in finished]
     rows = connection.execute(
         select(*columns)
-        .where(REQUESTS.c.seq.in_([item.request.seq for item in finished]), REQUESTS.c.state == "running")
+        .where(among(connection, REQUESTS.c.seq, seqs), REQUESTS.c.state == "running")
         .order_by(REQUESTS.c.seq)
         .with_for_update()
     )
-    return {(seq, attempt, owner): _Lost(tokens, attempts) for seq, attempt, owner, tokens, attempts in rows}
+    return {(seq, attempt, owner): _Lost(tokens, attempts) for seq, attempt, owner, tokens, attempts in rows.all()}
+
+
+def _with_lost(entry: LedgerEntry, lost_tokens: int) -> LedgerEntry:
+    return msgspec.structs.replace(entry, lost_tokens=min(lost_tokens, _MAX_TOKENS)) if lost_tokens else entry
 
 
 def _is_stored(connection: Connection, item: FinishedRequest) -> bool:
@@ -143,6 +147,9 @@ def _late_entry(connection: Connection, item: FinishedRequest) -> LedgerEntry:
 def _bounded(answer: RequestAnswer) -> RequestAnswer:
     """Return an answer that every column can take, whatever its venue reported."""
     message = answer.error_message
+    counts = (answer.input_tokens, answer.cached_tokens, answer.output_tokens, answer.reasoning_tokens)
+    if message is None and all(type(count) is int and 0 <= count <= _MAX_TOKENS for count in counts):
+        return answer
     return replace(
         answer,
         error_message=message.replace("\0", "") if message else message,
@@ -161,7 +168,9 @@ def _finish(connection: Connection, stored: Sequence[FinishedRequest]) -> None:
     for state, succeeded in (("done", True), ("failed", False)):
         seqs = [item.request.seq for item in stored if item.answer.succeeded == succeeded]
         if seqs:
-            connection.execute(update(REQUESTS).where(REQUESTS.c.seq.in_(seqs)).values(state=state, owner=None))
+            connection.execute(
+                update(REQUESTS).where(among(connection, REQUESTS.c.seq, seqs)).values(state=state, owner=None)
+            )
     rows = [_row(item.request.seq, item.answer, item.answered_s) for item in stored]
     insert_rows(connection, ANSWERS, _COLUMNS, rows)
 

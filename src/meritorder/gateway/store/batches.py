@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.pages import Page, fetch_page
+from meritorder.gateway.store.queries import Page, fetch_page
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}

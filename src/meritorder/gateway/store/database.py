@@ -14,11 +14,10 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -55,8 +54,6 @@ _MAX_COMMIT: Final = 1024
 _MAX_WAITING: Final = 20_000  # changes of clients that wait, while the database hangs
 _MAX_CONFLICTS: Final = 10
 _CONFLICTS: Final = ("40001", "40P01")  # of PostgreSQL: another gateway changed the same rows; a repetition succeeds
-# A few sizes, so that each statement is prepared once; the largest within SQLite's limit on parameters.
-_INSERT_SIZES: Final = (512, 64, 8, 1)
 _PRIVATE: Final = stat.S_IRUSR | stat.S_IWUSR
 _BUSY_TIMEOUT_S: Final = 30.0
 _SOON_S: Final = 10.0  # longer than a healthy database takes
@@ -251,22 +248,6 @@ class Database:
     def _mark_up(self, action: str) -> None:
         if (since_s := self._down_since_s.pop(action, None)) is not None:
             _log.warning("the database can be %s again, after %.0f s", action, time.monotonic() - since_s)
-
-
-def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Insert many rows with few statements.
-
-    The rows go to the driver directly, many in a statement: after each statement the driver has to reacquire the
-    interpreter lock from the event loop.
-    """
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    row = f"({', '.join([mark] * len(names))})"
-    start = 0
-    for size in _INSERT_SIZES:
-        sql = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * size)}"  # noqa: S608 - ours
-        while start + size <= len(rows):
-            connection.exec_driver_sql(sql, tuple(chain.from_iterable(rows[start : start + size])))
-            start += size
 
 
 _Outcome = tuple["Future[Any]", Any, BaseException | None]

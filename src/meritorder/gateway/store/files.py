@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.pages import Page, fetch_page
+from meritorder.gateway.store.queries import Page, fetch_page
 from meritorder.gateway.store.schema import BATCHES, FILES, UPLOADS
 
 _READING_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")

@@ -12,7 +12,7 @@ from msgspec import Meta
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from meritorder.gateway.store.database import insert_rows
+from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import JOURNALS, LEDGER, LEDGER_REJECTED
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Select, Table, delete, func, insert, or_, select, true, update
 
+from meritorder.gateway.store.queries import among
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
 
@@ -227,11 +228,11 @@ def claim(
         return []
     changed = (
         update(REQUESTS)
-        .where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "queued")
+        .where(among(connection, REQUESTS.c.seq, seqs), REQUESTS.c.state == "queued")
         .values(state="running", owner=owner, attempt=REQUESTS.c.attempt + 1)
         .returning(*_COLUMNS)
     )
-    return [ClaimedRequest(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [ClaimedRequest(**row._mapping) for row in connection.execute(changed).all()]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def unclaim(connection: Connection, seqs: Sequence[int]) -> None:

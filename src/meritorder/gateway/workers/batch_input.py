@@ -4,7 +4,6 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -91,10 +90,6 @@ def ingest(context: Context, batch: Batch) -> None:
     blob = context.database.read_now(lambda connection: files.find_blob(connection, batch.tenant, batch.input_file_id))
     stored_state = context.database.read_now(lambda connection: batches.input_state(connection, batch.seq))
     state = _InputState() if stored_state is None else msgspec.json.decode(stored_state, type=_InputState)
-    if stored_state is None:
-        # Requests of a version that did not store how far it had read.
-        while context.database.submit(partial(batches.delete_some_requests, seq=batch.seq)).result():
-            pass
     if blob is None:
         state.add_error(
             "file_not_found", f"The file {batch.input_file_id} is not there any more.", param="input_file_id"

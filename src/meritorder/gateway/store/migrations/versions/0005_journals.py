@@ -29,6 +29,8 @@ def upgrade() -> None:
     )
     op.add_column("requests", sa.Column("lost_tokens", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("requests", sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False))
+    # Earlier versions did not store how far they had read: those inputs are read from the start.
+    op.execute("DELETE FROM requests WHERE batch_seq IN (SELECT seq FROM batches WHERE status = 'validating')")
     op.add_column("batches", sa.Column("input_state", sa.LargeBinary(), nullable=True))
 
 
