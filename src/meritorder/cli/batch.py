@@ -1,9 +1,13 @@
-"""batch: submit a batch and fetch its results; status: show a gateway; ledger: export its ledger."""
+"""batch: submit batches and fetch their results; status: show a gateway; ledger: export its ledger."""
 
+import contextlib
 import os
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -14,9 +18,14 @@ from meritorder.cli.options import ApiKeyVariable, ConfigFile
 from meritorder.errors import ConfigError
 from meritorder.units import format_duration
 
+if TYPE_CHECKING:
+    from meritorder.gateway.app.client import GatewayClient
+
 _URL: Final = "http://127.0.0.1:8000"
 _POLL_S: Final = 1.0
-_ACTIONS: Final = ("submit", "status", "fetch", "cancel", "pause", "resume")
+_ACTIONS: Final = ("submit", "list", "status", "fetch", "cancel", "pause", "resume")
+_READS: Final = ("status", "fetch")
+_INTERRUPTED: Final = 130
 
 Url = Annotated[str, typer.Option("--url", metavar="URL", help="URL of the gateway.")]
 
@@ -29,31 +38,90 @@ def batch(
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="File for the results; errors go to a file next to it.")
     ] = Path("results.jsonl"),
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Write results and errors to one file, in the order of the input.")
+    ] = False,
+    model: Annotated[str, typer.Option("--model", help="Model of prompts; by default the gateway's only one.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", metavar="COLUMN", help="Column of the prompts.")] = "prompt",
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Limit on the answers to prompts.")
+    ] = None,
     url: Url = _URL,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
-    """Submit a file of requests as a batch, follow or change it, and fetch its results."""
+    """Submit a file of requests or prompts as a batch, follow or change it, and fetch its results.
+
+    The file has requests as the Batch API takes them, or prompts: text with one per line, JSON lines, CSV or Parquet.
+    The exit code is 1 if lines of a finished batch have failed.
+    """
     if action not in _ACTIONS:
         raise ConfigError(f"unknown action {action!r}", where="batch", fix=f"write one of {', '.join(_ACTIONS)}")
-    if not what:
+    if not what and action != "list":
         raise ConfigError(
             "no file or id is given", where=f"batch {action}", fix="give a file to submit or the id of a batch"
         )
     from meritorder.gateway.app.client import GatewayClient
 
     with GatewayClient(url, os.environ.get(api_key_env, "")) as client:
-        if action == "submit":
-            current = client.submit(Path(what), window)
-        elif action in {"status", "fetch"}:
-            current = client.batch(what)
-        else:
-            current = client.change_batch(what, action)
-        if wait:
-            current = _watch(client, current)
-        _show(current)
-        if action == "fetch" or (wait and action == "submit"):
-            for path, lines in client.fetch(current, out):
+        if action == "list":
+            _list(client)
+            return
+        current = (
+            _submit(client, Path(what), window, model, prompt=prompt, max_tokens=max_tokens)
+            if action == "submit"
+            else client.act_on_batch(what, action)
+        )
+        with _going_on(current["id"], url):
+            if action == "submit":
+                _show(current)  # the id comes first
+            if wait:
+                current = _watch(client, current)
+        if wait or action != "submit":
+            _show(current)
+        if action == "fetch" or (wait and action == "submit" and _has_results(current)):
+            for path, lines in client.fetch(current, out, in_order=in_order):
                 typer.echo(f"{lines:,} lines written to {path}")
+        if action in {"submit", *_READS}:
+            _exit_if_failed(client, current)
+
+
+def _exit_if_failed(client: "GatewayClient", batch: dict[str, Any]) -> None:
+    """End with the exit code 1 and the commonest reason if lines of a batch have failed."""
+    reason = client.commonest_failure(batch)
+    if reason is not None:
+        typer.echo(reason, err=True)
+        raise typer.Exit(1)
+
+
+def _submit(
+    client: "GatewayClient", path: Path, window: str, model: str, *, prompt: str, max_tokens: int | None
+) -> dict[str, Any]:
+    """Submit a file; one of prompts is converted first."""
+    from meritorder.inputs.prompts import PromptRules, is_batch_file, write_batch_file
+
+    if is_batch_file(path):
+        return client.submit(path, window)
+    rules = PromptRules(model=model or client.only_model(), prompt=prompt, max_tokens=max_tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder) / f"{path.stem}.jsonl"
+        write_batch_file(path, converted, rules)
+        return client.submit(converted, window)
+
+
+def _list(client: "GatewayClient") -> None:
+    batches, has_more = client.batches()
+    table = Table("id", "status", "model", "done", "failed", "total", "created", box=None)
+    for listed in batches:
+        counts = listed["request_counts"]
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(listed["created_at"]))
+        cells = (_state(listed), listed.get("model") or "", counts["completed"], counts["failed"], counts["total"])
+        table.add_row(listed["id"], *map(str, cells), created)
+    if not batches:
+        typer.echo("no batches; submit one: meritorder batch submit FILE")
+        return
+    Console().print(table)
+    if has_more:
+        typer.echo(f"and older ones; these are the latest {len(batches)}")
 
 
 def status(url: Url = _URL, api_key_env: ApiKeyVariable = "OPENAI_API_KEY") -> None:
@@ -92,7 +160,24 @@ def ledger(
     typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
 
 
-def _watch(client: Any, batch: dict[str, Any]) -> dict[str, Any]:
+@contextlib.contextmanager
+def _going_on(batch_id: str, url: str) -> Iterator[None]:
+    """Explain at an interruption that it stops watching, not the batch."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        at = "" if url == _URL else f" --url {url}"
+        typer.echo(
+            f"stopped watching; the batch {batch_id} goes on\n"
+            f"  to watch it:  meritorder batch status {batch_id} --wait{at}\n"
+            f"  to cancel it: meritorder batch cancel {batch_id}{at}",
+            err=True,
+        )
+        sys.exit(_INTERRUPTED)
+
+
+def _watch(client: "GatewayClient", batch: dict[str, Any]) -> dict[str, Any]:
+    """Show the progress of a batch until it has finished; return it."""
     from meritorder.gateway.app.client import FINAL_STATUSES
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -108,16 +193,23 @@ def _watch(client: Any, batch: dict[str, Any]) -> dict[str, Any]:
     return batch
 
 
+def _has_results(batch: dict[str, Any]) -> bool:
+    return bool(batch["output_file_id"] or batch["error_file_id"])
+
+
+def _state(batch: dict[str, Any]) -> str:
+    return "paused" if batch.get("paused_at") else str(batch["status"])
+
+
 def _show(batch: dict[str, Any]) -> None:
     from meritorder.gateway.app.client import FINAL_STATUSES
 
     counts = batch["request_counts"]
-    state = "paused" if batch.get("paused_at") else batch["status"]
     left = ""
     if batch["status"] not in FINAL_STATUSES and batch["expires_at"]:
         left = f", {format_duration(max(0.0, batch['expires_at'] - time.time()))} left"
     typer.echo(
-        f"{batch['id']}: {state}, {counts['completed']:,} of {counts['total']:,} done, "
+        f"{batch['id']}: {_state(batch)}, {counts['completed']:,} of {counts['total']:,} done, "
         f"{counts['failed']:,} failed{left}"
     )
     if reason := batch.get("paused_reason"):

@@ -1,12 +1,16 @@
 """serve: run the gateway."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meritorder.cli.options import OptionalConfigFile
 from meritorder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from meritorder.gateway.app.server import Listening
 
 
 def serve(
@@ -26,4 +30,22 @@ def serve(
     if local is (config is not None):
         raise ConfigError("give exactly one of the two", where="--config and --local")
     settings = server.load_settings(config, host=host, port=port, plan=plan)
-    server.serve(settings, announce=lambda url: typer.echo(f"meritorder: listening on {url}"))
+    server.serve(settings, announce=lambda listening: _announce(listening, config))
+
+
+def _announce(listening: "Listening", config: Path | None) -> None:
+    """Show the URL, how to call it, and what to do next."""
+    typer.echo(f"meritorder: listening on {listening.url}")
+    if config is None:
+        body = {"model": listening.models[0], "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32}
+        typer.echo(
+            f"model: {listening.models[0]}, no API key needed\n"
+            f"try it in another terminal:\n"
+            f"  curl -s {listening.url}/v1/chat/completions -H 'content-type: application/json' \\\n"
+            f"    -d '{json.dumps(body)}'\n"
+            f"next: a file with one prompt per line as a batch: "
+            f"meritorder batch submit prompts.txt --wait --url {listening.url}\n"
+            "  or your own engines and providers: meritorder serve --config gateway.toml (docs/how-to/serve.md)"
+        )
+    elif listening.needs_key:
+        typer.echo(f"no API key exists yet; make one: meritorder keys create me --config {config}")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,48 @@ def test_batch_from_submission_to_results(gateway: str, config: Path, tmp_path: 
     assert mine["output_tokens"].to_list() == [2] * 12
     assert mine["deadline_s"].null_count() == 0
     assert (mine["deadline_s"] - mine["arrived_s"]).to_list() == pytest.approx([86400.0] * 12, abs=1)
+
+
+def test_failed_lines_end_in_exit_code(gateway: str, config: Path, tmp_path: Path) -> None:
+    key = new_key(config, "--tenant", "failing")
+    path = requests(tmp_path, 3)
+    with path.open("a") as file:
+        for number in (3, 4):
+            body = {"model": "nobody", "messages": [{"role": "user", "content": "hello"}]}
+            file.write(json.dumps({"custom_id": str(number), **LINE, "body": body}) + "\n")
+    done = run(tmp_path, "batch", "submit", str(path), "--wait", "--in-order", "--url", gateway, key=key)
+    assert done.returncode == 1
+    assert "the commonest reason, 2 times: HTTP 404: The model 'nobody' does not exist" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["custom_id"] for line in lines] == ["0", "1", "2", "3", "4"]
+    listed = run(tmp_path, "batch", "list", "--url", gateway, key=key)
+    assert done.stdout.partition(":")[0] in listed.stdout
+    assert run(tmp_path, "batch", "status", done.stdout.partition(":")[0], "--url", gateway, key=key).returncode == 1
+
+
+def test_interruption_leaves_batch_running(gateway: str, config: Path, tmp_path: Path) -> None:
+    """The id is on the pipe before the batch has ended, and Ctrl-C stops the watching only."""
+    key = new_key(config, "--tenant", "interrupted")
+    path = tmp_path / "prompts.txt"
+    path.write_text("hello\n" * 200)
+    command = ["batch", "submit", str(path), "--wait", "--url", gateway, "--model", "stub", "--max-tokens", "200"]
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "meritorder", *command],
+        env={**environment(), "OPENAI_API_KEY": key},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    batch_id = watching.stdout.readline().partition(":")[0]
+    assert batch_id.startswith("batch_")
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=30)
+    assert watching.returncode == 130
+    assert f"batch cancel {batch_id}" in said
+    assert "nothing was written" not in said
+    status = run(tmp_path, "batch", "cancel", batch_id, "--url", gateway, key=key)
+    assert "cancelling" in status.stdout or "cancelled" in status.stdout
 
 
 @pytest.mark.parametrize(

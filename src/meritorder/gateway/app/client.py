@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import heapq
 import json
+import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -13,6 +16,7 @@ from meritorder.errors import ConfigError
 
 T = TypeVar("T")
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_LISTED: Final = 20
 _CHUNK_BYTES: Final = 1024 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 
@@ -49,16 +53,57 @@ class GatewayClient:
         """Return a batch."""
         return self._run(self._json("GET", f"/v1/batches/{batch_id}"))
 
-    def change_batch(self, batch_id: str, action: str) -> dict[str, Any]:
-        """Cancel, pause or resume a batch, and return it."""
+    def batches(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return the latest batches, newest first, and whether there are older ones."""
+        page = self._run(self._json("GET", f"/v1/batches?limit={_LISTED}"))
+        return page["data"], page["has_more"]
+
+    def only_model(self) -> str:
+        """Return the model that the gateway serves.
+
+        Raises:
+            ConfigError: It serves several, or none.
+        """
+        names = [model["id"] for model in self._run(self._json("GET", "/v1/models"))["data"]]
+        if len(names) != 1:
+            served = f"{len(names)} models: {', '.join(names[:10])}" if names else "no model"
+            raise ConfigError(f"serves {served}", where=self._url, fix="name one with --model")
+        return str(names[0])
+
+    def commonest_failure(self, batch: dict[str, Any]) -> str | None:
+        """Return why most of a batch's failed lines failed, in a sentence; None if it has not ended, or none failed."""
+        failed = batch["request_counts"]["failed"]
+        if batch["status"] not in FINAL_STATUSES:
+            return None
+        if batch["status"] == "failed":
+            return f"the batch {batch['id']} was refused; nothing ran"
+        reasons: Counter[str] = Counter()
+        if batch["error_file_id"]:
+            reasons = self._run(self._failures(batch["error_file_id"]))
+        if not failed and not reasons:
+            return None
+        if not reasons:
+            return f"{failed:,} lines failed"
+        reason, count = reasons.most_common(1)[0]
+        return f"{reasons.total():,} lines without a result; the commonest reason, {count:,} times: {reason}"
+
+    def act_on_batch(self, batch_id: str, action: str) -> dict[str, Any]:
+        """Return a batch, after it was cancelled, paused or resumed if that is the action."""
+        if action not in {"cancel", "pause", "resume"}:
+            return self.batch(batch_id)
         return self._run(self._json("POST", f"/v1/batches/{batch_id}/{action}"))
 
     def status(self) -> dict[str, Any]:
         """Return the gateway's status."""
         return self._run(self._json("GET", "/meritorder/status"))
 
-    def fetch(self, batch: dict[str, Any], out: Path) -> Iterator[tuple[Path, int]]:
+    def fetch(self, batch: dict[str, Any], out: Path, *, in_order: bool = False) -> Iterator[tuple[Path, int]]:
         """Download a batch's result files, and yield each path and its number of lines.
+
+        Args:
+            batch: The batch.
+            out: File for the results; errors go to a file next to it.
+            in_order: Write results and errors to one file, in the order of the input.
 
         Raises:
             ConfigError: The batch has no results yet.
@@ -70,9 +115,22 @@ class GatewayClient:
                 where=batch["id"],
                 fix=f"it is {batch['status']}; wait for its end",
             )
+        if in_order:
+            yield out, self._fetch_in_order([file_id for file_id, _ in files if file_id], out)
+            return
         for file_id, path in files:
             if file_id:
                 yield path, self._run(self._download(file_id, path))
+
+    def _fetch_in_order(self, file_ids: list[str], out: Path) -> int:
+        """Merge result files by the numbers of their lines; each of them is in order."""
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
+            parts = [Path(folder) / file_id for file_id in file_ids]
+            for file_id, part in zip(file_ids, parts, strict=True):
+                self._run(self._download(file_id, part))
+            lines = heapq.merge(*(opened.enter_context(part.open("rb")) for part in parts), key=_line_number)
+            with out.open("wb") as file:
+                return sum(1 for line in lines if file.write(line))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -111,6 +169,19 @@ class GatewayClient:
                     file.write(chunk)
         return lines
 
+    async def _failures(self, file_id: str) -> Counter[str]:
+        """Count the lines of an error file by reason."""
+        reasons: Counter[str] = Counter()
+        url = f"{self._url}/v1/files/{file_id}/content"
+        async with self._session() as session, session.get(url) as response:
+            if response.status != 200:
+                await self._checked(response)
+            incomplete = b""
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                *lines, incomplete = (incomplete + chunk).split(b"\n")
+                reasons.update(_reason(line) for line in lines if line)
+        return reasons
+
     async def _checked(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
         body = await response.read()
         with contextlib.suppress(ValueError):
@@ -124,6 +195,23 @@ class GatewayClient:
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
         async with aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT) as session:
             yield session
+
+
+def _line_number(line: bytes) -> int:
+    """Return the number in the id of a result: `batch_req_…_7`."""
+    return int(json.loads(line)["id"].rpartition("_")[2])
+
+
+def _reason(line: bytes) -> str:
+    """Return why a line failed: its status and the message of its error."""
+    result = json.loads(line)
+    response, error = result.get("response"), result.get("error") or {}
+    if response is None:
+        return f"{error.get('code')}: {error.get('message')}"
+    body = response.get("body")
+    inner = body.get("error") if isinstance(body, dict) else None
+    message = inner.get("message") if isinstance(inner, dict) else None
+    return f"HTTP {response.get('status_code')}: {message or 'no reason given'}"
 
 
 def _read_endpoint(path: Path) -> str:

@@ -11,6 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -50,10 +51,25 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log: Final = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """A gateway that listens.
+
+    Args:
+        url: Its URL.
+        models: The models that it serves.
+        needs_key: Whether calls need a key and none exists yet.
+    """
+
+    url: str
+    models: tuple[str, ...]
+    needs_key: bool
+
+
 class _Server(uvicorn.Server):
     """A server that announces its URL once it listens, and its stop to the service."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[Listening], None]) -> None:
         super().__init__(config)
         self._service = service
         self._announce = announce
@@ -63,7 +79,15 @@ class _Server(uvicorn.Server):
         _tune_garbage_collection()
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._announce(f"http://{host}:{port}")
+            authenticator = self._service.context.authenticator
+            address = f"[{host}]" if ":" in host else host
+            self._announce(
+                Listening(
+                    url=f"http://{address}:{port}",
+                    models=tuple(sorted(self._service.venues.models())),
+                    needs_key=authenticator.required and not authenticator.has_keys,
+                )
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.context.supervisor.is_stopping = True
@@ -168,12 +192,12 @@ def build_telemetry(settings: Settings) -> "Telemetry | None":
     return Telemetry(settings.telemetry)
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+def serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
     """Run the gateway until it is stopped by a signal.
 
     Args:
         settings: The configuration.
-        announce: Called with the URL once the server listens.
+        announce: Called once the server listens.
 
     Raises:
         ConfigError: The settings cannot be used, or another gateway uses the SQLite file.

@@ -68,6 +68,11 @@ class Authenticator:
         await self.refresh()
         return self._check(authorization)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys that callers can use."""
+        return bool(self._keys.by_digest)
+
     def _check(self, authorization: bytes | None) -> Key:
         if authorization is None:
             if not self.required:
