@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture clean
+.PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture assets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,5 +77,10 @@ mutants: $(STAMP) ## mutate the code that decides about money and policy; tests 
 picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
+assets: ## copy the scripts of other projects that the pages use; needs npm, and only when their versions change
+	@cd assets && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@cp assets/node_modules/htmx.org/dist/htmx.min.js src/meritorder/web/static/htmx-2.0.11.min.js
+	@cp assets/node_modules/htmx.org/LICENSE src/meritorder/web/static/htmx-LICENSE.txt
+
 clean: ## remove what the targets and tools create
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build demo answers
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build assets/node_modules demo answers

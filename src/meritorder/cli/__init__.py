@@ -22,6 +22,7 @@ from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
 from meritorder.cli.serve import serve
 from meritorder.cli.sweep import sweep
+from meritorder.cli.ui import ui
 from meritorder.errors import MeritorderError
 
 app: Final = typer.Typer(
@@ -37,7 +38,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, keys, batch, status, ledger):
+for _serving in (serve, ui, keys, batch, status, ledger):
     app.command()(_serving)
 
 

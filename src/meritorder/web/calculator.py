@@ -1,0 +1,114 @@
+"""The calculator: what traffic costs in every way to serve it, from a few numbers, without data or account."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from meritorder import catalog as facts
+from meritorder.errors import MeritorderError
+from meritorder.estimation import Estimate, Way
+from meritorder.report.compare.rows import waterfalls
+from meritorder.study.estimate.traffic import estimate_traffic
+from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars
+from meritorder.web.pages import html
+from meritorder.web.settings import Settings, read_settings
+
+_ANSWERS: Final = 512
+_JSON: Final = "application/json"
+PATIENCES: Final = ("15m", "1h", "4h", "12h", "24h")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the form offers."""
+
+    models: tuple[str, ...]
+    hardware: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def choices() -> Choices:
+    """Return the models and the GPUs of the catalog."""
+    catalog = facts.load()
+    return Choices(models=tuple(sorted(catalog.models)), hardware=tuple(sorted(catalog.hardware)))
+
+
+@lru_cache(maxsize=_ANSWERS)
+def answer(settings: Settings) -> Estimate:
+    """Return the estimate for the settings.
+
+    Raises:
+        MeritorderError: The settings cannot be answered; the message says why.
+    """
+    return estimate_traffic(settings.traffic(), settings.options())
+
+
+async def show_page(request: Request) -> Response:
+    """Return the form and the answer to the settings of the address."""
+    values, status = await _view(request)
+    return html("calculator.html.j2", {"choices": choices(), "patiences": PATIENCES, **values}, status)
+
+
+async def show_answer(request: Request) -> Response:
+    """Return the answer alone, and the address that asks for it."""
+    values, status = await _view(request)
+    response = html("calculator_answer.html.j2", values, status)
+    if status == 200:
+        response.headers["HX-Replace-Url"] = f"/?{request.url.query}"
+    return response
+
+
+async def api_estimate(request: Request) -> Response:
+    """Return the answer as JSON, as `meritorder estimate --json` writes it."""
+    try:
+        estimate = await _answer(read_settings(_query(request)))
+    except MeritorderError as error:
+        return Response(msgspec.json.encode({"error": {"message": str(error)}}), 422, media_type=_JSON)
+    return Response(msgspec.json.encode(estimate), media_type=_JSON)
+
+
+async def _answer(settings: Settings) -> Estimate:
+    return await asyncio.to_thread(answer, settings)
+
+
+async def _view(request: Request) -> tuple[dict[str, object], int]:
+    """Return the variables of the templates, and the status of the response."""
+    settings = Settings()
+    try:
+        settings = read_settings(_query(request))
+        return {"settings": settings, "error": None, **view(await _answer(settings))}, 200
+    except MeritorderError as error:
+        return {"settings": settings, "error": str(error), "estimate": None}, 422
+
+
+def view(estimate: Estimate) -> dict[str, object]:
+    """Return the variables of an answer."""
+    comparison = estimate.comparison
+    return {
+        "estimate": estimate,
+        "best": next(way for way in estimate.ways if way.name == estimate.best),
+        "longest_usd": max(way.usd for way in estimate.ways),
+        "main": _main_ways(estimate),
+        "waterfalls": [(fall, waterfall_bars(fall)) for fall in waterfalls(comparison)] if comparison else [],
+        "curves": patience_curves(estimate.patience),
+        "box": (WIDTH, HEIGHT),
+    }
+
+
+def _main_ways(estimate: Estimate) -> list[Way]:
+    """Return the ways on machines, and the cheapest of each tier of tokens."""
+    tiers: dict[str, Way] = {}
+    for way in estimate.ways:
+        if way.name.startswith("tokens"):
+            tiers.setdefault(way.name, way)
+    return [way for way in estimate.ways if tiers.get(way.name, way) is way]
+
+
+def _query(request: Request) -> Mapping[str, list[str]]:
+    return {name: request.query_params.getlist(name) for name in request.query_params}

@@ -1,0 +1,14 @@
+// Sliders beside the number fields: each sets its field, and follows it. Without this script the fields work alone.
+for (const slider of document.querySelectorAll("input[data-sets]")) {
+  const field = document.getElementById(slider.dataset.sets);
+  const low = Number(slider.dataset.low), high = Number(slider.dataset.high), steps = Number(slider.max);
+  const isLog = slider.dataset.scale === "log";
+  const rounded = (value) => Number(value.toPrecision(2));
+  const value = (share) => (isLog ? low * (high / low) ** share : low + (high - low) * share);
+  const share = (number) => (isLog ? Math.log(number / low) / Math.log(high / low) : (number - low) / (high - low));
+  const follow = () => { slider.value = Math.round(steps * Math.min(1, Math.max(0, share(Number(field.value)) || 0))); };
+  slider.addEventListener("input", () => { field.value = rounded(value(slider.value / steps)); });
+  field.addEventListener("input", follow);
+  slider.hidden = false;
+  follow();
+}

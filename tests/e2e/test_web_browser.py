@@ -1,0 +1,101 @@
+"""The calculator in a real browser: it answers while a slider moves, from this machine alone."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.test_report_browser import CHROMIUM, QUIET
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"needs chromium at {CHROMIUM}"),
+]
+TOKENS = "model=gpt-4.1-mini"
+ANSWER_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    command = [sys.executable, "-m", "meritorder", "ui", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        yield next(word for word in line.split() if word.startswith("http"))
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield launched
+        launched.close()
+
+
+def _open(browser: Any, url: str, **options: Any) -> tuple[Any, list[str], list[str]]:  # noqa: ANN401 (untyped without playwright)
+    page = browser.new_page(**options)
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(url, timeout=ANSWER_MS)
+    return page, asked, said
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_and_asks_nobody_else(browser: Any, address: str, width: int, scheme: str) -> None:  # noqa: ANN401
+    page, asked, said = _open(
+        browser, f"{address}/?{TOKENS}", viewport={"width": width, "height": 900}, color_scheme=scheme
+    )
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    page.close()
+    assert overflow == 0
+    assert said == []
+    assert all(url.startswith((address, "data:")) for url in asked)
+
+
+def test_answer_and_address_follow_a_slider(browser: Any, address: str) -> None:  # noqa: ANN401
+    page, _, said = _open(browser, f"{address}/?{TOKENS}")
+    before = page.inner_text("#answer h1")
+    page.locator("input[data-sets=requests_per_day]").fill("900")
+    page.wait_for_url("**requests_per_day=*&input_tokens=*", timeout=ANSWER_MS)
+    after, url = page.inner_text("#answer h1"), page.url
+    page.reload(timeout=ANSWER_MS)
+    assert after != before
+    assert page.inner_text("#answer h1") == after
+    assert page.url == url
+    page.close()
+    assert said == []
+
+
+def test_keyboard_alone_changes_the_answer(browser: Any, address: str) -> None:  # noqa: ANN401
+    page, _, _ = _open(browser, f"{address}/?{TOKENS}")
+    page.focus("#can_wait")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("80")
+    page.wait_for_url("**can_wait=80*", timeout=ANSWER_MS)
+    assert page.evaluate("document.activeElement.id") == "can_wait"
+    page.close()
+
+
+def test_unusable_number_is_explained(browser: Any, address: str) -> None:  # noqa: ANN401
+    page, _, _ = _open(browser, f"{address}/?{TOKENS}")
+    page.fill("#peak", "50")
+    page.wait_for_selector("[role=alert]", timeout=ANSWER_MS)
+    assert "peak" in page.inner_text("[role=alert]")
+    page.close()
+
+
+def test_page_works_without_scripts(browser: Any, address: str) -> None:  # noqa: ANN401
+    page, _, _ = _open(browser, f"{address}/?{TOKENS}", java_script_enabled=False)
+    page.fill("#can_wait", "70")
+    page.click("button[type=submit]")
+    page.wait_for_url("**can_wait=70*", timeout=ANSWER_MS)
+    assert "requests a day" in page.inner_text("#answer h1")
+    page.close()

@@ -1,0 +1,102 @@
+"""The pages and the API, as a browser asks for them."""
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from meritorder.estimation import Estimate
+from meritorder.web import calculator
+from meritorder.web.app import create_app
+from meritorder.web.settings import Settings
+
+# Sold as tokens only, so that no fleet is searched.
+TOKENS = "model=gpt-4.1-mini&requests_per_day=1000"
+
+
+def _get(path: str, query: str = "") -> tuple[int, dict[str, str], str]:
+    """Return status, headers and body of a GET."""
+
+    async def ask() -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": query.encode(),
+            "headers": [],
+            "http_version": "1.1",
+            "scheme": "http",
+            "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 1),
+        }
+
+        requests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            return requests.pop() if requests else await asyncio.get_running_loop().create_future()  # never disconnects
+
+        async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
+            sent.append(message)
+
+        await create_app()(scope, receive, send)
+        return sent
+
+    start, *parts = asyncio.run(ask())
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], headers, b"".join(part.get("body", b"") for part in parts).decode()
+
+
+def test_first_page_has_form_and_answer() -> None:
+    status, _, page = _get("/", TOKENS)
+    assert status == 200
+    assert 'value="gpt-4.1-mini"' in page
+    assert calculator.answer(Settings(model="gpt-4.1-mini", requests_per_day=1000.0)).sentence in page.replace(
+        "&#39;", "'"
+    )
+
+
+def test_answer_sets_the_address() -> None:
+    status, headers, part = _get("/calculator/answer", TOKENS)
+    assert (status, headers["hx-replace-url"]) == (200, f"/?{TOKENS}")
+    assert "<html" not in part
+
+
+def test_api_answers_what_the_page_shows() -> None:
+    status, _, body = _get("/api/estimate", TOKENS)
+    estimate = msgspec.json.decode(body, type=Estimate)
+    assert status == 200
+    assert estimate == calculator.answer(Settings(model="gpt-4.1-mini", requests_per_day=1000.0))
+
+
+@pytest.mark.parametrize("path", ["/", "/calculator/answer", "/api/estimate"])
+def test_unusable_settings_are_refused_in_words(path: str) -> None:
+    status, headers, body = _get(path, "peak=often")
+    assert status == 422
+    assert "peak" in body
+    assert "hx-replace-url" not in headers
+
+
+@pytest.mark.parametrize("path", ["/", "/calculator/answer"])
+def test_hostile_names_stay_text(path: str) -> None:
+    _, _, page = _get(path, f"model={quote('<script>alert(1)</script>')}")
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/app.css", "/static/app.js", "/api/estimate"])
+def test_every_response_forbids_foreign_content(path: str) -> None:
+    _, headers, _ = _get(path, TOKENS)
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_unknown_page_is_named() -> None:
+    status, _, page = _get("/nothing")
+    assert status == 404
+    assert "There is no such page." in page
