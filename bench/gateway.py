@@ -106,11 +106,11 @@ def load(  # noqa: PLR0917
     return figures
 
 
-def new_key(folder: Path, engine: str) -> str:
-    """Create a key with a rate limit and a budget that are counted, but never reached."""
+def new_key(folder: Path, engine: str, *options: str) -> str:
+    """Create a key with a rate limit and a budget that are counted, but never reached, and with other options."""
     config = write_configuration(folder, engine, keys=True)
     command = [sys.executable, "-m", "meritorder", "keys", "create", "bench", "--config", str(config)]
-    command += ["--requests-per-minute", "10000000", "--budget", "1000000"]
+    command += ["--requests-per-minute", "10000000", "--budget", "1000000", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()

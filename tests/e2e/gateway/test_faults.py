@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from bench import kills
+from bench import faults, kills
 from openai import OpenAI
 from openai.types import Batch
 from sqlalchemy import create_engine, make_url
@@ -31,6 +31,19 @@ def test_kills_lose_nothing(store: str) -> None:
         assert (name, found[name]) == (name, 0)
     for name in ("lacks_results", "exceeds_results", "lacks_realtime", "doubled", "set_aside"):
         assert (name, found[f"ledger_{name}"]) == (name, 0)
+
+
+@pytest.mark.slow
+def test_faulty_venues_hurt_nobody() -> None:
+    """Each kind of fault once in each form of call."""
+    calls = 4 * (len(faults.FAULTS) + len(faults.ODD))
+    found = faults.run(calls=calls, window_s=20)
+    assert found["faulty_answers"] >= calls
+    none = ["tracebacks_in_log", "places_in_use", "venues_out_for_good", "other_tenant_failed"]
+    none += ["unanswered", "plain_text_errors", "without_request_id", "private_parts_seen", "faults_taken_for_success"]
+    none += ["good_answers_refused", "calls_without_ledger_row", "negative_costs", "implausible_tokens"]
+    assert {name: found[name] for name in none} == dict.fromkeys(none, 0)
+    assert found["peak_bytes"] - found["peak_bytes_before"] < 150 * 2**20
 
 
 def test_transient_faults_stay_hidden(client: OpenAI) -> None:
