@@ -11,11 +11,12 @@ import polars as pl
 from meritorder import tables
 from meritorder.errors import TraceError
 from meritorder.traces import formats
+from meritorder.traces.holes import describe_holes, find_holes
 from meritorder.traces.intake import RawTable, SourceRequests, to_requests
 from meritorder.traces.sources import SourceLike, opened
 from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, Bound, Kind, ReadReport, Trace, cut, scaled
 from meritorder.traces.verdicts import without_repeats
-from meritorder.units import DAYS_PER_YEAR, HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration, utc
+from meritorder.units import DAYS_PER_YEAR, SECONDS_PER_DAY, utc
 
 MAX_SPAN_S: Final = 10 * DAYS_PER_YEAR * SECONDS_PER_DAY
 
@@ -143,12 +144,10 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
         aside=_sums([report.aside, again], Aside(rows=0)),
         assumptions=(*report.assumptions, *notes),
     )
-    noted = _noted(checked, full, absolute=parts[0].absolute)
-    return Trace(requests=checked, epoch_s=zero_s if parts[0].absolute else None, report=noted)
+    epoch_s = zero_s if parts[0].absolute else None
+    return Trace(requests=checked, epoch_s=epoch_s, report=_noted(checked, full, epoch_s))
 
 
-_MIN_GAP_S: Final = 3 * SECONDS_PER_HOUR
-_AROUND_THE_CLOCK: Final = 0.98
 _AGGREGATE: Final = "add --aggregate to spread each sum over its interval"
 
 
@@ -158,10 +157,10 @@ def _other_rows(report: ReadReport) -> str:
     return "; ".join([*(f"{kind.value}: {aside}" for kind, aside in report.aside.items()), *parts])
 
 
-def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> ReadReport:
+def _noted(requests: pl.DataFrame, report: ReadReport, epoch_s: float | None) -> ReadReport:
     """Add notes on the joined trace: one clock for several files, no cached tokens, sessions that start at 0."""
     notes: list[str] = []
-    if len(report.files) > 1 and not absolute:
+    if len(report.files) > 1 and epoch_s is None:
         notes.append(f"the {len(report.files)} files share one clock")
     if not (requests["cached_tokens"] > 0).any():
         notes.append("the trace has no cached tokens: every prompt is taken as new")
@@ -169,31 +168,11 @@ def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> Rea
         requests.filter(pl.col("session").is_not_null()).group_by("session").agg(pl.col("arrived_s").min())["arrived_s"]
     )
     at_zero = int((starts == 0).sum())
-    relative = not absolute and starts.len() > 1 and at_zero * 2 > starts.len()
+    relative = epoch_s is None and starts.len() > 1 and at_zero * 2 > starts.len()
     if relative:
         notes.append(
             f"times look relative to each session ({at_zero:,} of {starts.len():,} sessions begin at 0): "
             "all sessions are taken to begin together, so rates and peaks are not those of a service"
         )
-    gap = "" if relative else _gap(requests["arrived_s"])
-    return replace(report, gap=gap, session_clock=relative, assumptions=(*report.assumptions, *notes))
-
-
-def _gap(arrived_s: pl.Series) -> str:
-    """Return a sentence on the longest gap, if traffic comes in the same hours of nearly all other days."""
-    gaps = arrived_s.diff()
-    place = gaps.arg_max()
-    if place is None or float(gaps[place]) < _MIN_GAP_S:
-        return ""
-    start_s, end_s = float(arrived_s[place - 1]), float(arrived_s[place])
-    hours = (arrived_s // SECONDS_PER_HOUR).cast(pl.Int64).unique()
-    span = range(int(hours[0]), int(hours[-1]) + 1)
-    empty = range(int(start_s // SECONDS_PER_HOUR) + 1, int(end_s // SECONDS_PER_HOUR))
-    of_day = {hour % HOURS_PER_DAY for hour in empty}
-    others = [hour for hour in span if hour % HOURS_PER_DAY in of_day and hour not in empty]
-    if len(others) < len(empty) or hours.is_in(others).sum() < _AROUND_THE_CLOCK * len(others):
-        return ""
-    return (
-        f"No request arrives for {format_duration(end_s - start_s)}, from {format_duration(start_s)} after the start, "
-        "although all other days have requests in the same hours: if rows are missing, what is saved there is not real."
-    )
+    holes = () if relative else find_holes(requests["arrived_s"].to_numpy(), epoch_s)
+    return replace(report, gap=describe_holes(holes), session_clock=relative, assumptions=(*report.assumptions, *notes))

@@ -14,6 +14,7 @@ from meritorder.evidence import Assumption
 from meritorder.study.fleet.load import TraceLoad, load_from_requests
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
+from meritorder.traces.holes import cut_before, describe_holes, find_holes
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 from meritorder.units import format_duration
 
@@ -79,8 +80,16 @@ def assign_workloads(
         text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
         assumptions.append(Assumption(text=text, option="--spread"))
     assigned = assign(trace, declared, options.default_slo, rules, options.seed)
+    requests = assigned.requests
+    holes = () if trace.report.session_clock else find_holes(requests["arrived_s"].to_numpy(), trace.epoch_s)
+    if holes:
+        # Each request keeps the time for which it can wait.
+        cut_s = pl.Series(cut_before(requests["arrived_s"].to_numpy(), holes))
+        requests = requests.with_columns(pl.col("arrived_s", "deadline_s") - cut_s)
+        span_s -= sum(hole.cut_s for hole in holes)
+        assumptions.append(Assumption(text=describe_holes(holes).rstrip(".")))
     return AssignedTrace(
-        requests=assigned.requests,
+        requests=requests,
         workloads=assigned.workloads,
         declared=declared,
         span_s=span_s,

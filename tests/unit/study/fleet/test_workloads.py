@@ -51,3 +51,17 @@ def test_limits_of_shared_machines_are_stated(tmp_path: Path) -> None:
     assigned = assign_workloads(trace_of(tmp_path, arrived_s=[0.0, 1.0]), CompareOptions())
     assert access_assumptions(assigned.workloads) == []
     assert all(workload.access == Access() for workload in assigned.workloads)
+
+
+def test_missing_hours_are_not_paid(tmp_path: Path) -> None:
+    arrived_s = [300.0 * number for number in range(5 * 288) if not 288 <= number < 576]
+    every = [100.0] * len(arrived_s)
+    trace = trace_of(tmp_path, time=arrived_s, input_tokens=every, output_tokens=every)
+    assigned = assign_workloads(trace, CompareOptions(defer=("50%@1h",)))
+    load = assigned.load(CompareOptions())
+    # Four of five days are there, and every request keeps its patience of an hour.
+    assert load.span_s == pytest.approx(4 * 86_400)
+    assert load.arrived_s[-1] == pytest.approx(arrived_s[-1] - 86_400)
+    waits = load.deferrable
+    assert load.deadline_s[waits] - load.arrived_s[waits] == pytest.approx(3600)
+    assert any("are taken as missing from the log" in assumption.text for assumption in assigned.assumptions)
