@@ -86,7 +86,7 @@ def assign_workloads(
         # Each request keeps the time for which it can wait.
         cut_s = pl.Series(cut_before(requests["arrived_s"].to_numpy(), holes))
         requests = requests.with_columns(pl.col("arrived_s", "deadline_s") - cut_s)
-        span_s -= sum(hole.cut_s for hole in holes)
+        span_s = replace(trace, requests=requests).span_s
         assumptions.append(Assumption(text=describe_holes(holes).rstrip(".")))
     return AssignedTrace(
         requests=requests,
