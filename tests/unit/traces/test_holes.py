@@ -72,4 +72,4 @@ def test_sentence_counts_the_holes() -> None:
     assert describe_holes(()) == ""
     arrived_s = around_the_clock(8, [(48, 72), (110, 113)])
     sentence = describe_holes(find_holes(arrived_s, None))
-    assert sentence.startswith("No request arrives for 24.1 h, from 47.9 h after the start (2 such times, 27.1 h in all)")
+    assert sentence.startswith("No request arrives for 24.1 h, from 47.9 h after the start (2 such times, 27.1 h")
