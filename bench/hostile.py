@@ -17,22 +17,25 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from bench._gateway import Gateway, Process, write_configuration
+from bench._gateway import Engine, Gateway, write_configuration
 from bench._hostile_requests import CALLS, Attack, attacks, deep, lines, request
 from bench._process import ROOT
 
 REQUESTS: Final = 1_200
-_CLIENT_TIME_S: Final = 3.0
+_CLIENT_TIME_S: Final = 5.0
 _LIMITS: Final = (
-    f'[limits]\nclient_time = "{_CLIENT_TIME_S:g}s"\nbody_bytes = 1_000_000\nfile_bytes = 40_000_000\nconnections = 500'
+    f'[limits]\nclient_time = "{_CLIENT_TIME_S:g}s"\nbody_bytes = 1_000_000\n'
+    "file_bytes = 40_000_000\nconnections = 8_000"
 )
 _AT_ONCE: Final = 16
 _PATIENCE_S: Final = 30.0
 _CALM_CALLS: Final = 200
 _PACE_S: Final = 0.02
 _BATCHES: Final = 4
+_IDLE: Final = 5_000
+_SLOW: Final = 500
 _SETTLE_S: Final = 25.0
-_OUR_FAULT: Final = (500, 502, 504)
+_OUR_FAULT: Final = b"Internal error of the gateway"
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class _Seen:
                 continue
             kind = fields.get(b"content-type", b"")
             is_error = status >= 400 and attack.has_body
-            if status in _OUR_FAULT or b"x-request-id" not in fields or (is_error and not _is_error_object(kind, body)):
+            if _OUR_FAULT in body or b"x-request-id" not in fields or (is_error and not _is_error_object(kind, body)):
                 self.faults.append(
                     f"{attack.kind}: {status} {kind.decode()} {body[:100]!r} to {attack.parts[0][:200]!r}"
                 )
@@ -64,15 +67,16 @@ class _Seen:
                 return  # a stream or no body: the rest is not parsed
 
 
-def run(requests: int = REQUESTS, *, batches: int = _BATCHES, seed: int = 0) -> dict[str, Any]:
+def run(requests: int = REQUESTS, *, batches: int = _BATCHES, idle: int = _IDLE, seed: int = 0) -> dict[str, Any]:
     """Run the hostile requests against a gateway process, and measure what they leave and whom they disturb."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        engine = stack.enter_context(Process(["-m", "bench._stub"], folder / "stub.log"))
+        engine = stack.enter_context(Engine(folder, max_sequences=16))
         config = write_configuration(folder, engine.url, keys=True, max_sequences=16, more=_LIMITS)
         keys = {tenant: new_key(config, tenant) for tenant in ("hostile", "calm")}
         gateway = stack.enter_context(Gateway(folder, engine.url, keys=True, max_sequences=16, more=_LIMITS))
         figures = asyncio.run(_measure(gateway, keys, requests, batches, seed, folder / "blobs"))
+        figures |= asyncio.run(_crowd(gateway, keys["calm"], figures["other_tenant_p50_s_alone"], idle))
         gateway.stop()
         log = (folder / "gateway.log").read_text(encoding="utf-8")
         return figures | {
@@ -121,10 +125,43 @@ async def _measure(  # noqa: PLR0917
         "statuses": dict(sorted(seen.statuses.items())),
         "other_tenant_calls": len(beside),
         "other_tenant_failed": len(beside) - len(served),
+        "other_tenant_p50_s_alone": statistics.median(calm),
         "other_tenant_p50_ratio": statistics.median(served) / statistics.median(calm),
         "other_tenant_p99_s": sorted(served)[len(served) * 99 // 100],
         "peak_rss_growth_bytes": gateway.peak_rss_bytes() - rss_before,
         **left,
+    }
+
+
+async def _crowd(gateway: Gateway, key: str, alone_s: float, idle: int) -> dict[str, Any]:
+    """Measure a tenant's calls beside connections that send nothing or hardly anything, and how many of them stay."""
+    address = urlsplit(gateway.url)
+    host, port = address.hostname or "", address.port or 0
+    writers: list[asyncio.StreamWriter] = []
+    while len(writers) < idle + min(idle, _SLOW):
+        opened = await asyncio.gather(*(asyncio.open_connection(host, port) for _ in range(100)))
+        writers += [writer for _, writer in opened]
+
+    async def drip() -> None:
+        for byte in request("POST", CALLS[0], b"{}", key=key):
+            for writer in writers[idle:]:
+                if not writer.is_closing():
+                    writer.write(bytes([byte]))
+            await asyncio.sleep(0.1)
+
+    dripping = asyncio.create_task(drip())
+    beside = [latency_s for latency_s in await _calls(host, port, key, 50) if latency_s is not None]
+    open_at_once = _descriptors(gateway)
+    await asyncio.sleep(_CLIENT_TIME_S + 2.0)
+    left = _descriptors(gateway)
+    dripping.cancel()
+    for writer in writers:
+        writer.transport.abort()
+    return {
+        "crowd_connections": open_at_once,
+        "crowd_p50_ratio": statistics.median(beside) / alone_s,
+        "crowd_failed": 50 - len(beside),
+        "crowd_left": left,
     }
 
 

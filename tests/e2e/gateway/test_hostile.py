@@ -4,7 +4,7 @@ from bench import hostile
 
 
 def test_hostile_clients_leave_nothing() -> None:
-    figures = hostile.run(200, batches=1, seed=1)
+    figures = hostile.run(200, batches=1, idle=100, seed=1)
     wanted = {
         "faults": 0,
         "hung": 0,
@@ -16,6 +16,8 @@ def test_hostile_clients_leave_nothing() -> None:
         "blobs_left": 0,
         "failing_tasks": "",
         "other_tenant_failed": 0,
+        "crowd_failed": 0,
+        "crowd_left": 0,
     }
     assert {name: figures[name] for name in wanted} == wanted
     assert figures["peak_rss_growth_bytes"] < 300 << 20

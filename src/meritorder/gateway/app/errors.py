@@ -12,7 +12,7 @@ _STORE_RETRY_S: Final = 5
 _RESTART_S: Final = 5
 
 
-def api_error(error: Exception, scope: Scope) -> ApiError | None:
+def api_error(error: BaseException, scope: Scope) -> ApiError | None:
     """Return the answer to a request that raised an exception; None if the exception is a bug of ours."""
     if isinstance(error, ApiError):
         return error

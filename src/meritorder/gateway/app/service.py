@@ -129,7 +129,9 @@ class Service:
             return
         except asyncio.CancelledError:  # by the server: a client that disconnects is handled where it is watched
             await exchange.fail(stopping())
-        except Exception as error:  # noqa: BLE001 - every request is answered
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - every request is answered; a panic of Rust is no Exception
             answer = api_error(error, scope)
             if answer is None:
                 self.context.supervisor.record("requests", error)
@@ -138,6 +140,7 @@ class Service:
     async def start(self) -> None:
         """Claim the store and start the background tasks."""
         context = self.context
+        await context.blobs.start()
         await context.authenticator.refresh()
         if context.database.is_sqlite:
             # The file is locked for this process: all earlier leases are stale.

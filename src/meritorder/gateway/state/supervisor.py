@@ -61,7 +61,10 @@ class Supervisor:
         kind = (name, type(error).__name__, place.tb_lineno if place is not None else 0)
         if kind not in self._logged:
             self._logged.add(kind)
-            _log.error("%s failed; more failures of this kind are only counted", name, exc_info=error)
+            # What the operating system refuses is explained by its message.
+            traceback = None if isinstance(error, OSError) else error
+            reason = str(error) or type(error).__name__
+            _log.error("%s failed: %s; more failures of this kind are only counted", name, reason, exc_info=traceback)
 
     async def run_each(self, name: str, items: Iterable[Item], action: Callable[[Item], Awaitable[None]]) -> None:
         """Run an action for each item: one that fails does not stop the others.
@@ -91,7 +94,9 @@ class Supervisor:
                 if task is None or task.cancelling():
                     raise
                 self.record(name, error)  # something that it waited for was cancelled
-            except Exception as error:  # noqa: BLE001 - a task must not end
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - a task must not end; a panic of Rust is no Exception
                 self.record(name, error)
             else:
                 return

@@ -18,6 +18,7 @@ from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
 
 _PART_BYTES: Final = 8 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
+_RUST: Final = "pyo3_runtime"  # of a panic, such as without a file descriptor; it is no Exception
 _OWNER_ONLY: Final = stat.S_IRWXU
 _log: Final = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ class Blobs:
                 )
         except (BaseError, ValueError, OSError) as error:
             raise ConfigError(f"cannot be used: {error}", where="store.blobs") from error
+
+    async def start(self) -> None:
+        """Start the runtime of the library while there are file descriptors for it: it does not try again."""
+        await obstore.put_async(obstore.store.MemoryStore(), "started", b"")
 
     async def write(self, name: str, parts: AsyncIterator[bytes]) -> int:
         """Write a blob, whole or not at all, and return its size.
@@ -110,14 +115,21 @@ class Blobs:
         except FileNotFoundError as error:
             raise BlobMissingError(f"the blob was not {action}: it does not exist") from error
         except (BaseError, OSError) as error:
-            what = f"the blob was not {action}: {str(error).partition(chr(10))[0]}"
-            if self.is_up:
-                self.is_up = False
-                _log.warning("the blob store fails: %s", what)
-            raise StoreUnavailableError(what) from error
+            raise self._mark_down(action, error) from error
+        except BaseException as error:
+            if type(error).__module__ != _RUST:
+                raise
+            raise self._mark_down(action, error) from error
         if not self.is_up:
             self.is_up = True
             _log.warning("the blob store works again")
+
+    def _mark_down(self, action: str, error: BaseException) -> StoreUnavailableError:
+        what = f"the blob was not {action}: {str(error).partition(chr(10))[0]}"
+        if self.is_up:
+            self.is_up = False
+            _log.warning("the blob store fails: %s", what)
+        return StoreUnavailableError(what)
 
     def _sync(self, name: str) -> None:
         """Make a blob private and flush it to disk, before it is reported as written."""

@@ -54,3 +54,33 @@ def test_missing_key_is_refused(tmp_path: Path) -> None:
     with open_service(tmp_path, server={"require_keys": True}) as service:
         assert call(service, "POST", "/v1/chat/completions", CHAT).status == 401
         assert call(service, "GET", "/v1/batches").status == 401
+
+
+class PanicError(BaseException):
+    """As of Rust: not an Exception."""
+
+
+@pytest.mark.parametrize("error", [RecursionError(), KeyError("x"), MemoryError(), EOFError(), PanicError()])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/batches"])
+def test_any_exception_is_answered(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str, error: BaseException
+) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(service.context.authenticator.__class__, "authenticate", fail)
+    for _ in range(2):
+        reply = call(service, "POST", path, CHAT)
+        assert (reply.status, reply.headers[b"content-type"]) == (500, b"application/json")
+        assert reply.json["error"].keys() == {"message", "type", "param", "code"}
+        assert reply.headers[b"x-request-id"].startswith(b"req_")
+    assert service.context.supervisor.failures == {"requests": 2}
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"nonsense"])
+def test_compressed_body_is_refused(service: Service, encoding: bytes) -> None:
+    for path in ("/v1/chat/completions", "/v1/files", "/v1/batches"):
+        reply = call(service, "POST", path, CHAT, ((b"content-encoding", encoding),))
+        assert (reply.status, reply.json["error"]["code"]) == (415, "unsupported_encoding")
+    assert call(service, "POST", "/v1/chat/completions", CHAT, ((b"content-encoding", b"identity"),)).status == 503

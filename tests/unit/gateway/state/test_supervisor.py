@@ -30,7 +30,19 @@ class Task:
         await asyncio.sleep(60)
 
 
-ERRORS = [RecursionError(), OverflowError(), KeyError("a"), EOFError(), asyncio.CancelledError(), MemoryError()]
+class PanicError(BaseException):
+    """As of Rust: not an Exception."""
+
+
+ERRORS = [
+    PanicError(),
+    RecursionError(),
+    OverflowError(),
+    KeyError("a"),
+    EOFError(),
+    asyncio.CancelledError(),
+    MemoryError(),
+]
 
 
 async def test_any_failure_restarts_the_task() -> None:
