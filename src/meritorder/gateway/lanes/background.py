@@ -74,12 +74,12 @@ class BackgroundResponses:
         row |= {"body": body, "body_bytes": len(body), "id": response.id}
 
         def change(connection: Connection) -> int:
-            self._context.quotas.check_queued(connection, request.key, request.expected_picousd)
             seq = requests.add_call(connection, **row)
             stored_answers.add(connection, response, request_seq=seq)
             return seq
 
-        return replace(response, request_seq=await self._context.database.write_soon(change))
+        seq = await self._context.quotas.queue(request.key, request.expected_picousd, change)
+        return replace(response, request_seq=seq)
 
 
 class ResponseStreams:

@@ -5,8 +5,6 @@ import contextlib
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import Connection
-
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.answer_recorder import store_answer
 from meritorder.gateway.lanes.history import with_history
@@ -38,13 +36,10 @@ class DeferredCalls:
     async def serve(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and send it; a call whose client disconnects is abandoned."""
         row = request.queue_row(deferral, self._context.traceparent()) | {"holder": self._context.instance_id}
-
-        def add(connection: Connection) -> int:
-            self._context.quotas.check_queued(connection, request.key, request.expected_picousd)
-            return requests.add_call(connection, **row)
-
-        seq = await self._context.database.write_soon(
-            add,
+        seq = await self._context.quotas.queue(
+            request.key,
+            request.expected_picousd,
+            lambda connection: requests.add_call(connection, **row),
             undo=lambda late: lambda connection: requests.end_and_delete(connection, late),
         )
         pending = self._dispatcher.wait_for(seq)

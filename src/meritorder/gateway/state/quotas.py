@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.state.reservations import UNLIMITED, BudgetLease, KeyCalls, Reservation, Spending, WaitingCall
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import requests
-from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.database import Change, Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas import admission, budgets
 from meritorder.gateway.store.quotas.admission import Admission, Demand, Refusal, Unused
@@ -85,16 +85,51 @@ class Quotas:
                 outcome.result().close()
             raise
 
-    def check_queued(self, connection: Connection, key: Key, cost_picousd: int) -> None:
-        """Check that a call may be queued, in the transaction that queues it.
+    async def queue(
+        self,
+        key: Key,
+        cost_picousd: int,
+        add: Callable[[Connection], T],
+        undo: Callable[[T], Change] | None = None,
+    ) -> T:
+        """Add a call to the queue, where its expected cost is reserved; for what others have reserved it waits.
+
+        Args:
+            key: The key of the call.
+            cost_picousd: Its expected cost.
+            add: Adds it.
+            undo: Returns the change that removes it, if it is added too late.
 
         Raises:
-            ApiError: What is left of a budget is spent or reserved.
+            ApiError: What is left of a budget is spent, or reserved for too long.
+            StoreUnavailableError: The store cannot be reached.
         """
+        if not key.budgets:
+            return await self._database.write_soon(add, undo)
+        until_s = time.monotonic() + _PATIENCE_S
+        queued = await self._queue(key, cost_picousd, add, undo)
+        if isinstance(queued, Refusal) and not _is_final(queued):
+            async with self._calls_of(key).queueing:  # one asks again and again, in order of arrival
+                queued = await self._queue(key, cost_picousd, add, undo)
+                while isinstance(queued, Refusal) and not _is_final(queued) and time.monotonic() < until_s:
+                    await asyncio.sleep(_POLL_S)
+                    queued = await self._queue(key, cost_picousd, add, undo)
+        if isinstance(queued, Refusal):
+            raise quota_error(key, queued, now_s=self._now_s())
+        return queued
+
+    async def _queue(
+        self, key: Key, cost_picousd: int, add: Callable[[Connection], T], undo: Callable[[T], Change] | None
+    ) -> T | Refusal:
         now_s = self._now_s()
-        refusal = admission.refuse_queued(connection, key, cost_picousd, now_s=now_s) if key.budgets else None
-        if refusal is not None:
-            raise quota_error(key, refusal, now_s=now_s)
+
+        def change(connection: Connection) -> T | Refusal:
+            return admission.refuse_queued(connection, key, cost_picousd, now_s=now_s) or add(connection)
+
+        def undo_added(added: T | Refusal) -> Change:
+            return (lambda _: None) if undo is None or isinstance(added, Refusal) else undo(added)
+
+        return await self._database.write_soon(change, undo_added)
 
     async def check_spent(self, key: Key) -> None:
         """Check that something is left of the budgets of a key.
@@ -225,8 +260,7 @@ class Quotas:
                 refusal = await self._admit_waiting(calls)
                 if refusal is None:
                     continue
-                final = refusal.budget is None or refusal.budget.is_spent
-                self._refuse(calls, refusal, until_s=float("inf") if final else time.monotonic())
+                self._refuse(calls, refusal, until_s=float("inf") if _is_final(refusal) else time.monotonic())
                 if calls.waiting and any(lease.pending for lease in self._leases_of(calls.key)):
                     await self._store_ledger()  # what has ended is settled before more is reserved
                 elif calls.waiting:
@@ -304,6 +338,11 @@ class Quotas:
         admitted = admission.admit(connection, holder, key, demands, now_s=self._now_s(), unused=unused)
         requests.unclaim(connection, [request.seq for request in claimed[admitted.accepted :]])
         return admitted
+
+
+def _is_final(refusal: Refusal) -> bool:
+    """Tell whether a refusal does not change when other calls end."""
+    return refusal.budget is None or refusal.budget.is_spent
 
 
 def _demand(request: ClaimedRequest) -> Demand:

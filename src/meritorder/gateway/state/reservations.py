@@ -134,6 +134,7 @@ class KeyCalls:
         key: The key, as last seen.
         waiting: Calls that wait, in order of arrival.
         freed: Set when calls end.
+        queueing: Held by the call that waits to be queued.
         serving: The task that admits the waiting calls.
         bucket: The bucket of what is spare.
         spare_requests: Requests that may start in it without asking the store.
@@ -146,6 +147,7 @@ class KeyCalls:
     key: Key
     waiting: deque[WaitingCall] = field(default_factory=deque)
     freed: asyncio.Event = field(default_factory=asyncio.Event)
+    queueing: asyncio.Lock = field(default_factory=asyncio.Lock)
     serving: "asyncio.Task[None] | None" = None
     bucket: int = 0
     spare_requests: int = 0
