@@ -272,9 +272,15 @@ class Quotas:
             calls.serving = None
 
     async def _admit_waiting(self, calls: KeyCalls) -> Refusal | None:
-        """Ask the store for the first of the waiting calls; return why the next may not start."""
-        while calls.waiting and calls.waiting[0].outcome.done():
-            calls.waiting.popleft()  # its client has disconnected
+        """Admit the first of the waiting calls, by the store if need be; return why the next may not start."""
+        while calls.waiting:
+            first = calls.waiting[0]
+            if not first.outcome.done():  # else its client has disconnected
+                if not self._fits(calls, first.demand):
+                    break
+                calls.take(first.demand)
+                first.outcome.set_result(self._reserve(calls, first.demand.cost_picousd))
+            calls.waiting.popleft()
         asked = [waiting for _, waiting in zip(range(_MAX_ASKED), calls.waiting, strict=False)]
         if not asked:
             return None
