@@ -154,27 +154,37 @@ async def store_answer(context: Context, request: Request, answer: bytes) -> byt
     return stored.answer or answer
 
 
+class _AnswerFields(msgspec.Struct):
+    id: Any = None
+
+
+class _RequestFields(msgspec.Struct):
+    metadata: Any = None
+
+
+_ANSWER: Final = msgspec.json.Decoder(_AnswerFields)
+_REQUEST: Final = msgspec.json.Decoder(_RequestFields)
+
+
 def _stored_answer(context: Context, request: Request, answer: bytes) -> StoredAnswer:
     kind = request.stored_as
     try:
-        content: Any = msgspec.json.decode(answer)
-        fields: Any = msgspec.json.decode(request.body)
+        answer_id = _ANSWER.decode(answer).id
     except INVALID_JSON:
-        content = None
-    if kind is None or not isinstance(content, dict):
+        kind = None
+    if kind is None:
         raise ApiError(502, f"{_NOT_STORED} It is not a JSON object.", code=_CODE)
-    answer_id = content.get("id")
     if not isinstance(answer_id, str) or not answer_id.isprintable() or not 0 < len(answer_id) <= _MAX_ID:
         answer_id = context.new_id(_ID_PREFIXES[kind])
         answer = calls.with_fields(answer, id=answer_id)
-    metadata = fields.get("metadata")
+    metadata = _REQUEST.decode(request.body).metadata
     return StoredAnswer(
         id=answer_id,
         kind=kind,
         tenant=request.key.tenant,
         model=request.call.model,
         status="completed",
-        request=request.client_body,
+        request=request.body,
         answer=answer,
         metadata=msgspec.json.encode(metadata).decode() if isinstance(metadata, dict) else None,
         created_s=request.arrived_s,

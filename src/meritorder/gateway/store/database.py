@@ -42,9 +42,15 @@ class _Pending(NamedTuple):
     """A change that waits for the writer; a change of an item is made together with those of the same kind."""
 
     change: Callable[..., Any]
-    outcome: "Future[Any]"
+    outcome: "Future[Any] | asyncio.Future[Any]"
     item: Any = None
     is_item: bool = False
+
+    def start(self) -> bool:
+        """Tell whether its caller still waits; from here on it cannot give up."""
+        if isinstance(self.outcome, Future):
+            return self.outcome.set_running_or_notify_cancel()
+        return not self.outcome.cancelled()
 
 
 _READING: Final = "read"
@@ -107,7 +113,8 @@ class Database:
         Raises:
             StoreUnavailableError: As for `write`; or the time is up, and the change may still be made.
         """
-        outcome = self._submit_soon(_Pending(change, Future()))
+        outcome: Future[T] = Future()
+        self._put_soon(_Pending(change, outcome))
         try:
             return await self._soon(asyncio.wrap_future(outcome))
         except (StoreUnavailableError, asyncio.CancelledError):
@@ -121,7 +128,9 @@ class Database:
         Raises:
             StoreUnavailableError: The database cannot be reached or written; nothing was changed.
         """
-        return await asyncio.wrap_future(self._submit(_Pending(change, Future(), item, is_item=True)))
+        pending = _Pending(change, asyncio.get_running_loop().create_future(), item, is_item=True)
+        self._changes.put(pending)
+        return await pending.outcome  # type: ignore[no-any-return,misc]
 
     async def write_item_soon(self, change: BulkChange[Item, T], item: Item) -> T:
         """Change an item as `write_item` does, within a time limit, for a client that waits.
@@ -129,8 +138,9 @@ class Database:
         Raises:
             StoreUnavailableError: As for `write_item`; or the time is up, and the change may still be made.
         """
-        pending = _Pending(change, Future(), item, is_item=True)
-        return await self._soon(asyncio.wrap_future(self._submit_soon(pending)))
+        pending = _Pending(change, asyncio.get_running_loop().create_future(), item, is_item=True)
+        self._put_soon(pending)
+        return await self._soon(pending.outcome)  # type: ignore[arg-type]
 
     def _undo(self, late: "Future[T]", undo: Callable[[T], Change]) -> None:
         if not late.cancelled() and late.exception() is None:
@@ -138,17 +148,15 @@ class Database:
 
     def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
         """Queue a change for the writer; may be called from any thread."""
-        return self._submit(_Pending(change, Future()))
+        outcome: Future[T] = Future()
+        self._changes.put(_Pending(change, outcome))
+        return outcome
 
-    def _submit(self, pending: _Pending) -> "Future[Any]":
-        self._changes.put(pending)
-        return pending.outcome
-
-    def _submit_soon(self, pending: _Pending) -> "Future[Any]":
+    def _put_soon(self, pending: _Pending) -> None:
         """Queue a change of a client that waits, unless too many wait already."""
         if self._changes.qsize() >= _MAX_WAITING:
             raise self._mark_down(_WRITING, f"{_MAX_WAITING:,} changes wait")
-        return self._submit(pending)
+        self._changes.put(pending)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Query the committed state.
@@ -205,8 +213,7 @@ class Database:
                 return
 
     def _commit(self, group: list[_Pending]) -> None:
-        # A caller that gave up before this point gets no change; from here on none can give up.
-        group = [pending for pending in group if pending.outcome.set_running_or_notify_cancel()]
+        group = [pending for pending in group if pending.start()]
         conflicts = 0
         while True:
             try:
@@ -225,11 +232,7 @@ class Database:
                 _fail_all(group, error)
                 return
         self._mark_up(_WRITING)
-        for future, value, failure in outcomes:
-            if failure is not None:
-                future.set_exception(failure)
-            else:
-                future.set_result(value)
+        _deliver(outcomes)
 
     async def _soon(self, outcome: Awaitable[T]) -> T:
         try:
@@ -250,7 +253,7 @@ class Database:
             _log.warning("the database can be %s again, after %.0f s", action, time.monotonic() - since_s)
 
 
-_Outcome = tuple["Future[Any]", Any, BaseException | None]
+_Outcome = tuple["Future[Any] | asyncio.Future[Any]", Any, BaseException | None]
 
 
 def _make_all(connection: Connection, group: Sequence[_Pending]) -> list[_Outcome]:
@@ -278,9 +281,35 @@ def _change_items(connection: Connection, change: BulkChange[Any, Any], group: S
     return [outcome for pending in group for outcome in _change_items(connection, change, [pending])]
 
 
+def _deliver(outcomes: Sequence[_Outcome]) -> None:
+    """Pass results to those that wait; a loop is woken once for all of its futures."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome[0], Future):
+            _resolve(outcome)
+        else:
+            by_loop.setdefault(outcome[0].get_loop(), []).append(outcome)
+    for loop, of_loop in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # a closed loop has no callers any more
+            loop.call_soon_threadsafe(_resolve_all, of_loop)
+
+
+def _resolve_all(outcomes: Sequence[_Outcome]) -> None:
+    for outcome in outcomes:
+        if not outcome[0].done():
+            _resolve(outcome)
+
+
+def _resolve(outcome: _Outcome) -> None:
+    future, value, failure = outcome
+    if failure is not None:
+        future.set_exception(failure)
+    else:
+        future.set_result(value)
+
+
 def _fail_all(group: Sequence[_Pending], failure: Exception) -> None:
-    for pending in group:
-        pending.outcome.set_exception(failure)
+    _deliver([(pending.outcome, None, failure) for pending in group])
 
 
 def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:

@@ -232,7 +232,7 @@ def claim(
         .values(state="running", owner=owner, attempt=REQUESTS.c.attempt + 1)
         .returning(*_COLUMNS)
     )
-    return [ClaimedRequest(**row._mapping) for row in connection.execute(changed).all()]  # noqa: SLF001 - SQLAlchemy's public name
+    return [ClaimedRequest(**dict(zip(_NAMES, row, strict=True))) for row in connection.execute(changed).all()]
 
 
 def unclaim(connection: Connection, seqs: Sequence[int]) -> None:
@@ -298,7 +298,7 @@ def requeue_unstarted(connection: Connection, owner: str, seqs: Collection[int])
 def claimed_by(connection: Connection, owner: str) -> list[ClaimedRequest]:
     """Return the requests claimed by an owner, a gateway or a provider batch."""
     query = select(*_COLUMNS).where(REQUESTS.c.state == "running", REQUESTS.c.owner == owner).order_by(REQUESTS.c.seq)
-    return [ClaimedRequest(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [ClaimedRequest(**dict(zip(_NAMES, row, strict=True))) for row in connection.execute(query)]
 
 
 def claimed_seqs(connection: Connection, owner: str) -> set[int]:
@@ -383,4 +383,5 @@ def _leave_running(connection: Connection, owner: str, request: ClaimedRequest, 
     return connection.execute(update(REQUESTS).where(*leased).values(**values)).rowcount == 1
 
 
-_COLUMNS: Final = tuple(REQUESTS.c[name] for name in ClaimedRequest.__dataclass_fields__)
+_NAMES: Final = tuple(ClaimedRequest.__dataclass_fields__)
+_COLUMNS: Final = tuple(REQUESTS.c[name] for name in _NAMES)
