@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +18,8 @@ from meritorder.errors import MeritorderError, WorkloadsError
 from meritorder.units import parse_duration_s
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from meritorder.sim.pools import Startup
 
 
@@ -53,9 +57,19 @@ _COMMA: Final = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 
 @contextmanager
 def progress() -> Iterator[Status]:
-    """Show the current step on standard error, if it is a terminal."""
-    with Status("", console=Console(stderr=True)) as status:
+    """Show the current step on standard error, if it is a terminal; as lines if MERITORDER_PROGRESS is `lines`."""
+    kind = _Lines if os.environ.get("MERITORDER_PROGRESS") == "lines" else Status
+    with kind("", console=Console(stderr=True)) as status:
         yield status
+
+
+class _Lines(Status):
+    """A status that writes each step as a line."""
+
+    def update(self, status: RenderableType | None = None, **more: Any) -> None:
+        super().update(status, **more)
+        sys.stderr.write(f"{status}\n")
+        sys.stderr.flush()
 
 
 def parse_names(text: str) -> tuple[str, ...]:

@@ -1,39 +1,67 @@
 """The application: its routes, and the server that `meritorder ui` runs."""
 
+import contextlib
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from meritorder.errors import ConfigError
-from meritorder.web import calculator
-from meritorder.web.pages import SECURITY_HEADERS, html, style_sheet
+from meritorder.web import calculator, data
+from meritorder.web.jobs import Jobs
+from meritorder.web.pages import html, style_sheet
+from meritorder.web.security import LOOPBACK, Secured
 from meritorder.web.settings import Settings
 
 _MAX_AGE_S: Final = 3600
 
 
-def create_app() -> ASGIApp:
-    """Return the application."""
+def create_app(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
+    """Return the application.
+
+    Args:
+        hosts: Names that it may be addressed by; empty for any.
+    """
     routes = [
         Route("/", calculator.show_page),
         Route("/calculator/answer", calculator.show_answer),
         Route("/api/estimate", calculator.api_estimate),
+        Route("/data", data.show_form),
+        Route("/data", data.receive, methods=["POST"]),
+        Route("/data/{job}", data.show_job),
+        Route("/data/{job}/events", data.show_steps),
+        Route("/data/{job}/report", data.show_report),
+        Route("/data/{job}/again", data.run_again, methods=["POST"]),
+        Route("/data/{job}/delete", data.delete, methods=["POST"]),
         Route("/app.css", _show_style),
         Route("/health", _show_health),
         Mount("/static", StaticFiles(directory=str(files("meritorder.web") / "static"))),
     ]
-    return _Secured(Starlette(routes=routes, exception_handlers={HTTPException: _show_error, 500: _show_error}))
+    application = Starlette(
+        routes=routes, exception_handlers={HTTPException: _show_error, 500: _show_error}, lifespan=_with_jobs
+    )
+    return Secured(application, hosts)
+
+
+@contextlib.asynccontextmanager
+async def _with_jobs(application: Starlette) -> AsyncIterator[None]:
+    with tempfile.TemporaryDirectory(prefix="meritorder-ui-") as folder:
+        application.state.jobs = Jobs(Path(folder) / "jobs")
+        try:
+            yield
+        finally:
+            await application.state.jobs.close()
 
 
 def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -47,7 +75,9 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
     Raises:
         ConfigError: The address cannot be used.
     """
-    config = uvicorn.Config(create_app(), host=host, port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        create_app(LOOPBACK if host in LOOPBACK else ()), host=host, port=port, log_level="warning", access_log=False
+    )
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -62,21 +92,6 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class _Secured:
-    """Adds the security headers to every response."""
-
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
-            await send(message)
-
-        await self._application(scope, receive, send_secured if scope["type"] == "http" else send)
 
 
 async def _show_style(_request: Request) -> Response:
@@ -94,4 +109,9 @@ async def _show_error(_request: Request, error: Exception) -> Response:
     return html("error.html.j2", values, status)
 
 
-_MESSAGES: Final = {404: "There is no such page.", 405: "This page cannot be used in this way."}
+_MESSAGES: Final = {
+    404: "There is no such page.",
+    405: "This page cannot be used in this way.",
+    409: "The work on this file goes on.",
+    422: "A field cannot be used.",
+}

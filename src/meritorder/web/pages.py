@@ -1,25 +1,14 @@
-"""Pages as HTML: their templates, their style sheet, and what a browser may load for them."""
+"""Pages as HTML: their templates and their style sheet."""
 
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from meritorder.report.figures import DARK, LIGHT, css
 from meritorder.units import format_duration, format_share, format_usd
-
-SECURITY_HEADERS: Final = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-"""Headers of every response: nothing is loaded from elsewhere, and no script or style stands in a page."""
 
 
 def html(template: str, values: Mapping[str, object], status: int = 200) -> HTMLResponse:

@@ -16,19 +16,19 @@ from meritorder.web.settings import Settings
 TOKENS = "model=gpt-4.1-mini&requests_per_day=1000"
 
 
-def _get(path: str, query: str = "") -> tuple[int, dict[str, str], str]:
-    """Return status, headers and body of a GET."""
+def _get(path: str, query: str = "", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    """Return status, headers and body of a request."""
 
     async def ask() -> list[dict[str, Any]]:
         sent: list[dict[str, Any]] = []
         scope = {
             "type": "http",
-            "method": "GET",
+            "method": method,
             "path": path,
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [],
+            "headers": [(name.encode(), value.encode()) for name, value in {"host": "127.0.0.1:1", **headers}.items()],
             "http_version": "1.1",
             "scheme": "http",
             "server": ("127.0.0.1", 80),
@@ -47,8 +47,8 @@ def _get(path: str, query: str = "") -> tuple[int, dict[str, str], str]:
         return sent
 
     start, *parts = asyncio.run(ask())
-    headers = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], headers, b"".join(part.get("body", b"") for part in parts).decode()
+    answered = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], answered, b"".join(part.get("body", b"") for part in parts).decode()
 
 
 def test_first_page_has_form_and_answer() -> None:
@@ -94,6 +94,21 @@ def test_every_response_forbids_foreign_content(path: str) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::2]:80"])
+def test_other_names_of_this_machine_are_refused(host: str) -> None:
+    assert _get("/app.css", host=host)[0] == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8090", "localhost", "[::1]:8090", "LOCALHOST:1"])
+def test_own_names_are_answered(host: str) -> None:
+    assert _get("/app.css", host=host)[0] == 200
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 405)])
+def test_pages_of_other_sites_start_nothing(site: str, status: int) -> None:
+    assert _get("/app.css", method="POST", **{"sec-fetch-site": site})[0] == status
 
 
 def test_unknown_page_is_named() -> None:

@@ -12,3 +12,11 @@ for (const slider of document.querySelectorAll("input[data-sets]")) {
   slider.hidden = false;
   follow();
 }
+
+// The steps of work that goes on, as the server tells them.
+const step = document.querySelector("[data-events]");
+if (step) {
+  const events = new EventSource(step.dataset.events);
+  events.addEventListener("message", (event) => { step.textContent = event.data; });
+  events.addEventListener("over", () => { events.close(); location.reload(); });
+}

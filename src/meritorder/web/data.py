@@ -1,0 +1,128 @@
+"""A person's own trace or bill, compared, planned or audited on this machine."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+
+from meritorder.web.jobs import REPORT, Job, Jobs, JobState, steps
+from meritorder.web.pages import html
+from meritorder.web.security import REPORT_HEADERS
+
+_MAX_FIELD: Final = 500
+_SEE_OTHER: Final = 303
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What can be done with a file: the command, and the fields of the form that are its options."""
+
+    title: str
+    command: str
+    options: Mapping[str, str]
+    reads: str = "inspect"
+
+
+_TRACE_OPTIONS: Final = {"model": "--model", "hardware": "--hardware", "defer": "--defer", "columns": "--columns"}
+STUDIES: Final = {
+    "compare": Study("What does this traffic cost?", "compare", _TRACE_OPTIONS),
+    "plan": Study("What is the cheapest plan for it?", "plan", _TRACE_OPTIONS),
+    "audit": Study("What is overpaid in this bill?", "audit", {"columns": "--columns", "model": "--model"}, reads=""),
+}
+
+
+async def show_form(_request: Request) -> Response:
+    """Return the form."""
+    return html("data.html.j2", {"studies": STUDIES, "error": None})
+
+
+async def receive(request: Request) -> Response:
+    """Take a file and start the work on it."""
+    async with request.form(max_files=1, max_fields=len(_TRACE_OPTIONS) + 2) as form:
+        upload = form.get("file")
+        fields = _fields(form)
+        if not isinstance(upload, UploadFile) or not upload.filename or fields.get("study") not in STUDIES:
+            values = {"studies": STUDIES, "error": "Choose a file, and what to find out about it."}
+            return html("data.html.j2", values, 422)
+        jobs: Jobs = request.app.state.jobs
+        job = jobs.create(upload.filename, fields)
+        with job.file.open("xb") as target:
+            await asyncio.to_thread(shutil.copyfileobj, upload.file, target)
+    jobs.start(job, commands(job))
+    return RedirectResponse(f"/data/{job.id}", _SEE_OTHER)
+
+
+async def run_again(request: Request) -> Response:
+    """Start the work on the same file with other options."""
+    job = _job(request)
+    if not job.is_over:
+        raise HTTPException(409)
+    async with request.form(max_files=0, max_fields=len(_TRACE_OPTIONS) + 2) as form:
+        job.fields |= {name: text for name, text in _fields(form).items() if name != "study"}
+    jobs: Jobs = request.app.state.jobs
+    jobs.start(job, commands(job))
+    return RedirectResponse(f"/data/{job.id}", _SEE_OTHER)
+
+
+async def show_job(request: Request) -> Response:
+    """Return how far the work is, or what came of it."""
+    job = _job(request)
+    return html("job.html.j2", {"job": job, "study": STUDIES[job.fields["study"]], "states": JobState})
+
+
+async def show_steps(request: Request) -> Response:
+    """Stream each step of the work as a server-sent event."""
+
+    async def events() -> AsyncIterator[str]:
+        async for step in steps(_job(request)):
+            yield f"data: {step}\n\n"
+        yield "event: over\ndata: over\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def show_report(request: Request) -> Response:
+    """Return the report, which is a page of its own."""
+    job = _job(request)
+    if not job.report.exists():
+        raise HTTPException(404)
+    return FileResponse(job.report, media_type="text/html", headers=dict(REPORT_HEADERS))
+
+
+async def delete(request: Request) -> Response:
+    """Stop the work and delete the file."""
+    jobs: Jobs = request.app.state.jobs
+    jobs.forget(_job(request).id)
+    return RedirectResponse("/data", _SEE_OTHER)
+
+
+def commands(job: Job) -> list[list[str]]:
+    """Return the commands for a job: one that shows what was read, and the study."""
+    study = STUDIES[job.fields["study"]]
+    options = [
+        f"{option}={job.fields[name]}" for name, option in study.options.items() if job.fields.get(name, "").strip()
+    ]
+    reading = [option for option in options if option.startswith("--columns")]
+    runs = [[study.command, job.file.name, *options, "--html", REPORT]]
+    return [[study.reads, job.file.name, *reading], *runs] if study.reads else runs
+
+
+def _fields(form: FormData) -> dict[str, str]:
+    texts = {name: value.strip() for name, value in form.items() if isinstance(value, str)}
+    if any(len(text) > _MAX_FIELD or not text.isprintable() for text in texts.values()):
+        raise HTTPException(422)
+    return texts
+
+
+def _job(request: Request) -> Job:
+    jobs: Jobs = request.app.state.jobs
+    job = jobs.find(request.path_params["job"])
+    if job is None:
+        raise HTTPException(404)
+    return job
