@@ -164,12 +164,12 @@ class Service:
         """Release all leases, write what is pending, and close."""
         await self.dispatcher.stop()
         await self.context.supervisor.stop()
+        await self.venues.close()  # what still runs ends, with its ledger entry
         try:
             await self.context.ledger_writer.close()
             await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.instance_id))
         except StoreUnavailableError:
             pass  # the database has logged it
-        await self.venues.close()
         self.context.database.close()
         if self.context.telemetry is not None:
             await asyncio.to_thread(self.context.telemetry.close)
