@@ -12,7 +12,7 @@ _LISTS: Final = ("/v1/files", "/v1/batches", "/v1/chat/completions")
 _OBJECTS: Final = (
     *("/v1/files/{}", "/v1/files/{}/content", "/v1/batches/{}", "/v1/batches/{}/cancel", "/v1/batches/{}/pause"),
     *("/v1/responses/{}", "/v1/responses/{}/cancel", "/v1/responses/{}/input_items", "/v1/chat/completions/{}"),
-    *("/v1/chat/completions/{}/messages", "/v1/models/{}"),
+    *("/v1/chat/completions/{}/messages", "/v1/models/{}", "/v1/conversations/{}", "/v1/conversations/{}/items"),
 )
 _PATHS: Final = (*CALLS, *_LISTS, "/v1/models", "/health", "/metrics", "/meritorder/status", "/v1/nothing", "/", "*")
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get", "NONSENSE")
@@ -49,7 +49,16 @@ _FIELDS: Final = (
     ),
     *("background", "background_options", "service_tier", "metadata", "n", "tools", "previous_response_id", "seed"),
 )
-_BATCH_FIELDS: Final = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
+_OBJECT_FIELDS: Final = (
+    *("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "items", "conversation"),
+)
+_MADE: Final = ("/v1/batches", "/v1/conversations", "/v1/conversations/conv_1/items", "/v1/chat/completions/a")
+
+
+class Draw(random.Random):
+    """A source of draws, which knows ids of objects."""
+
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +80,17 @@ class Attack:
     has_body: bool = True
 
 
-def attacks(count: int, key: str, *, seed: int = 0) -> Iterator[Attack]:
-    """Yield attacks of all kinds, with the key of a tenant, or without."""
-    draw = random.Random(seed)  # noqa: S311 - no secret
+def attacks(count: int, key: str, ids: tuple[str, ...] = (), *, seed: int = 0) -> Iterator[Attack]:
+    """Yield attacks of all kinds, with the key of a tenant, or without.
+
+    Args:
+        count: Their number.
+        key: The key.
+        ids: Ids of objects of that tenant.
+        seed: Seed of the draws.
+    """
+    draw = Draw(seed)
+    draw.ids = ids
     names = list(KINDS)
     for number in range(count):
         name = names[number % len(names)] if number < len(names) else draw.choice(names)
@@ -95,7 +112,7 @@ def deep(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
-def _json(draw: random.Random, fields: tuple[str, ...], base: dict[str, str]) -> bytes:
+def _json(draw: Draw, fields: tuple[str, ...], base: dict[str, str]) -> bytes:
     """Return an object in which some fields have odd values."""
     content = dict(base)
     for name in draw.sample(fields, draw.choice((1, 1, 2, 4))):
@@ -111,44 +128,47 @@ def _json(draw: random.Random, fields: tuple[str, ...], base: dict[str, str]) ->
     return text.encode(draw.choice(("utf-8", "utf-8", "utf-8", "utf-16")), "surrogatepass")
 
 
-def _call(draw: random.Random, key: str) -> Attack:
+def _call(draw: Draw, key: str) -> Attack:
     base = {"model": '"stub"', "messages": '[{"role": "user", "content": "x"}]', "input": '"x"', "prompt": '"x"'}
     body = _json(draw, _FIELDS, base)
     headers = [] if draw.random() < 0.7 else [f"meritorder-deadline: {draw.choice(_DEADLINES)}"]
     return Attack(kind="call", parts=(request("POST", draw.choice(CALLS), body, *headers, key=key),))
 
 
-def _batch(draw: random.Random, key: str) -> Attack:
+def _object_body(draw: Draw, key: str) -> Attack:
     base = {"input_file_id": '"file-1"', "endpoint": '"/v1/chat/completions"', "completion_window": '"24h"'}
-    body = _json(draw, _BATCH_FIELDS, base)
-    return Attack(kind="batch", parts=(request("POST", "/v1/batches", body, key=key),))
+    body = _json(draw, _OBJECT_FIELDS, base)
+    headers = [] if draw.random() < 0.7 else [f"idempotency-key: {draw.choice(('', 'a', 'x' * 5000, chr(233)))}"]
+    return Attack(kind="object_body", parts=(request("POST", draw.choice(_MADE), body, *headers, key=key),))
 
 
-def _query(draw: random.Random, key: str) -> Attack:
+def _query(draw: Draw, key: str) -> Attack:
     names = ("limit", "after", "order", "purpose", "model", "metadata[a]", "stream", "starting_after")
     pairs = [f"{draw.choice(names)}={draw.choice(_TEXTS)}" for _ in range(draw.choice((1, 2, 5, 1000)))]
     path = f"{draw.choice(_LISTS)}?{'&'.join(pairs)}".replace(" ", "+")
     return Attack(kind="query", parts=(request("GET", path, key=key),))
 
 
-def _object(draw: random.Random, key: str) -> Attack:
-    method, item = draw.choice(("GET", "DELETE", "POST")), draw.choice(_TEXTS).replace(" ", "%20")
-    return Attack(kind="object", parts=(request(method, draw.choice(_OBJECTS).format(item), key=key),))
+def _object(draw: Draw, key: str) -> Attack:
+    method, item = draw.choice(("GET", "GET", "DELETE", "POST")), draw.choice((*_TEXTS, *draw.ids)).replace(" ", "%20")
+    query = draw.choice(("", "", "?stream=true", f"?limit={draw.choice(_TEXTS)}", f"?after={draw.choice(_TEXTS)}"))
+    path = draw.choice(_OBJECTS).format(item) + query.replace(" ", "+")
+    return Attack(kind="object", parts=(request(method, path, key=key),))
 
 
-def _method(draw: random.Random, key: str) -> Attack:
+def _method(draw: Draw, key: str) -> Attack:
     method = draw.choice(_METHODS)
     sent = request(method, draw.choice(_PATHS), b"x" * draw.choice((0, 0, 10)), key=key)
     return Attack(kind="method", parts=(sent,), has_body=method != "HEAD")
 
 
-def _key(draw: random.Random, _: str) -> Attack:
+def _key(draw: Draw, _: str) -> Attack:
     value = draw.choice(("Bearer ", "Bearer \xff", "Basic eDp5", "Bearer " + "x" * 50_000, "", "Bearer a b", "\t"))
     sent = request("POST", draw.choice(CALLS), b"{}", f"authorization: {value}")
     return Attack(kind="key", parts=(sent,))
 
 
-def _head(draw: random.Random, key: str) -> Attack:
+def _head(draw: Draw, key: str) -> Attack:
     start = f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {key}\r\n".encode()
     parts: tuple[bytes, ...] = draw.choice(
         (
@@ -174,7 +194,7 @@ def _head(draw: random.Random, key: str) -> Attack:
     return Attack(kind="head", parts=parts)
 
 
-def _encoding(draw: random.Random, key: str) -> Attack:
+def _encoding(draw: Draw, key: str) -> Attack:
     body = gzip.compress(b'{"model": "stub", "messages": [' + b"[]," * 1_000_000)
     name = draw.choice(("gzip", "deflate", "br", "zstd", "gzip, gzip", "nonsense"))
     kind = draw.choice(("application/json", "text/plain", "multipart/form-data", "application/xml", "\xff", ""))
@@ -182,12 +202,12 @@ def _encoding(draw: random.Random, key: str) -> Attack:
     return Attack(kind="encoding", parts=(request("POST", draw.choice(CALLS), body, *headers, key=key),))
 
 
-def _size(draw: random.Random, key: str) -> Attack:
+def _size(draw: Draw, key: str) -> Attack:
     body = b'{"model": "stub", "messages": [' + draw.choice((b"[],", b"1,", b'"a",')) * 700_000
     return Attack(kind="size", parts=(request("POST", draw.choice((*CALLS, "/v1/batches")), body, key=key),))
 
 
-def _form(draw: random.Random, key: str) -> Attack:
+def _form(draw: Draw, key: str) -> Attack:
     part = '--b\r\ncontent-disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
     file = part.format("file", '; filename="f.jsonl"', "x" * draw.choice((0, 1, 2_000_000)))
     body = draw.choice(
@@ -208,13 +228,13 @@ def _form(draw: random.Random, key: str) -> Attack:
     return Attack(kind="form", parts=(request("POST", "/v1/files", body, header, key=key),))
 
 
-def _cut(draw: random.Random, key: str) -> Attack:
+def _cut(draw: Draw, key: str) -> Attack:
     """Send a part of a request, and close."""
-    whole = next(kind(draw, key).parts[0] for kind in (draw.choice((_call, _form, _batch)),))
+    whole = next(kind(draw, key).parts[0] for kind in (draw.choice((_call, _form, _object_body)),))
     return Attack(kind="cut", parts=(whole[: draw.randrange(len(whole))],), reads=False)
 
 
-def _gone(draw: random.Random, key: str) -> Attack:
+def _gone(draw: Draw, key: str) -> Attack:
     """Send a call, and close before its answer."""
     content: dict[str, Any] = {"model": "stub", "messages": [], "stream": draw.random() < 0.7}
     headers = draw.choice(((), ("meritorder-deadline: 1h",)))
@@ -222,27 +242,27 @@ def _gone(draw: random.Random, key: str) -> Attack:
     return Attack(kind="gone", parts=(sent,), reads=False)
 
 
-def _half(draw: random.Random, key: str) -> Attack:
+def _half(draw: Draw, key: str) -> Attack:
     """Send a part of a request, and hold the connection."""
     whole = request("POST", CALLS[0], b'{"model": "stub"}', key=key)
     return Attack(kind="half", parts=(whole[: draw.choice((0, 1, 20, len(whole) - 1))],), waits=True)
 
 
-def _pipeline(draw: random.Random, key: str) -> Attack:
+def _pipeline(draw: Draw, key: str) -> Attack:
     sent = b"".join(_query(draw, key).parts[0] for _ in range(50))
     return Attack(kind="pipeline", parts=(sent,))
 
 
-KINDS: Final[dict[str, Callable[[random.Random, str], Attack]]] = {
+KINDS: Final[dict[str, Callable[[Draw, str], Attack]]] = {
     kind.__name__.removeprefix("_"): kind
     for kind in (
-        *(_call, _batch, _query, _object, _method, _key, _head, _encoding, _size, _form, _cut, _gone, _half),
+        *(_call, _object_body, _query, _object, _method, _key, _head, _encoding, _size, _form, _cut, _gone, _half),
         _pipeline,
     )
 }
 
 
-def lines(draw: random.Random, count: int) -> bytes:
+def lines(draw: Draw, count: int) -> bytes:
     """Return an input file of a batch in which every line is odd in another way."""
     base = {"model": '"stub"', "messages": '[{"role": "user", "content": "x"}]'}
     rows = []

@@ -70,7 +70,7 @@ class Service:
         self.context = context
         self.venues = venues
         settings: Settings = context.settings
-        self.headroom = Headroom(venues, settings.lanes)
+        self.headroom = Headroom(venues, settings.lanes, context.supervisor)
         self.plan_executor = PlanExecutor(plan, venues, context.now_s, partial(_queued_work, context))
         self.plan_reloader = PlanReloader(settings, self.plan_executor)
         self.dispatcher = Dispatcher(context, venues, self.headroom, self.plan_executor)

@@ -129,7 +129,7 @@ class Webhooks:
                 if 200 <= answer.status < 300:
                     return True
                 _log.warning("webhook %s answered %d", event.url, answer.status)
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - an event fails alone: it is sent again, and dropped in the end
             _log.warning("webhook %s: %s", event.url, type(error).__name__)
         return False
 

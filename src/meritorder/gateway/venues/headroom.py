@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from meritorder.gateway.config import LanesTable, duration_s
+from meritorder.gateway.state.supervisor import Supervisor
 from meritorder.gateway.venues.step_meter import StepMeter
 from meritorder.gateway.venues.venues import LatencySample, Venue, Venues
 from meritorder.policy.backfill import Admission, AdmissionRules, AdmissionState, EngineSample, admit
@@ -26,9 +27,11 @@ class Headroom:
     Args:
         venues: The venues.
         lanes: The real-time SLO.
+        supervisor: Records unexpected failures.
     """
 
-    def __init__(self, venues: Venues, lanes: LanesTable) -> None:
+    def __init__(self, venues: Venues, lanes: LanesTable, supervisor: Supervisor | None = None) -> None:
+        self._supervisor = supervisor or Supervisor()
         self._venues = venues
         self._lanes = lanes
         self._states: dict[str, AdmissionState] = {}
@@ -78,8 +81,8 @@ class Headroom:
             outcomes = await asyncio.gather(*(self._sample(venue) for venue in engines), return_exceptions=True)
             for venue, outcome in zip(engines, outcomes, strict=True):
                 if isinstance(outcome, Exception):
-                    _log.error("venue %s could not be sampled: no backfill", venue.name, exc_info=outcome)
-                    self._admissions.pop(venue.name, None)
+                    self._supervisor.record("headroom", outcome)
+                    self._admissions.pop(venue.name, None)  # no backfill
             await asyncio.sleep(_SAMPLE_S)
 
     async def _sample(self, venue: Venue) -> None:

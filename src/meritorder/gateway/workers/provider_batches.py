@@ -92,8 +92,8 @@ class ProviderBatches:
             except StoreUnavailableError as error:
                 if self._context.database.is_up:  # else the database has logged it
                     _log.warning("a round of provider batches could not be done and will be retried: %s", error)
-            except Exception:  # noqa: BLE001 - one failed round must not stop the worker
-                _log.exception("a round of provider batches failed and will be retried")
+            except Exception as error:  # noqa: BLE001 - one failed round must not stop the worker
+                self._context.supervisor.record("provider_batches", error)
             await asyncio.sleep(self._poll_s)
 
     async def _round(self) -> None:
@@ -112,8 +112,8 @@ class ProviderBatches:
                 await self._advance(batch, venue, api)
             except (UpstreamError, StoreUnavailableError) as error:
                 _log.warning("provider batch %s: %s; will be polled again", batch.id, error)
-            except Exception:  # noqa: BLE001 - one batch must not stop the others
-                _log.exception("provider batch %s: will be polled again", batch.id)
+            except Exception as error:  # noqa: BLE001 - one batch must not stop the others
+                self._context.supervisor.record("provider_batches", error)
 
     async def _create_batches(self) -> None:
         """Create provider batches of work that fits a batch API and that our engines would not finish in time."""
