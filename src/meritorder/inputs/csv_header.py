@@ -1,6 +1,8 @@
 """The header of a CSV: where it is, what separates its columns, and their names."""
 
 import csv
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +12,10 @@ from meritorder.inputs.unpacking import PlainFile
 _SEPARATORS: Final = (",", ";", "\t", "|")
 # As Excel states the separator in a line of its own.
 _SEPARATOR_LINE: Final = "sep="
+# Reports begin with lines of a title; the header is searched in this many.
+_TITLE_LINES: Final = 30
+_MIN_COLUMNS: Final = 3
+_NUMBER: Final = re.compile(r"[-+]?[\d.,]+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +34,7 @@ class CsvHeader:
 
 
 def read_header(file: PlainFile) -> CsvHeader:
-    """Return the header: the first line that is not blank and does not state the separator.
+    """Return the header: the first line that is not blank, states no separator, and is no title above the columns.
 
     Raises:
         InputError: Lines end with CR alone, or no single character separates the columns.
@@ -36,7 +42,7 @@ def read_header(file: PlainFile) -> CsvHeader:
     lines = file.head.decode("utf-8", errors="replace").split("\n")
     line = next(number for number, text in enumerate(lines, start=1) if text.strip())
     header = lines[line - 1].rstrip("\r")
-    separator = max(_SEPARATORS, key=header.count)
+    separator = max(_SEPARATORS, key=lambda sign: (header.count(sign), file.head.count(sign.encode())))
     if header.lower().startswith(_SEPARATOR_LINE) and len(lines) > line:
         separator = header[len(_SEPARATOR_LINE) :].strip() or "\t"
         line += 1
@@ -45,5 +51,24 @@ def read_header(file: PlainFile) -> CsvHeader:
         raise InputError("ends its lines with CR alone", where=file.name, fix="end them with LF (tr '\\r' '\\n')")
     if len(separator.encode()) != 1:
         raise InputError(f"{separator!r} cannot separate columns", where=file.name, fix="separate them with , or ;")
-    columns = tuple(next(csv.reader([header], delimiter=separator), ()))
+    line += _title_lines(lines[line - 1 :][:_TITLE_LINES], separator)
+    columns = tuple(next(csv.reader([lines[line - 1].rstrip("\r")], delimiter=separator), ()))
     return CsvHeader(columns=columns, separator=separator, line=line)
+
+
+def _title_lines(lines: Sequence[str], separator: str) -> int:
+    """Return how many lines are above the header: a title fills at most half of the columns that follow."""
+    rows = [_cells(line, separator) for line in lines]
+    widest = max(map(len, rows))
+    if widest < _MIN_COLUMNS or 2 * sum(map(bool, rows[0])) > widest:
+        return 0
+    headers = (
+        number
+        for number, row in enumerate(rows)
+        if len(row) == widest and all(row) and not any(map(_NUMBER.fullmatch, row))
+    )
+    return next(headers, 0)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line.rstrip("\r")], delimiter=separator), ())]

@@ -13,7 +13,7 @@ import polars as pl
 
 from meritorder.errors import InputError
 from meritorder.inputs.numbers import NumberStyle, decide_style, number
-from meritorder.units import MS_PER_S, format_duration
+from meritorder.units import MS_PER_S, SECONDS_PER_DAY, format_duration
 
 EARLIEST_S: Final = 946_684_800.0
 LATEST_S: Final = 4_102_444_800.0
@@ -29,6 +29,12 @@ _UNITS: Final = {
     "seconds": 1.0,
 }
 _MICROSECONDS_PER_S: Final = MS_PER_S**2
+# Spreadsheets count days since 1899-12-30; these numbers are the years 2000 to 2099.
+_SERIAL_EPOCH_S: Final = -25_569 * SECONDS_PER_DAY
+_SERIAL_FROM, _SERIAL_TO = 36_526, 73_050
+_SERIAL_TOLERANCE_S: Final = 0.01
+_MOST: Final = 0.95
+SERIAL_ASSUMED: Final = "numbers are read as a spreadsheet's dates, in days since 1899-12-30"
 _SAMPLE_ROWS: Final = 1000
 _FIX: Final = "times are seconds, epoch seconds or milliseconds, or ISO 8601"
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,](?P<digits>\d+))?[eE]\+?(?P<exponent>\d{1,2})")
@@ -80,6 +86,7 @@ class TimeStyle:
     Args:
         absolute: True if times are UTC epoch seconds once read.
         unit_s: Seconds in one unit of a number; None if times are dates.
+        since_s: Unix time of the number 0, where it is not the start of Unix time or of the trace.
         number_style: How numbers are written; None as Python writes them.
         formats: Formats of dates in text; empty if the column has a date type or numbers.
         assumptions: What was assumed, a sentence each.
@@ -89,6 +96,7 @@ class TimeStyle:
 
     absolute: bool
     unit_s: float | None = None
+    since_s: float = 0.0
     number_style: NumberStyle | None = None
     formats: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
@@ -98,13 +106,13 @@ class TimeStyle:
     def seconds(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         """Return the column in seconds, null where it cannot be read."""
         if self.unit_s is not None:
-            return number(column, dtype, self.number_style) * self.unit_s
+            return number(column, dtype, self.number_style) * self.unit_s + self.since_s
         return self.instants(column, dtype).dt.timestamp("us") / _MICROSECONDS_PER_S
 
     def instants(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         """Return the column as times in UTC, null where it cannot be read."""
         if self.unit_s is not None:
-            since = number(column, dtype, self.number_style) * self.unit_s
+            since = number(column, dtype, self.number_style) * self.unit_s + self.since_s
             kept = pl.when(since.is_between(EARLIEST_S, LATEST_S)).then(since * _MICROSECONDS_PER_S)
             return kept.cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
         if not self.formats:
@@ -182,11 +190,41 @@ def widen(style: TimeStyle, unread: pl.LazyFrame, column: str, *, where: str) ->
 def _of_numbers(samples: pl.Series, numbers: pl.Series, unit_s: float | None, *, where: str) -> TimeStyle:
     middle = numbers.median()
     size = float(middle) if isinstance(middle, float | int) else 0.0
+    if unit_s is None:
+        _refuse_two_units(numbers, where=where)
+        if _are_serial_dates(numbers):
+            stated = (SERIAL_ASSUMED, ZONE_ASSUMED)
+            return TimeStyle(absolute=True, unit_s=SECONDS_PER_DAY, since_s=_SERIAL_EPOCH_S, assumptions=stated)
     unit = unit_s if unit_s is not None else _unit_by_magnitude(size)
     absolute = size * unit >= EPOCH_FROM_S
     if absolute and samples.dtype == pl.String:
         _refuse_rounded(samples, unit, where=where)
     return TimeStyle(absolute=absolute, unit_s=unit)
+
+
+def _are_serial_dates(numbers: pl.Series) -> bool:
+    """Whether numbers are days at whole seconds, as spreadsheets write dates; whole days alone tell nothing."""
+    if not bool(numbers.is_between(_SERIAL_FROM, _SERIAL_TO).all()):
+        return False
+    seconds = numbers.cast(pl.Float64) * SECONDS_PER_DAY
+    whole = (seconds - seconds.round()).abs() < _SERIAL_TOLERANCE_S
+    fractions = numbers != numbers.floor()
+    return int((whole & fractions).sum()) >= _MOST * numbers.len()
+
+
+def _refuse_two_units(numbers: pl.Series, *, where: str) -> None:
+    """Refuse epoch times of which some are in one unit and some in another."""
+    units = {
+        name: numbers.filter((numbers * unit_s).is_between(EPOCH_FROM_S, LATEST_S)) for name, unit_s in _UNITS.items()
+    }
+    (first, some), *others = [(name, found) for name, found in units.items() if found.len()] or [("", numbers)]
+    if others:
+        second, more = others[0]
+        raise InputError(
+            f"some times are in {first}, such as {some[0]:.0f}, and some in {second}, such as {more[0]:.0f}",
+            where=where,
+            fix="write all in one unit",
+        )
 
 
 def _unit_by_magnitude(size: float) -> float:

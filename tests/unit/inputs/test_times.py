@@ -115,3 +115,33 @@ def test_columns_without_times_are_refused() -> None:
     with pytest.raises(InputError, match="a column of Boolean has no times"):
         decided([True])
     assert not decide_times(pl.LazyFrame({"at": pl.Series([], dtype=pl.String)}), "at", where=WHERE).present
+
+
+def test_spreadsheet_dates_are_days() -> None:
+    # 2026-11-02T09:00:00 is day 46,328.375 of a spreadsheet whose day 25,569 is 1970-01-01.
+    start = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+    style, instants = decided([f"{46_328 + (540 + minute) / 1440:.8f}" for minute in range(30)])
+    assert style.absolute
+    assert any("a spreadsheet's dates" in text for text in style.assumptions)
+    late = [abs((instant or NOON) - start - dt.timedelta(minutes=minute)) for minute, instant in enumerate(instants)]
+    assert max(late) < dt.timedelta(milliseconds=2)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [46_328.123 + 0.017 * number for number in range(50)],  # a clock that counts from the start of a machine
+        list(range(46_328, 46_378)),  # whole numbers tell nothing
+        [46_328.5, 90_000.5],
+    ],
+)
+def test_other_numbers_are_seconds(cells: list[object]) -> None:
+    style, _ = decided(cells)
+    assert (style.absolute, style.unit_s) == (False, 1.0)
+
+
+def test_two_units_are_refused() -> None:
+    mixed: list[object] = [1_793_610_000 + 60 * number for number in range(10)]
+    mixed += [1000 * cell for cell in mixed if isinstance(cell, int)]
+    with pytest.raises(InputError, match=r"some times are in milliseconds, such as .* and some in seconds"):
+        decided(mixed)

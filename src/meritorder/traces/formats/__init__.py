@@ -7,6 +7,7 @@ from meritorder.errors import TraceError
 from meritorder.traces.formats import columns
 from meritorder.traces.formats.benchmarks import BENCHMARKS
 from meritorder.traces.formats.declared import TraceFormat
+from meritorder.traces.formats.gateways import GATEWAYS
 from meritorder.traces.formats.guess import proposal
 from meritorder.traces.formats.logs import LOGS
 from meritorder.traces.formats.public_traces import PUBLIC
@@ -21,6 +22,7 @@ BY_COLUMNS: Final = "columns"
 FORMATS: Final = (
     *PUBLIC,
     BATCH,
+    *GATEWAYS,
     *LOGS,
     *USAGE,
     *BENCHMARKS,
@@ -66,9 +68,8 @@ def read(source: Source, *, name: str | None, mapping: Mapping[str, str] | None)
         return name, next((variant for variant in named if variant.matches(shape)), named[0]).table(shape)
     detected = next((candidate for candidate in FORMATS if candidate.matches(shape)), None)
     if detected is None:
-        names = dict.fromkeys(candidate.name for candidate in FORMATS)
         raise TraceError(
-            f"the columns {', '.join(source.columns[:12]) or '(none)'} match no known format ({', '.join(names)})",
+            f"the columns {', '.join(source.columns[:12]) or '(none)'} match no known format",
             where=source.name,
             fix=proposal(shape),
         )

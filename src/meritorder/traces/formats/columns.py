@@ -17,6 +17,8 @@ FIELDS: Final = (
 )
 _REQUIRED: Final = FIELDS[:3]
 _BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
+_ZONE: Final = re.compile(r"\s*[(\[](?:utc|gmt)[)\]]$", re.IGNORECASE)
+_UNIT: Final = re.compile(r"\s*[(\[](s|ms|us|ns)[)\]]$")
 _TIMES: Final = ("arrival", "first", "ended", "ttft", "tpot", "e2e")
 
 _RULES: Final = tuple(
@@ -46,6 +48,8 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "created",
         "datetime",
         "date",
+        *("time_generated", "timegenerated", "event_time", "logging_time", "logged_at", "log_time", "started_at"),
+        *("request_timestamp", "request_start_time", "requested_at", "received_at", "submitted_at", "sent_at"),
         *("minute", "hour", "day", "bucket_start", "window_start", "interval_start", "period_start", "starting_at"),
     ),
     "input": (
@@ -186,9 +190,12 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             where=source.name,
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
-    units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(fields.get(name, "")))}
+    units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(_plain(fields.get(name, ""))))}
     return RawTable(
-        table=with_kinds(shape, fields, _RULES), unit_s=unit_by_name(fields["arrival"]), units_s=units_s, columns=fields
+        table=with_kinds(shape, fields, _RULES),
+        unit_s=unit_by_name(_plain(fields["arrival"])),
+        units_s=units_s,
+        columns=fields,
     )
 
 
@@ -204,8 +211,12 @@ def _known_columns(shape: Shape) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name in lower case with underscores: `promptTokens` and `Prompt Tokens` are `prompt_tokens`."""
-    return _BETWEEN_WORDS.sub("_", name.strip()).lower()
+    """Return a name in lower case with underscores, without a zone: `Prompt Tokens (UTC)` is `prompt_tokens`.
+
+    A unit in parentheses is a suffix: `Latency (ms)` is `latency_ms`.
+    """
+    words = _UNIT.sub(r" \1", _ZONE.sub("", name.strip()))
+    return _BETWEEN_WORDS.sub("_", words.strip()).lower()
 
 
 def _variants(field: str, names: tuple[str, ...]) -> Iterator[str]:

@@ -15,6 +15,7 @@ _TIME_WORDS: Final = frozenset(
     {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
 )
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
+_TOTAL_WORDS: Final = frozenset({"total", "sum", "both"})
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "input": frozenset({"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}),
     "output": frozenset(
@@ -29,7 +30,11 @@ def guess(shape: Shape) -> dict[str, str]:
     values = {name: [record.get(name) for record in shape.records] for name in shape.source.columns}
     times = {name: _time_score(name, column) for name, column in values.items()}
     taken = {"arrival": _best(times)}
-    counts = [name for name, column in values.items() if name != taken["arrival"] and _are_counts(column)]
+    counts = [
+        name
+        for name, column in values.items()
+        if name != taken["arrival"] and not _words(name) & _TOTAL_WORDS and _are_counts(column)
+    ]
     for field in _WORDS:
         free = [name for name in counts if name not in taken.values()]
         taken[field] = _best({name: _count_score(name, field) for name in free})

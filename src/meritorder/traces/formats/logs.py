@@ -1,4 +1,4 @@
-"""Logs of gateways, providers and tracing tools, one row for each call.
+"""Logs of providers and tracing tools, one row for each call; those of gateways and engines are in `gateways.py`.
 
 Source: the documentation of each tool, read 2026-11, at the address beside its row.
 """
@@ -8,7 +8,7 @@ from typing import Final
 from meritorder.traces.formats.declared import AsideRule, TraceFormat
 from meritorder.traces.trace import Kind
 
-_LOGGED: Final = "arrival is when the answer was logged: the file has no time of the request"
+LOGGED: Final = "arrival is when the answer was logged: the file has no time of the request"
 _USAGE: Final = "@gen_ai.usage.input_tokens | @gen_ai.usage.prompt_tokens | @llm.token_count.prompt"
 
 LOGS: Final = (
@@ -33,48 +33,6 @@ LOGS: Final = (
             "ttft": "ttft_s",
         },
         unit_s=1.0,
-    ),
-    # https://docs.litellm.ai/docs/proxy/spend_logs_deletion and schema.prisma, table LiteLLM_SpendLogs: the requested
-    # model is model_group, else model; prompt_tokens include what was cached.
-    TraceFormat(
-        name="litellm",
-        title="LiteLLM spend logs",
-        requires=(
-            "startTime",
-            "prompt_tokens",
-            "completion_tokens",
-            "request_id | call_type | api_key | spend | completionStartTime | endTime",
-        ),
-        fields={
-            "arrival": "startTime",
-            "input": "prompt_tokens",
-            "output": "completion_tokens",
-            "cached": "metadata.usage_object.prompt_tokens_details.cached_tokens"
-            " | metadata.usage_object.cache_read_input_tokens"
-            " | metadata.additional_usage_values.cache_read_input_tokens",
-            "model": "model_group | model",
-            "tenant": "team_id | user | end_user | api_key",
-            "session": "session_id",
-            "id": "request_id",
-            "first": "completionStartTime",
-            "ended": "endTime",
-        },
-        aside=(
-            AsideRule(kind=Kind.BATCH_TOTAL, column="request_id", pattern="batch_cost$"),
-            AsideRule(kind=Kind.BATCH_TOTAL, column="call_type", pattern="batch", counted=True),
-            AsideRule(
-                kind=Kind.BATCH_CALL,
-                column="call_type",
-                pattern="batch|_file|file_|list_files|vector_store|fine_tun|assistants|threads",
-            ),
-            AsideRule(
-                kind=Kind.NO_GENERATION,
-                column="call_type",
-                pattern="embedding|moderation|rerank|image|transcription|speech|ocr|search",
-            ),
-            AsideRule(kind=Kind.ERROR, column="status", pattern="^(failure|failed|error)$"),
-            AsideRule(kind=Kind.RESPONSE_CACHE, column="cache_hit", pattern="^true$"),
-        ),
     ),
     # https://langfuse.com/docs/observability/features/token-and-cost-tracking: the keys of usageDetails add up; `input`
     # and `output` are texts.
@@ -143,48 +101,6 @@ LOGS: Final = (
             AsideRule(kind=Kind.PARENT, column="run_type", pattern="^llm$", unless=True),
         ),
     ),
-    # https://docs.helicone.ai/rest/request/post-v1requestquery-clickhouse
-    TraceFormat(
-        name="helicone",
-        title="Helicone requests",
-        requires=("request_created_at | request.created_at", "prompt_tokens | response.prompt_tokens"),
-        fields={
-            "arrival": "request_created_at | request.created_at",
-            "input": "prompt_tokens | response.prompt_tokens",
-            "output": "completion_tokens | response.completion_tokens",
-            "cached": "prompt_cache_read_tokens",
-            "model": "response_model | request_model | model",
-            "tenant": "request_user_id | user_id",
-            "session": "request_properties.Helicone-Session-Id | properties.Helicone-Session-Id",
-            "id": "request_id",
-            "status": "response_status | status",
-            "ttft": "time_to_first_token",
-            "e2e": "delay_ms | latency",
-        },
-        aside=(
-            AsideRule(kind=Kind.RESPONSE_CACHE, column="cache_enabled_hit", pattern="^true$"),
-            AsideRule(kind=Kind.NO_GENERATION, column="request_path", pattern="embedding|moderation|image"),
-        ),
-        units_s={"ttft": 1e-3, "e2e": 1e-3},
-    ),
-    # https://openrouter.ai/docs: reasoning and cached tokens are parts of the others.
-    TraceFormat(
-        name="openrouter",
-        title="OpenRouter activity",
-        requires=("created_at", "tokens_prompt | native_tokens_prompt", "tokens_completion | native_tokens_completion"),
-        fields={
-            "arrival": "created_at",
-            "input": "native_tokens_prompt | tokens_prompt",
-            "output": "native_tokens_completion | tokens_completion",
-            "cached": "native_tokens_cached | tokens_cached",
-            "model": "model_permaslug | model",
-            "tenant": "api_key_name | app_name | app_id",
-            "id": "generation_id | id",
-            "ttft": "time_to_first_token_ms | latency",
-            "e2e": "generation_time_ms | generation_time",
-        },
-        units_s={"ttft": 1e-3, "e2e": 1e-3},
-    ),
     # https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html: the input leaves out what was
     # read from or written to the cache.
     *(
@@ -207,6 +123,57 @@ LOGS: Final = (
             assumptions=("arrival is the time that Bedrock logs for each call",),
         )
         for at, nest in (("", ""), ("message.", "message"), ("@message.", "@message"))
+    ),
+    # https://docs.datadoghq.com/llm_observability/instrumentation/api: spans, with counts among the metrics.
+    *(
+        TraceFormat(
+            name="datadog",
+            title="spans of Datadog LLM Observability",
+            requires=(f"{whole}metrics.input_tokens", f"{whole}start_ns"),
+            fields={
+                "arrival": f"{at}start_ns",
+                "input": f"{at}metrics.input_tokens",
+                "output": f"{at}metrics.output_tokens",
+                "cached": f"{at}metrics.cache_read_input_tokens",
+                "model": f"{at}model_name | {at}meta.model_name | {at}meta.metadata.model_name",
+                "session": f"{at}session_id",
+                "id": "id | span_id",
+                "e2e": f"{at}duration",
+            },
+            aside=(
+                AsideRule(kind=Kind.NO_GENERATION, column=f"{at}span_kind", pattern="^(embedding|retrieval)$"),
+                AsideRule(kind=Kind.PARENT, column=f"{at}span_kind", pattern="^(agent|workflow|task|tool)$"),
+                AsideRule(kind=Kind.NO_GENERATION, column=f"{at}meta.kind", pattern="^(embedding|retrieval)$"),
+                AsideRule(kind=Kind.PARENT, column=f"{at}meta.kind", pattern="^(agent|workflow|task|tool)$"),
+                AsideRule(kind=Kind.ERROR, column=f"{at}status", pattern="^error$"),
+            ),
+            nest=nest,
+            unit_s=1e-9,
+            units_s={"e2e": 1e-9},
+        )
+        for whole, at, nest in (
+            ("data.attributes.", "attributes.", "data[]"),
+            ("attributes.", "attributes.", ""),
+            ("", "", ""),
+        )
+    ),
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html: input without the cache.
+    *(
+        TraceFormat(
+            name="converse",
+            title="usage of Bedrock's Converse API",
+            requires=(f"{at}inputTokens", f"{at}outputTokens", "timestamp | created_at | time"),
+            fields={
+                "arrival": "timestamp | created_at | time",
+                "input": f"{at}inputTokens + {at}cacheReadInputTokens + {at}cacheWriteInputTokens",
+                "output": f"{at}outputTokens",
+                "cached": f"{at}cacheReadInputTokens",
+                "model": "modelId | model",
+                "tenant": "tenant | team | user",
+                "id": "requestId | request_id | ResponseMetadata.RequestId",
+            },
+        )
+        for at in ("usage.", "response.usage.")
     ),
     # https://opentelemetry.io/docs/specs/semconv/gen-ai: input tokens include what was cached. OTLP JSON and flat
     # records.
@@ -274,7 +241,7 @@ LOGS: Final = (
             AsideRule(kind=Kind.EVENT, column="type", pattern="^assistant$", unless=True),
             AsideRule(kind=Kind.EVENT, column="message.model", pattern="synthetic"),
         ),
-        assumptions=(_LOGGED,),
+        assumptions=(LOGGED,),
         ids_unique=True,
         ids_everywhere=True,
     ),
@@ -294,7 +261,7 @@ LOGS: Final = (
         aside=(
             AsideRule(kind=Kind.EVENT, column="payload.info.last_token_usage.input_tokens", pattern=".", unless=True),
         ),
-        assumptions=(_LOGGED,),
+        assumptions=(LOGGED,),
         ids_unique=True,
         fill=("model",),
     ),
@@ -324,7 +291,7 @@ LOGS: Final = (
             title="Gemini usage",
             requires=(f"{at}{prompt}", f"{at}{candidates}"),
             fields={
-                "arrival": "timestamp | createTime | create_time | created_at | time",
+                "arrival": "timestamp | createTime | create_time | created_at | logging_time | time",
                 "input": f"{at}{prompt} + {at}{tools}",
                 "output": f"{at}{candidates} + {at}{thoughts}",
                 "cached": f"{at}{cached}",
@@ -333,7 +300,11 @@ LOGS: Final = (
                 "id": "responseId | response_id | request_id",
             },
         )
-        for at in ("", "usageMetadata.", "usage_metadata.", "response.usageMetadata.")
+        for at in (
+            *("", "usageMetadata.", "usage_metadata.", "response.usageMetadata."),
+            # https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/request-response-logging
+            "full_response.usageMetadata.",
+        )
         for prompt, candidates, thoughts, cached, tools in (
             (
                 *("prompt_token_count", "candidates_token_count", "thoughts_token_count"),

@@ -3,10 +3,12 @@
 Source: the documentation of each provider, read 2026-11, at the address beside its row.
 """
 
+import re
 from typing import Final
 
 import polars as pl
 
+from meritorder.errors import TraceError
 from meritorder.traces.formats.declared import AsideRule, TraceFormat
 from meritorder.traces.formats.documents import unnested
 from meritorder.traces.formats.shape import Shape
@@ -14,12 +16,80 @@ from meritorder.traces.intake import RawTable
 from meritorder.traces.trace import Kind
 
 _NO_COUNT: Final = "the export does not count requests"
-_INPUT: Final = ("processedprompttokens", "inputtokens", "prompttokencount")
-_OUTPUT: Final = ("generatedtokens", "outputtokens", "completiontokencount")
-_CACHED: Final = ("processedcachedprompttokens", "cachedprompttokens")
-_CALLS: Final = ("azureopenairequests", "modelrequests", "totalcalls", "successfulcalls")
+_INPUT: Final = ("processedprompttokens", "inputtokens", "prompttokencount", "inputtokencount")
+_OUTPUT: Final = (
+    *("generatedtokens", "generatedcompletiontokens", "outputtokens", "completiontokencount", "outputtokencount"),
+)
+_CACHED: Final = ("processedcachedprompttokens", "cachedprompttokens", "cachereadinputtokencount")
+_CALLS: Final = ("azureopenairequests", "modelrequests", "totalcalls", "successfulcalls", "invocations")
 _METRICS: Final = {"input": _INPUT, "output": _OUTPUT, "cached": _CACHED, "calls": _CALLS}
 _AZURE_NEST: Final = "value[].timeseries[].data[]"
+
+
+_AGGREGATED: Final = re.compile(r"\((?:sum|total|count)\)|^AWS/", re.IGNORECASE)
+_INTERVAL: Final = re.compile(r"time|zeit|full label", re.IGNORECASE)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _metric_columns(shape: Shape) -> dict[str, str]:
+    """Return the columns of a table with one column for each metric, as portals export it; empty if it is none."""
+    columns = shape.source.columns
+    if not columns or not any(map(_AGGREGATED.search, columns)) or not _INTERVAL.search(columns[0]):
+        return {}
+    found = {
+        field: next((column for name in names for column in columns if name in _letters(column)), "")
+        for field, names in _METRICS.items()
+    }
+    if not (found["input"] and found["output"]):
+        return {}
+    return {"arrival": columns[0], **{field: column for field, column in found.items() if column}}
+
+
+def _read_metric_columns(shape: Shape) -> RawTable:
+    """Read a table with one row for each interval and one column for each metric."""
+    columns = _metric_columns(shape)
+    table = shape.source.table(columns)
+    # Labels, periods and statistics are rows under the header of CloudWatch's console.
+    label = pl.col("arrival").cast(pl.String).str.contains(r"^\s*(Label|Period|Statistic|Unit|Id)\s*$")
+    idle = pl.col("input").is_null() & pl.col("output").is_null()
+    event = pl.when(label.fill_null(value=False) | idle).then(pl.lit(Kind.EVENT.value))
+    uncounted = event if "calls" in columns else event.otherwise(pl.lit(Kind.BUCKET.value))
+    return RawTable(table=table.with_columns(uncounted.alias("aside")), columns=columns)
+
+
+def _is_cloudwatch(shape: Shape) -> bool:
+    return shape.has("MetricDataResults.Timestamps") and shape.has("MetricDataResults.Values")
+
+
+def _read_cloudwatch(shape: Shape) -> RawTable:
+    """Read the answer of `aws cloudwatch get-metric-data`: a list of times and one of values for each metric."""
+    rows: dict[str, dict[str, float]] = {}
+    for _, document in shape.source.records():
+        for metric in (document or {}).get("MetricDataResults", ()):
+            name = _letters(f"{metric.get('Label', '')} {metric.get('Id', '')}")
+            field = next((field for field, names in _METRICS.items() if any(text in name for text in names)), None)
+            for time, value in zip(metric.get("Timestamps", ()), metric.get("Values", ()), strict=False):
+                if field and isinstance(value, int | float):
+                    row = rows.setdefault(str(time), {})
+                    row[field] = row.get(field, 0.0) + value
+    times = sorted(rows)
+    fields = [field for field in _METRICS if any(field in row for row in rows.values())]
+    missing = [field for field in ("input", "output") if field not in fields]
+    if missing:
+        raise TraceError(
+            f"has no metric of {' or '.join(missing)} tokens",
+            where=shape.source.name,
+            fix="query InputTokenCount, OutputTokenCount and Invocations of AWS/Bedrock together",
+        )
+    table = pl.DataFrame(
+        {"line": range(1, len(times) + 1), "arrival": times}
+        | {field: [rows[time].get(field) for time in times] for field in fields}
+    )
+    kind = pl.lit(None, pl.String) if "calls" in fields else pl.lit(Kind.BUCKET.value)
+    return RawTable(table=table.lazy().with_columns(kind.alias("aside")), columns={field: field for field in fields})
 
 
 def _is_azure(shape: Shape) -> bool:
@@ -133,6 +203,20 @@ USAGE: Final = (
         },
         aside=(AsideRule(kind=Kind.BUCKET, column="usage_date_utc", pattern=""),),
         assumptions=(_NO_COUNT,),
+    ),
+    # https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html: `aws cloudwatch get-metric-data`.
+    TraceFormat(
+        name="cloudwatch",
+        title="token metrics of CloudWatch",
+        recognizes=_is_cloudwatch,
+        read=_read_cloudwatch,
+    ),
+    # Tables that the portals of Azure and AWS export from a chart of metrics.
+    TraceFormat(
+        name="metric_columns",
+        title="token metrics exported from the portal of Azure or AWS",
+        recognizes=lambda shape: bool(_metric_columns(shape)),
+        read=_read_metric_columns,
     ),
     # https://learn.microsoft.com/azure/ai-foundry/openai/monitor-openai-reference: `az monitor metrics list`, and the
     # table AzureMetrics of Log Analytics.

@@ -110,3 +110,57 @@ def test_claude_console_counts_no_requests(tmp_path: Path) -> None:
     )
     message = refused(written(tmp_path, text + "2026-05-04,claude-opus,5,90,7\n"))
     assert "1 row, 95 input and 7 output tokens" in message
+
+
+MINUTES = [f"2026-11-02T09:{minute:02d}:00Z" for minute in range(30)]
+AZURE = (
+    "Processed Prompt Tokens (Sum) my-openai,Generated Completion Tokens (Sum) my-openai,Azure OpenAI Requests (Sum)"
+)
+
+
+def cloudwatch(**values: list[float]) -> str:
+    results = [
+        {"Id": name.lower(), "Label": name, "Timestamps": MINUTES, "Values": row} for name, row in values.items()
+    ]
+    return lines({"MetricDataResults": results, "Messages": []})
+
+
+def console(header: str, dates: str, labels: str = "") -> str:
+    rows = "".join(f"{dates.format(minute)},150000,27000,300\n" for minute in range(30))
+    return f"{header}\n{labels}{rows}"
+
+
+WIDE = {
+    "cloudwatch": cloudwatch(
+        InputTokenCount=[150_000.0] * 30, OutputTokenCount=[27_000.0] * 30, Invocations=[300.0] * 30
+    ),
+    "portal": console(f"Time,{AZURE}", "11/02/2026 09:{:02d}:00 AM"),
+    "portal with title": console(
+        f"Resource,my-openai,,\nMetric namespace,Cognitive Services,,\n,,,\nTimestamp,{AZURE}",
+        "2026-11-02 09:{:02d}:00",
+    ),
+    "console": console(
+        "Full label,AWS/Bedrock InputTokenCount,AWS/Bedrock OutputTokenCount,AWS/Bedrock Invocations",
+        "2026/11/02 09:{:02d}:00",
+        "Label,InputTokenCount,OutputTokenCount,Invocations\nPeriod,60,60,60\nStatistic,Sum,Sum,Sum\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_metrics_of_portals_are_sums(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, WIDE[name], "metrics.csv")
+    assert "sums of several requests: 30 rows, 9,000 calls, 4,500,000 input and 810,000 output tokens" in refused(path)
+    trace = read_trace([path], aggregate=True)
+    assert (trace.requests.height, trace.requests["input_tokens"].sum()) == (9_000, 4_500_000)
+    assert trace.span_s == pytest.approx(1800, rel=0.01)
+
+
+def test_metrics_need_both_token_counts(tmp_path: Path) -> None:
+    path = written(tmp_path, cloudwatch(InputTokenCount=[1.0] * 30), "metrics.json")
+    assert "has no metric of output tokens; query InputTokenCount" in refused(path)
+
+
+def test_request_log_is_no_metric(tmp_path: Path) -> None:
+    path = written(tmp_path, "Time (UTC),Prompt Tokens,Completion Tokens,Latency (ms)\n2026-11-02T09:00:00Z,5,6,70\n")
+    assert read_trace([path]).report.format == "columns"

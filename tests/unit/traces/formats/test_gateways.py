@@ -1,0 +1,105 @@
+"""Logs of gateways and engines, on lines like those of each tool's documentation: 500 input and 90 output tokens."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.samples.trace_files import LENGTHS, cells, lines, refused, written
+
+from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Kind
+
+FIRST, SECOND = "2026-11-02T09:00:00.000Z", "2026-11-02T09:00:07.000Z"
+# The same instants as `date -u -d 2026-11-02T09:00:00 +%s` gives.
+FIRST_S, SECOND_S = 1_793_610_000, 1_793_610_007
+
+CLOUDFLARE = {"id": "a", "provider": "openai", "model": "m", "tokens_in": 500, "tokens_out": 90, "duration": 1200}
+PORTKEY = {"id": "a", "ai_model": "m", "req_units": 500, "res_units": 90, "total_units": 590, "response_time": 1200}
+KONG_USAGE = {"meta": {"response_model": "m"}, "usage": {"prompt_tokens": 500, "completion_tokens": 90}}
+OLLAMA = {"model": "m", "done": True, "total_duration": 5_589_157_167, "prompt_eval_count": 500, "eval_count": 90}
+TGI = {"level": "INFO", "message": "Success", "span": {"name": "generate", "input_length": 500, "generated_tokens": 90}}
+METRICS = {"input_tokens": 500, "output_tokens": 90, "total_tokens": 590}
+VERTEX = {"usageMetadata": {"promptTokenCount": 500, "candidatesTokenCount": 60, "thoughtsTokenCount": 30}}
+CONVERSE = {
+    "inputTokens": 5,
+    "outputTokens": 90,
+    "totalTokens": 595,
+    "cacheReadInputTokens": 480,
+    "cacheWriteInputTokens": 15,
+}
+
+
+def span(start_s: int, kind: str = "llm") -> dict[str, Any]:
+    attributes = {"span_kind": kind, "start_ns": start_s * 10**9, "model_name": "m", "metrics": METRICS, "status": "ok"}
+    return {"id": f"{kind}{start_s}", "type": "span", "attributes": attributes}
+
+
+CASES = {
+    "cloudflare": json.dumps(
+        {
+            "success": True,
+            "result": [
+                CLOUDFLARE | {"created_at": FIRST, "cached": False, "success": True},
+                CLOUDFLARE | {"id": "b", "created_at": SECOND, "cached": False, "success": True},
+                CLOUDFLARE | {"id": "c", "created_at": SECOND, "cached": True, "success": True},
+            ],
+        }
+    ),
+    "portkey": lines(
+        PORTKEY | {"created_at": FIRST, "response_status_code": 200},
+        PORTKEY | {"id": "b", "created_at": SECOND, "response_status_code": 200},
+        PORTKEY | {"id": "c", "created_at": SECOND, "response_status_code": 429, "res_units": 0},
+    ),
+    "kong": lines(
+        {"started_at": FIRST_S * 1000, "response": {"status": 200}, "ai": {"ai-proxy": KONG_USAGE}},
+        {"started_at": SECOND_S * 1000, "response": {"status": 200}, "ai": {"ai-proxy": KONG_USAGE}},
+        {"started_at": SECOND_S * 1000 + 1, "response": {"status": 500}, "ai": {"ai-proxy": KONG_USAGE}},
+    ),
+    "ollama": lines(
+        OLLAMA | {"created_at": FIRST},
+        OLLAMA | {"created_at": SECOND},
+        {"model": "m", "created_at": SECOND, "done": False, "response": "he"},
+    ),
+    "tgi": lines(
+        TGI | {"timestamp": FIRST},
+        TGI | {"timestamp": SECOND},
+        {"timestamp": SECOND, "message": "Connected", "span": {}},
+    ),
+    "datadog": lines({"data": [span(FIRST_S), span(FIRST_S, "agent")]}, {"data": [span(SECOND_S)]}),
+    "gemini": lines(
+        {"logging_time": FIRST, "request_id": "1", "model": "m", "full_response": VERTEX},
+        {"logging_time": SECOND, "request_id": "2", "model": "m", "full_response": VERTEX},
+    ),
+    "converse": lines(
+        {"timestamp": FIRST, "modelId": "m", "usage": CONVERSE},
+        {"timestamp": SECOND, "modelId": "m", "usage": CONVERSE},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_published_lines_are_read(tmp_path: Path, name: str) -> None:
+    trace = read_trace([written(tmp_path, CASES[name], "log.json")])
+    assert trace.report.format == name
+    cached = 480 if name == "converse" else 0
+    assert cells(trace, *LENGTHS, "model") == [
+        (0.0, 500, cached, 90, None if name == "tgi" else "m"),
+        (7.0, 500, cached, 90, None if name == "tgi" else "m"),
+    ]
+    assert trace.epoch_s == FIRST_S
+    assert trace.report.bad_rows == 0
+
+
+def test_other_rows_are_set_aside(tmp_path: Path) -> None:
+    kinds = {"cloudflare": Kind.RESPONSE_CACHE, "kong": Kind.ERROR, "tgi": Kind.EVENT, "datadog": Kind.PARENT}
+    for name, kind in kinds.items():
+        report = read_trace([written(tmp_path, CASES[name], f"{name}.json")]).report
+        assert {found: aside.rows for found, aside in report.aside.items()} == {kind: 1}, name
+
+
+def test_unknown_columns_are_proposed(tmp_path: Path) -> None:
+    message = refused(written(tmp_path, f"timestamp,prompt_tokens,total_tokens\n{FIRST},500,590\n"))
+    assert "match no known format; if this is right" in message
+    # A total is no count of the answer.
+    assert "--columns arrival=timestamp,input=prompt_tokens,output=NAME" in message
