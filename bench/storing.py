@@ -14,7 +14,7 @@ from tests.samples.stores import fresh_url
 
 from bench._gateway import Gateway, Process
 from bench.gateway import cores, load
-from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.store import batches, heartbeats, migrations, requests
 from meritorder.gateway.store.answers import FinishedRequest, store_all
 from meritorder.gateway.store.database import Database
@@ -134,6 +134,6 @@ async def _answer(database: Database, request: ClaimedRequest) -> None:
         input_tokens=90,
         output_tokens=20,
     )
-    entry = deferrable_entry(request, answer, "v", started_s=2.0, ended_s=3.0, cost_picousd=5)
+    entry = deferrable_entry(request, answer, Run(Place("v"), 2.0, 3.0), cost_picousd=5)
     finished = FinishedRequest(owner=_OWNER, request=request, answer=answer, entry=entry, answered_s=3.0)
     await database.write_item(store_all, finished)

@@ -22,6 +22,8 @@ BYTES_PER_GIB: Final = 1024**3
 MS_PER_S: Final = 1000.0
 WATTS_PER_KILOWATT: Final = 1000.0
 PICOUSD_PER_USD: Final = 1_000_000_000_000
+# Beyond this, the price of a replica is a typo; what it costs in an hour still fits into 64 bits of picodollars.
+MAX_USD_PER_HOUR: Final = 1_000_000
 GRAMS_PER_TONNE: Final = 1e6
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|hr|hours?|d|days?|w)(?![a-z])", re.IGNORECASE)

@@ -60,12 +60,17 @@ def _replicas(draw: st.DrawFn) -> list[PaidCapacity]:
 @st.composite
 def _commitments(draw: st.DrawFn) -> list[PaidCommitment]:
     terms = []
-    for _ in range(draw(st.integers(0, 2))):
+    for number in range(draw(st.integers(0, 2))):
         start_s, end_s = _sorted_minutes(draw, 2)
         venue, replicas = draw(st.sampled_from(["a", "b"])), draw(st.integers(1, 2))
         terms.append(
             PaidCommitment(
-                venue=venue, started_s=start_s, ended_s=end_s, usd_per_hour=Decimal("0.6"), replicas=replicas
+                venue=venue,
+                name=f"c{number}",
+                started_s=start_s,
+                ended_s=end_s,
+                usd_per_hour=Decimal("0.6"),
+                replicas=replicas,
             )
         )
     return terms

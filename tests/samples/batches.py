@@ -1,7 +1,7 @@
 """A batch in progress, in the store of a service whose clock stands."""
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.store import batches, heartbeats, requests
 from meritorder.gateway.store.answers import FinishedRequest, store_all
 from meritorder.gateway.store.batches import Batch
@@ -59,7 +59,7 @@ def answer_lines(context: Context, *answers: RequestAnswer) -> None:
     """Store answers to the next lines of the batch."""
     for request, answer in zip(claim_lines(context, limit=len(answers)), answers, strict=True):
         now_s = context.now_s()
-        entry = deferrable_entry(request, answer, "v", started_s=now_s, ended_s=now_s, cost_picousd=None)
+        entry = deferrable_entry(request, answer, Run(Place("v"), now_s, now_s), cost_picousd=None)
         finished = FinishedRequest(
             owner=context.instance_id, request=request, answer=answer, entry=entry, answered_s=now_s
         )

@@ -17,8 +17,9 @@ from msgspec import Meta
 
 from meritorder.deadlines import parse_deadline
 from meritorder.documents import read_file
+from meritorder.domain import PricingModel
 from meritorder.errors import ConfigError, WorkloadsError
-from meritorder.units import BYTES_PER_GIB, parse_duration_s
+from meritorder.units import BYTES_PER_GIB, MAX_USD_PER_HOUR, parse_duration_s
 
 Positive = Annotated[int, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -190,6 +191,18 @@ class VenueTable(_Table, frozen=True):
         str | list[str],
         _about("Its names in the plan, of pools or token API tiers; by default the venue's name."),
     ] = []
+    machine: Annotated[
+        str, _about("Machine that it runs on, such as `runpod 2x H100 SXM`; its price is that of `meritorder prices`.")
+    ] = ""
+    usd_per_hour: Annotated[
+        Decimal | None, _about("Dollars per hour for all that it runs on, instead of the price of `machine`.")
+    ] = None
+    pricing_model: Annotated[
+        str, _about("How the machine is paid for: `on_demand`, `spot`, or a commitment, paid whether it runs or not.")
+    ] = "on_demand"
+    minimum_billing: Annotated[
+        str, _about("Shortest time that is billed for each start; by default that of `machine`, or none.")
+    ] = ""
     price: PriceTable | None = None
     batch_price: PriceTable | None = None
     command: Annotated[list[str], _about("Engine to start on demand; `{port}` is a free port, in `url` too.")] = []
@@ -203,6 +216,11 @@ class VenueTable(_Table, frozen=True):
     def pools(self) -> list[str]:
         """Return the venue's names in the plan."""
         return [self.pool] if isinstance(self.pool, str) else self.pool or [self.name]
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether it is paid by the time of a machine."""
+        return bool(self.machine) or self.usd_per_hour is not None
 
     @property
     def reads_load(self) -> bool:
@@ -434,9 +452,21 @@ def _check_venue(venue: VenueTable, at: str) -> None:
     if not venue.served():
         raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
     durations = {"start": venue.start, "batch_window": venue.batch_window, "batch_poll": venue.batch_poll}
-    _check_durations(durations | ({"idle": venue.idle} if venue.idle else {}), at)
+    optional = {"idle": venue.idle, "minimum_billing": venue.minimum_billing}
+    _check_durations(durations | {field: text for field, text in optional.items() if text}, at)
+    _check_machine(venue, at)
     if venue.command and "{port}" not in venue.url:
         raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
     unknown = sorted(set(venue.lanes) - {REALTIME, DEFERRABLE})
     if unknown or not venue.lanes:
         raise ConfigError(f"unknown lanes {unknown}", where=at, fix="the lanes are realtime and deferrable")
+
+
+def _check_machine(venue: VenueTable, at: str) -> None:
+    if venue.pricing_model not in set(PricingModel):
+        fix = f"the pricing models are {', '.join(PricingModel)}"
+        raise ConfigError(f"unknown pricing model {venue.pricing_model!r}", where=f"{at}: pricing_model", fix=fix)
+    usd = venue.usd_per_hour
+    if usd is not None and not (usd.is_finite() and 0 <= usd <= MAX_USD_PER_HOUR):
+        fix = f"give dollars from 0 to {MAX_USD_PER_HOUR:,}"
+        raise ConfigError(f"{usd} is not a price per hour", where=f"{at}: usd_per_hour", fix=fix)

@@ -29,6 +29,14 @@ VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
         (VENUE.replace("http://x", "x"), "venue v: 'x' is not an http URL"),
         (VENUE.replace('["m"]', "[]"), "venue v: serves no model; write"),
         (VENUE.replace('name = "v"', ""), r"venue\[0\]: Object missing required field `name`"),
+        (
+            VENUE + "usd_per_hour = -1",
+            r"venue v: usd_per_hour: -1 is not a price per hour; give dollars from 0 to 1,000,0",
+        ),
+        (VENUE + "usd_per_hour = nan", "venue v: usd_per_hour: NaN is not a price per hour"),
+        (VENUE + "usd_per_hour = 1e9", "is not a price per hour"),
+        (VENUE + 'pricing_model = "free"', "venue v: pricing_model: unknown pricing model 'free'"),
+        (VENUE + 'minimum_billing = "soon"', "venue v: minimum_billing: 'soon' is not a duration"),
         ('[[rule]]\ndeadline = "x"', r"rule\[0\]\.deadline: 'x' is not a deadline"),
     ],
 )

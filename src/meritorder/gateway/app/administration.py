@@ -14,7 +14,8 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
-from meritorder.gateway.store import keys, ledger, migrations
+from meritorder.gateway.store import capacity, keys, ledger, migrations
+from meritorder.gateway.store.capacity import CapacityRecord
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -198,6 +199,14 @@ class Administration:
         """Write the ledger as CSV, with exact dollars, and return the number of rows."""
         with path.open("w", newline="", encoding="utf-8") as file:
             return self._database.read_now(lambda connection: _write_csv(file, ledger.rows(connection)))
+
+    def capacity(self) -> Sequence[CapacityRecord]:
+        """Return what was rented and paid by time."""
+        return self._database.read_now(capacity.records)
+
+    def ledger_columns(self, names: Sequence[str], *, from_s: float, to_s: float) -> dict[str, list[Any]]:
+        """Return columns of the ledger rows that overlap a period."""
+        return self._database.read_now(lambda connection: ledger.columns(connection, names, from_s=from_s, to_s=to_s))
 
 
 def _unknown_key(key_id: str, action: str) -> ConfigError:

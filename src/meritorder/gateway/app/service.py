@@ -40,6 +40,7 @@ from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Receive, Scope, Send
 from meritorder.gateway.wire.errors import ApiError, internal_error, unknown_model
 from meritorder.gateway.wire.exchange import Exchange
+from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
@@ -77,6 +78,7 @@ class Service:
         self.provider_batches = ProviderBatches(context, venues, self.dispatcher, self.plan_executor)
         self.realtime = RealTime(context, venues, self.plan_executor, self.dispatcher.capacity_freed)
         self.maintenance = Maintenance(context, self.dispatcher)
+        self._capacity_meter = CapacityMeter(context, venues, self.headroom)
         self._deferred = DeferredCalls(context, self.dispatcher)
         self._background = BackgroundResponses(context, self.dispatcher)
         self._history = History(context, venues)
@@ -154,6 +156,7 @@ class Service:
             "plan": self.plan_executor.run,
             "plan_reload": self.plan_reloader.run,
             "ledger": context.ledger_writer.run,
+            "capacity": self._capacity_meter.run,
             "webhooks": partial(context.webhooks.run, context.database),
             "connections": self.connections.run,
         }
@@ -165,6 +168,7 @@ class Service:
         await self.dispatcher.stop()
         await self.context.supervisor.stop()
         await self.venues.close()  # what still runs ends, with its ledger entry
+        await self._capacity_meter.close()
         try:
             await self.context.ledger_writer.close()
             await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.instance_id))

@@ -9,7 +9,7 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.answer_recorder import store_answer
 from meritorder.gateway.lanes.history import with_history
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.ledger_writer import cut_off_entry
+from meritorder.gateway.state.entries import cut_off_entry
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests
 from meritorder.gateway.store.requests import RequestAnswer

@@ -13,7 +13,7 @@ from meritorder.gateway.errors import UnavailableError, UnsupportedError, Upstre
 from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, StreamEnd, store_answer
 from meritorder.gateway.lanes.history import EchoingReply
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.ledger_writer import realtime_entry
+from meritorder.gateway.state.entries import realtime_entry
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call, Reply
@@ -83,7 +83,7 @@ class RealTime:
             model=request.call.model or "",
             tokens=calls.estimate_tokens(len(request.body)),
         )
-        with self._place(venue, request) as finish:
+        with self._place(venue, request, is_last=is_last) as finish:
             reply = await venue.upstream.send(call)
             try:
                 if request.original is not None:
@@ -99,14 +99,18 @@ class RealTime:
                 await reply.close()
 
     @contextlib.contextmanager
-    def _place(self, venue: Venue, request: Request) -> Iterator[Callable[[], None]]:
+    def _place(self, venue: Venue, request: Request, *, is_last: bool) -> Iterator[Callable[[], None]]:
         """Count a request in at a venue; yield what counts it out and adds its ledger entry, once."""
         request.status = None
+        request.goes_on = False
+        request.waited_s = time.monotonic() - request.started_s if request.attempt else 0.0
+        request.attempt += 1
         venue.add_realtime(streamed=bool(request.call.stream))
         finish = cache(lambda: self._finish(venue, request))
         try:
             yield finish
         except UpstreamError:
+            request.goes_on = not is_last
             raise
         except BaseException:
             if request.usage is None:
@@ -191,7 +195,7 @@ class RealTime:
         venue.remove_realtime(now_s, _tpot_s(request, usage, e2e_s), prefilling=prefilling)
         self._capacity_freed()
         cost = 0 if request.usage is None else venue.cost_picousd(usage)
-        entry = realtime_entry(request, venue.name, usage, e2e_s=e2e_s, cost_picousd=cost)
+        entry = realtime_entry(request, venue.place, usage, e2e_s=e2e_s, cost_picousd=cost)
         self._context.ledger_writer.add(entry)
 
 

@@ -1,4 +1,4 @@
-"""The ledger: its entries by lane, and their writer, which commits many at once."""
+"""The writer of the ledger, which commits many entries at once."""
 
 import asyncio
 import contextlib
@@ -7,16 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.entries import Run, interrupted_entry
 from meritorder.gateway.state.journal import Journal, left_behind
-from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.state.reservations import Spending
 from meritorder.gateway.store import ledger
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.ledger import LedgerEntry
-from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
-from meritorder.gateway.wire.usage import Usage
+from meritorder.gateway.store.requests import ClaimedRequest
 
 _INTERVAL_S: Final = 0.25
 _COMMIT_SIZE: Final = 5000
@@ -53,6 +51,10 @@ class LedgerWriter:
         line = ledger.encode(entry)
         self._write([line])
         self._observe(line, stored=False)
+
+    def add_interrupted(self, request: ClaimedRequest, run: Run, *, preempted: bool) -> None:
+        """Write the entry of an attempt after which its request goes on; observers count requests, not attempts."""
+        self._write([ledger.encode(interrupted_entry(request, run, preempted=preempted))])
 
     def observe(self, entry: LedgerEntry) -> None:
         """Report an entry that was added to the ledger with its answer, in one transaction."""
@@ -173,103 +175,3 @@ class LedgerWriter:
                 observe(entry)
             except Exception:  # noqa: BLE001 - an observer must not stop a request
                 _log.exception("a ledger entry could not be counted")
-
-
-def realtime_entry(
-    request: Request, venue: str, usage: Usage, *, e2e_s: float, cost_picousd: int | None
-) -> LedgerEntry:
-    """Return the ledger entry of a real-time request.
-
-    Args:
-        request: The request, with its status.
-        venue: The venue that served it.
-        usage: Its tokens.
-        e2e_s: Time from its arrival to the end of its answer.
-        cost_picousd: What it cost; None if the venue has no price.
-    """
-    return LedgerEntry(
-        request_id=request.id,
-        arrived_s=request.arrived_s,
-        started_s=request.arrived_s,
-        ended_s=request.arrived_s + e2e_s,
-        ttft_s=request.ttft_s,
-        lane=REALTIME,
-        tenant=request.key.tenant,
-        key_id=request.key.id,
-        model=request.call.model or "",
-        endpoint=request.endpoint,
-        venue=venue,
-        status_code=request.status,
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        output_tokens=usage.output_tokens,
-        counted=usage.counted,
-        cost_picousd=cost_picousd,
-    )
-
-
-def deferrable_entry(
-    request: ClaimedRequest,
-    answer: RequestAnswer,
-    venue: str | None,
-    *,
-    started_s: float,
-    ended_s: float,
-    cost_picousd: int | None,
-) -> LedgerEntry:
-    """Return the ledger entry of a deferrable request that was answered; what was lost is added as it is stored.
-
-    Args:
-        request: The request.
-        answer: Its answer.
-        venue: The venue that answered; None if none did.
-        started_s: When it was sent, epoch seconds.
-        ended_s: When the answer arrived.
-        cost_picousd: What the answer cost; None if the venue has no price.
-    """
-    return LedgerEntry(
-        request_id=answer.request_id,
-        arrived_s=request.arrived_s,
-        started_s=started_s,
-        ended_s=ended_s,
-        ttft_s=None,
-        lane=DEFERRABLE,
-        tenant=request.tenant,
-        key_id=request.key_id,
-        model=request.model,
-        endpoint=request.endpoint,
-        venue=venue,
-        workload=request.workload,
-        deadline_s=request.deadline_s,
-        status_code=answer.status_code,
-        input_tokens=answer.input_tokens,
-        cached_tokens=answer.cached_tokens,
-        output_tokens=answer.output_tokens,
-        counted=answer.counted,
-        cost_picousd=cost_picousd,
-    )
-
-
-def cut_off_entry(request: Request, deferral: Deferral, status: int, *, ended_s: float) -> LedgerEntry:
-    """Return the ledger entry of a deferred call whose connection ended before its answer."""
-    return LedgerEntry(
-        request_id=request.id,
-        arrived_s=request.arrived_s,
-        started_s=None,
-        ended_s=ended_s,
-        ttft_s=None,
-        lane=DEFERRABLE,
-        tenant=request.key.tenant,
-        key_id=request.key.id,
-        model=request.call.model or "",
-        endpoint=request.endpoint,
-        venue=None,
-        workload=deferral.workload,
-        deadline_s=deferral.deadline_s,
-        status_code=status,
-        input_tokens=0,
-        cached_tokens=0,
-        output_tokens=0,
-        counted=False,
-        cost_picousd=0,
-    )

@@ -40,6 +40,9 @@ class Request(msgspec.Struct, kw_only=True):
     status: int | None = None
     usage: Usage | None = None
     expected_picousd: int = 0
+    attempt: int = 0
+    waited_s: float = 0.0  # from the arrival to the start of this attempt
+    goes_on: bool = False  # whether this attempt failed and another venue is tried
 
     @property
     def client_body(self) -> bytes:

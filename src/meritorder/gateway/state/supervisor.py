@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 _OUTAGE_S: Final = 0.5
 _MIN_BACKOFF_S: Final = 0.5
 _MAX_BACKOFF_S: Final = 30.0
-_CLIENT_GONE: Final = 499  # as in nginx; appears only in the ledger
+CLIENT_GONE: Final = 499  # as in nginx; appears only in the ledger
 _STOPPING: Final = 503
 _STEADY_S: Final = 10.0  # a task that ran this long since its last failure has recovered
 _log: Final = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Supervisor:
     @property
     def cut_off_status(self) -> int:
         """The status in the ledger of a call that was cut off: by the stop of the gateway, or by its client."""
-        return _STOPPING if self.is_stopping else _CLIENT_GONE
+        return _STOPPING if self.is_stopping else CLIENT_GONE
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a task until the gateway stops or it returns, and restart it after each failure."""

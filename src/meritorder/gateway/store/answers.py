@@ -141,7 +141,7 @@ def _late_entry(connection: Connection, item: FinishedRequest) -> LedgerEntry:
     is_here = connection.execute(uncounted.values(lost_attempts=REQUESTS.c.lost_attempts - 1)).rowcount == 1
     answered = connection.execute(select(ANSWERS.c.request_seq).where(ANSWERS.c.request_seq == seq)).first()
     lost = item.entry.output_tokens if is_here or answered is None else 0
-    return msgspec.structs.replace(item.entry, output_tokens=0, lost_tokens=lost)
+    return msgspec.structs.replace(item.entry, output_tokens=0, lost_tokens=lost, outcome=ledger.SUPERSEDED)
 
 
 def _bounded(answer: RequestAnswer) -> RequestAnswer:

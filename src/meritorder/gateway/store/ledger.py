@@ -1,4 +1,6 @@
-"""The ledger: one row for each request that was answered, rejected or discarded. It can be read as a trace.
+"""The ledger: one row for each attempt at a request, the last of which was answered, rejected or discarded.
+
+It can be read as a trace.
 
 An entry that no column can take, such as one with 10¹⁸ tokens, is set aside with the reason.
 """
@@ -9,12 +11,18 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import JOURNALS, LEDGER, LEDGER_REJECTED
+
+PREEMPTED: Final = "preempted"
+RETRIED: Final = "retried"
+SUPERSEDED: Final = "superseded"  # by the answer of another attempt
+GOES_ON: Final = (PREEMPTED, RETRIED)
+"""Outcomes of attempts after which the request goes on."""
 
 _READ_SIZE: Final = 10_000
 _MAX_REASON: Final = 500
@@ -23,7 +31,11 @@ _Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One row. Times are epoch seconds; `lost_tokens` were generated and discarded by preemption."""
+    """One row. Times are epoch seconds.
+
+    The row of an answer has in `lost_tokens` what its earlier attempts had generated and discarded; attempts that were
+    preempted or failed have rows of their own, with the time that they took and no tokens.
+    """
 
     request_id: str
     arrived_s: float
@@ -46,6 +58,13 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lost_tokens: _Tokens = 0
     counted: bool
     cost_picousd: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    request_seq: int | None = None
+    batch_seq: int | None = None
+    attempt: int = 1
+    replica: str | None = None
+    outcome: str | None = None
+    reasoning_tokens: _Tokens = 0
+    price_basis: str | None = None
 
 
 _NAMES: Final = LedgerEntry.__struct_fields__
@@ -170,12 +189,25 @@ def cost_by_key(connection: Connection) -> dict[str, int]:
     return {key_id: int(cost or 0) for key_id, cost in connection.execute(query.group_by(LEDGER.c.key_id))}
 
 
+def columns(connection: Connection, names: Sequence[str], *, from_s: float, to_s: float) -> dict[str, list[Any]]:
+    """Return columns of the rows that overlap a period, in the order in which they were written."""
+    chosen = [LEDGER.c[name] for name in names]
+    began_s = func.coalesce(LEDGER.c.started_s, LEDGER.c.ended_s)
+    query = select(*chosen).where(LEDGER.c.ended_s >= from_s, began_s < to_s).order_by(LEDGER.c.seq)
+    pages: list[list[Any]] = [[] for _ in names]
+    for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
+        for column, values in zip(pages, zip(*page, strict=True), strict=True):
+            column.extend(values)
+    return dict(zip(names, pages, strict=True))
+
+
 def totals(connection: Connection) -> list[dict[str, Any]]:
     """Return requests, tokens and cost by lane, model and venue."""
     by = (LEDGER.c.lane, LEDGER.c.model, LEDGER.c.venue)
+    is_last = or_(LEDGER.c.outcome.is_(None), LEDGER.c.outcome.not_in(GOES_ON))
     query = select(
         *by,
-        func.count().label("requests"),
+        func.sum(case((is_last, 1), else_=0)).label("requests"),
         func.sum(LEDGER.c.input_tokens).label("input_tokens"),
         func.sum(LEDGER.c.output_tokens).label("output_tokens"),
         func.sum(LEDGER.c.lost_tokens).label("lost_tokens"),

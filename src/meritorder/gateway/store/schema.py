@@ -320,8 +320,33 @@ LEDGER: Final = Table(
     Column("lost_tokens", Integer, nullable=False),  # generated and discarded by preemption
     Column("counted", Boolean, nullable=False),  # whether the venue reported the tokens; else estimated
     Column("cost_picousd", BigInteger),  # null if the venue has no price
+    Column("request_seq", _SEQ),  # of a deferrable request: the same for all of its attempts
+    Column("batch_seq", _SEQ),
+    Column("attempt", Integer, nullable=False, server_default="1"),
+    Column("replica", Text),  # of the paid capacity on which it ran
+    Column("outcome", String(16)),  # answered, failed, cut_off; preempted, retried, superseded: not of the request
+    Column("reasoning_tokens", Integer, nullable=False, server_default="0"),
+    Column("price_basis", String(16)),  # tokens, batch_tokens, machine; null without a price
     Index(None, "key_id", "arrived_s"),
     sqlite_autoincrement=True,
+)
+
+# What was rented and paid for by time: each start of a replica, and each commitment of the configuration.
+CAPACITY: Final = Table(
+    "capacity",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),  # replica, commitment
+    Column("venue", Text, nullable=False),
+    Column("replica", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("pricing_model", String(32), nullable=False),
+    Column("picousd_per_hour", BigInteger, nullable=False),  # in force from the start to the end
+    Column("minimum_billing_s", Float, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("ready_s", Float),
+    Column("seen_s", Float, nullable=False),  # when its gateway last saw it: its end, if that gateway was killed
+    Column("stopped_s", Float),
 )
 
 LEDGER_REJECTED: Final = Table(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.gateway.errors import UnavailableError, UpstreamError
+from meritorder.gateway.state.auth import new_id
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
 from meritorder.gateway.upstreams.retry import Breaker
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
@@ -126,6 +127,8 @@ class _EngineProcess:
 class Engine:
     """An engine that runs while it is needed. See `upstream.Upstream`: a request starts it and waits until it is ready.
 
+    Each start has an id of its own, `replica`.
+
     Args:
         command: How to start it.
         clock: Monotonic seconds.
@@ -141,11 +144,12 @@ class Engine:
     ) -> None:
         self.name = command.venue.endpoint.name
         self.state = EngineState.STOPPED
+        self.replica: str | None = None
         self.keep_running = False
         self.in_flight = 0
         self._command = command
         self._clock = clock
-        self._changed = changed
+        self.changed = changed
         self._used_s = clock()
         self._run: _EngineProcess | None = None
         self._starting: asyncio.Task[_EngineProcess] | None = None
@@ -158,7 +162,7 @@ class Engine:
         if state is not self.state:
             self.state = state
             _log.info("%s is %s", self.name, state.value)
-            self._changed(state)
+            self.changed(state)
 
     async def start(self) -> None:
         """Start the engine if it is not running, and return when it is ready.
@@ -192,6 +196,7 @@ class Engine:
     async def _start(self) -> _EngineProcess:
         async with self._stopping:  # until the previous process has ended
             pass
+        self.replica = new_id("replica-")
         self._set_state(EngineState.STARTING)
         port = str(_free_port())
         endpoint = self._command.venue.endpoint

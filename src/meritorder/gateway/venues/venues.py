@@ -22,6 +22,7 @@ from meritorder.gateway.config import (
     duration_s,
     read_secret,
 )
+from meritorder.gateway.state.entries import BATCH_TOKENS, MACHINE, TOKENS, Place
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
@@ -30,6 +31,7 @@ from meritorder.gateway.upstreams.rates import RateLimits
 from meritorder.gateway.upstreams.responses.upstream import ResponsesApi
 from meritorder.gateway.upstreams.upstream import EngineLoad, Runtime, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand
+from meritorder.gateway.venues.rented import Rented
 from meritorder.gateway.wire.usage import StreamMeter, Usage
 from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
 
@@ -147,6 +149,7 @@ class Venue:
         served: Model names that clients use, each with the venue's own.
         batches: The client of its batch API; None if that is not used.
         engine: The engine that we start and stop there; None if others operate it.
+        rented: The machine that is paid by time; None if it has no price by time.
         realtime: Real-time requests that run there.
         deferrable: Deferrable requests that run there.
         prefilling: Streamed real-time requests that wait for their first token.
@@ -162,6 +165,7 @@ class Venue:
     served: dict[str, str]
     batches: BatchVenue | None = None
     engine: Engine | None = None
+    rented: Rented | None = None
     realtime: int = 0
     deferrable: list[RunningRequest] = field(default_factory=list)
     prefilling: int = 0
@@ -184,6 +188,24 @@ class Venue:
     def name(self) -> str:
         """Its name."""
         return self.table.name
+
+    @property
+    def replica(self) -> str | None:
+        """Id of what runs there: of the last start of our engine, or the venue itself; None at a token API."""
+        if self.engine is not None:
+            return self.engine.replica
+        return self.name if self.rented else None
+
+    @property
+    def place(self) -> Place:
+        """Where an attempt runs that is sent there now, and what its price is based on."""
+        basis = None if self._rates is None else TOKENS
+        return Place(self.name, self.replica, MACHINE if self.rented else basis)
+
+    @property
+    def batch_place(self) -> Place:
+        """Where requests run that its batch API answers."""
+        return Place(self.name, None, None if self._batch_rates is None else BATCH_TOKENS)
 
     @property
     def is_engine(self) -> bool:
@@ -325,7 +347,14 @@ def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Ven
         engine = Engine(command, clock=runtime.clock)
         upstream = kinds.guard_upstream(engine, spec, runtime)
     batches = kinds.build_batch_venue(spec, runtime) if table.batch else None
-    return Venue(table=table, upstream=upstream, served=table.served(), batches=batches, engine=engine)
+    return Venue(
+        table=table,
+        upstream=upstream,
+        served=table.served(),
+        batches=batches,
+        engine=engine,
+        rented=Rented.from_table(table),
+    )
 
 
 def _now() -> dt.datetime:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import answers, conversations, requests, stored_answers
@@ -25,6 +25,7 @@ from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
+from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.attempt import (
     AttemptFailedError,
     Attempts,
@@ -316,11 +317,17 @@ class Dispatcher:
             with self._occupied(request, venue, running):
                 answer = await self._attempts.send(request, venue, running)
         except AttemptFailedError as failure:
-            await self._requeue(request, failure, lost_tokens=running.tokens)
+            await self._requeue(request, failure, venue, started_s, lost_tokens=running.tokens)
         except asyncio.CancelledError:
+            self._account_interrupted(request, venue, started_s, preempted=True)
             await self._return(request, self._context.now_s(), lost_tokens=running.tokens)
         else:
             await self._store(request, answer, venue, started_s)
+
+    def _account_interrupted(self, request: ClaimedRequest, venue: Venue, started_s: float, *, preempted: bool) -> None:
+        """Account for the time of an attempt after which its request is queued again."""
+        run = Run(venue.place, started_s, self._context.now_s())
+        self._context.ledger_writer.add_interrupted(request, run, preempted=preempted)
 
     @contextlib.contextmanager
     def _occupied(self, request: ClaimedRequest, venue: Venue, running: RunningRequest) -> Iterator[None]:
@@ -336,7 +343,15 @@ class Dispatcher:
             self._running.pop(request.seq, None)
             self._wake.set()
 
-    async def _requeue(self, request: ClaimedRequest, failure: AttemptFailedError, *, lost_tokens: int = 0) -> None:
+    async def _requeue(
+        self,
+        request: ClaimedRequest,
+        failure: AttemptFailedError,
+        venue: Venue | None = None,
+        started_s: float | None = None,
+        *,
+        lost_tokens: int = 0,
+    ) -> None:
         """Queue a request again for later, or store its last error if no attempts are left."""
         faults = request.faults + (1 if failure.fault else 0)
         max_faults = self._context.settings.limits.attempts
@@ -344,8 +359,10 @@ class Dispatcher:
             max_faults *= _BROKEN_PER_ATTEMPT
         now_s = self._context.now_s()
         if failure.fault and faults >= max_faults:
-            await self._store(request, failure.answer, None, now_s)
+            await self._store(request, failure.answer, venue, now_s if started_s is None else started_s)
             return
+        if venue is not None and started_s is not None and (failure.fault or lost_tokens):  # else nothing ran
+            self._account_interrupted(request, venue, started_s, preempted=False)
         await self._return(request, now_s + failure.wait_s(faults), fault=failure.fault, lost_tokens=lost_tokens)
 
     async def _return(
@@ -365,14 +382,14 @@ class Dispatcher:
         self, request: ClaimedRequest, answer: RequestAnswer, venue: Venue | None, started_s: float
     ) -> None:
         """Store an answer, once, and account for it."""
-        now_s = self._context.now_s()
-        cost = venue.cost_picousd(billed_usage(answer)) if venue is not None else 0
-        place = venue.name if venue else answer.venue
+        usage, now_s = billed_usage(answer), self._context.now_s()
+        cost_picousd = 0 if venue is None or usage == Usage() else venue.cost_picousd(usage)
+        run = Run(Place(answer.venue) if venue is None else venue.place, started_s, now_s)
         finished = FinishedRequest(
             owner=self._context.instance_id,
             request=request,
             answer=answer,
-            entry=deferrable_entry(request, answer, place, started_s=started_s, ended_s=now_s, cost_picousd=cost),
+            entry=deferrable_entry(request, answer, run, cost_picousd=cost_picousd),
             answered_s=now_s,
         )
         outcome = await self._durably(lambda: self._context.database.write_item(self._store_all, finished))

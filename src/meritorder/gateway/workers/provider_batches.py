@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.entries import Run, deferrable_entry
 from meritorder.gateway.store import files, provider_batches, requests
 from meritorder.gateway.store.answers import FinishedRequest, store_all
 from meritorder.gateway.store.provider_batches import ProviderBatch, WantedRequests
@@ -342,9 +342,7 @@ class ProviderBatches:
                 entry=deferrable_entry(
                     request,
                     answer,
-                    venue.name,
-                    started_s=batch.created_s,
-                    ended_s=now_s,
+                    Run(venue.batch_place, batch.created_s, now_s),
                     cost_picousd=venue.batch_cost_picousd(billed_usage(answer)) if answer.succeeded else 0,
                 ),
                 answered_s=now_s,

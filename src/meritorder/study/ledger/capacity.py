@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 from meritorder.errors import ConfigError
-from meritorder.units import PICOUSD_PER_USD
+from meritorder.units import MAX_USD_PER_HOUR, PICOUSD_PER_USD
 
-MAX_USD_PER_HOUR: Final = Decimal(1_000_000)
-"""Beyond this, the price of one replica is a typo; an hour of it still fits into 64 bits of picodollars."""
+Record = TypeVar("Record", "PaidCapacity", "PaidCommitment")
+
 _US_PER_S: Final = 1_000_000
 
 
@@ -64,6 +64,7 @@ class PaidCommitment:
 
     Args:
         venue: The venue whose replicas it covers.
+        name: Its name; where two records of one commitment overlap, it is paid once.
         started_s: Start of the term.
         ended_s: End of the term, or until when it was last seen.
         usd_per_hour: Price of one replica; None if it is unknown.
@@ -72,6 +73,7 @@ class PaidCommitment:
     """
 
     venue: str
+    name: str
     started_s: float
     ended_s: float
     usd_per_hour: Decimal | None
@@ -131,10 +133,13 @@ def spans(
     by_venue: defaultdict[str, list[Span]] = defaultdict(list)
     for (venue, _), records in by_replica.items():
         by_venue[venue] += _replica_spans(records)
-    committed: defaultdict[str, list[Span]] = defaultdict(list)
+    by_name: defaultdict[tuple[str, str], list[PaidCommitment]] = defaultdict(list)
     for commitment in commitments:
         if commitment.usd_per_hour is not None:
-            committed[commitment.venue] += _commitment_spans(commitment)
+            by_name[commitment.venue, commitment.name].append(commitment)
+    committed: defaultdict[str, list[Span]] = defaultdict(list)
+    for (venue, _), terms in by_name.items():
+        committed[venue] += _commitment_spans(terms)
     for venue, slots in committed.items():
         by_venue[venue] = list(_covered(by_venue[venue], slots))
     clipped = (
@@ -175,14 +180,14 @@ def _minimum_billing(
         yield Span(record.venue, record.replica, ended_us, until_us, rate, Use.IDLE)
 
 
-def _in_force(records: list[PaidCapacity]) -> Iterator[tuple[PaidCapacity, int, int]]:
+def _in_force(records: list[Record]) -> Iterator[tuple[Record, int, int]]:
     """Yield the record in force over time: of those that overlap, the one that started last."""
     bounded = sorted(
         ((microseconds(record.started_s), microseconds(record.ended_s), record) for record in records),
         key=lambda bounds: bounds[:2],
     )
     times = sorted({time_us for start_us, end_us, _ in bounded for time_us in (start_us, end_us)})
-    active: list[tuple[int, int, int, PaidCapacity]] = []
+    active: list[tuple[int, int, int, Record]] = []
     place = 0
     for start_us, end_us in pairwise(times):
         while place < len(bounded) and bounded[place][0] <= start_us:
@@ -195,11 +200,11 @@ def _in_force(records: list[PaidCapacity]) -> Iterator[tuple[PaidCapacity, int, 
             yield active[0][3], start_us, end_us
 
 
-def _commitment_spans(commitment: PaidCommitment) -> list[Span]:
-    rate = picousd_per_hour(commitment.usd_per_hour or Decimal(0), f"venue {commitment.venue}")
-    start_us, end_us = microseconds(commitment.started_s), microseconds(commitment.ended_s)
-    slot = Span(commitment.venue, "", start_us, end_us, rate, Use.UNUSED_COMMITMENT)
-    return [slot] * commitment.replicas
+def _commitment_spans(terms: list[PaidCommitment]) -> Iterator[Span]:
+    for term, start_us, end_us in _in_force(terms):
+        rate = picousd_per_hour(term.usd_per_hour or Decimal(0), f"venue {term.venue}")
+        for _ in range(term.replicas):
+            yield Span(term.venue, "", start_us, end_us, rate, Use.UNUSED_COMMITMENT)
 
 
 def _covered(used: Iterable[Span], slots: Iterable[Span]) -> Iterator[Span]:

@@ -32,6 +32,7 @@ LOGS: Final = (
             "ended": "ended_s",
             "ttft": "ttft_s",
         },
+        aside=(AsideRule(kind=Kind.REPEATED, column="outcome", pattern="^(preempted|retried|superseded)$"),),
         unit_s=1.0,
     ),
     # https://langfuse.com/docs/observability/features/token-and-cost-tracking: the keys of usageDetails add up; `input`

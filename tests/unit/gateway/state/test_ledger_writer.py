@@ -12,8 +12,9 @@ from sqlalchemy import Connection, text
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state import journal, ledger_writer
+from meritorder.gateway.state.entries import Place, Run, deferrable_entry, realtime_entry
 from meritorder.gateway.state.journal import Journal
-from meritorder.gateway.state.ledger_writer import LedgerWriter, deferrable_entry, realtime_entry
+from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import ledger, migrations
 from meritorder.gateway.store.database import Database
@@ -61,7 +62,7 @@ def realtime(number: int = 0, model: str | None = "m") -> LedgerEntry:
         status=200,
     )
     usage = Usage(input_tokens=7, cached_tokens=2, output_tokens=3, counted=True)
-    return realtime_entry(request, "v", usage, e2e_s=2.0, cost_picousd=11)
+    return realtime_entry(request, Place("v"), usage, e2e_s=2.0, cost_picousd=11)
 
 
 def test_realtime_entry_starts_on_arrival() -> None:
@@ -73,7 +74,7 @@ def test_realtime_entry_starts_on_arrival() -> None:
 
 
 def test_deferrable_entry_has_deadline() -> None:
-    entry = deferrable_entry(CLAIMED, ANSWER, "v", started_s=150.0, ended_s=160.0, cost_picousd=4)
+    entry = deferrable_entry(CLAIMED, ANSWER, Run(Place("v"), 150.0, 160.0), cost_picousd=4)
     assert (entry.lane, entry.started_s, entry.deadline_s, entry.workload) == ("deferrable", 150.0, 200.0, "w")
     assert (entry.output_tokens, entry.lost_tokens, entry.cost_picousd) == (5, 0, 4)
 
@@ -259,7 +260,7 @@ def test_failing_observer_stops_nothing(database: Database, tmp_path: Path) -> N
 def test_estimated_answers_are_not_counted() -> None:
     for counted in (False, True):
         answer = dataclasses.replace(ANSWER, counted=counted)
-        entry = deferrable_entry(CLAIMED, answer, "v", started_s=150.0, ended_s=160.0, cost_picousd=4)
+        entry = deferrable_entry(CLAIMED, answer, Run(Place("v"), 150.0, 160.0), cost_picousd=4)
         assert entry.counted is counted
 
 

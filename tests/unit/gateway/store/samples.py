@@ -1,6 +1,6 @@
 """A batch in progress, its claims and answers."""
 
-from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.store import answers, batches, heartbeats, requests
 from meritorder.gateway.store.answers import FinishedRequest, Outcome
 from meritorder.gateway.store.database import Database
@@ -60,5 +60,5 @@ def finished(
     made = RequestAnswer(
         **{"request_id": request_id, "status_code": 200, "body": b"{}", "input_tokens": 3, "output_tokens": 4} | fields
     )
-    entry = deferrable_entry(request, made, "v", started_s=4.0, ended_s=5.0, cost_picousd=6)
+    entry = deferrable_entry(request, made, Run(Place("v"), 4.0, 5.0), cost_picousd=6)
     return FinishedRequest(owner=me, request=request, answer=made, entry=entry, answered_s=5.0, is_repeated=is_repeated)

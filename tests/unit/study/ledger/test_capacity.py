@@ -44,7 +44,7 @@ def test_minimum_billing_spans_price_changes() -> None:
 
 
 def test_commitment_covers_first_replica() -> None:
-    term = PaidCommitment(venue="gpu", started_s=0, ended_s=100, usd_per_hour=Decimal(1))
+    term = PaidCommitment(venue="gpu", name="c", started_s=0, ended_s=100, usd_per_hour=Decimal(1))
     found = _spans(replica(10, 90, "5"), replica(20, 60, "5", replica="r1"), commitments=(term,))
     assert sum((end - start) * rate for start, end, rate, _ in found) == 100 * 10**12 + 40 * 5 * 10**12
     unused = [(start, end) for start, end, _, use in found if use is Use.UNUSED_COMMITMENT]

@@ -85,7 +85,7 @@ def test_unnamed_replicas_are_pooled() -> None:
 
 
 def test_stopped_replica_leaves_commitment_unused() -> None:
-    term = PaidCommitment(venue="gpu", started_s=0, ended_s=1000, usd_per_hour=Decimal("3.6"))
+    term = PaidCommitment(venue="gpu", name="c", started_s=0, ended_s=1000, usd_per_hour=Decimal("3.6"))
     rows = attempts({"started_s": 0, "ended_s": 50})
     costed = cost(rows, [replica(0, 100)], [term], period=_DAY)
     assert _by_use(costed) == {"busy": 50 * 10**9, "idle": 50 * 10**9, "unused commitment": 900 * 10**9}
