@@ -21,7 +21,7 @@ _DEFAULTS: dict[str, Any] = {
 def attempts(*rows: dict[str, Any]) -> pl.DataFrame:
     """Return attempts; what a row lacks has a default."""
     whole = [_DEFAULTS | {"request_id": f"req_{number}"} | row for number, row in enumerate(rows)]
-    names = dict.fromkeys(name for row in whole for name in row)
+    names = dict.fromkeys([*_DEFAULTS, "request_id", "ended_s", *(name for row in whole for name in row)])
     return from_columns({name: [row.get(name) for row in whole] for name in names})
 
 

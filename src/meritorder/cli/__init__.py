@@ -12,12 +12,13 @@ from typing import Annotated, Final, NoReturn, cast
 import typer
 
 from meritorder.cli.audit import audit
-from meritorder.cli.batch import batch, ledger, status
+from meritorder.cli.batch import batch, status
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.estimate import estimate
 from meritorder.cli.inspect import inspect
 from meritorder.cli.keys import keys
+from meritorder.cli.ledger import ledger
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
 from meritorder.cli.serve import serve

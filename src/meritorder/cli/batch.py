@@ -1,4 +1,4 @@
-"""batch: submit batches and fetch their results; status: show a gateway; ledger: export its ledger."""
+"""batch: submit batches and fetch their results; status: show a gateway."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from meritorder.cli.options import ApiKeyVariable, ConfigFile
+from meritorder.cli.options import ApiKeyVariable
 from meritorder.errors import ConfigError
 from meritorder.units import format_duration
 
@@ -146,18 +146,6 @@ def status(url: Url = _URL, api_key_env: ApiKeyVariable = "OPENAI_API_KEY") -> N
     _table(console, "Queued", queued, ("model", "requests"))
     columns = ("lane", "model", "venue", "requests", "input_tokens", "output_tokens", "lost_tokens", "cost_usd")
     _table(console, "Ledger", report["ledger"], columns)
-
-
-def ledger(
-    config: ConfigFile,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to write.")] = Path("ledger.csv"),
-) -> None:
-    """Export the ledger of a gateway as a trace: each request with its tokens, lane, venue, times and cost."""
-    from meritorder.gateway.app.administration import Administration
-
-    with Administration(config) as store:
-        count = store.write_ledger(out)
-    typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,131 @@
+"""ledger: what was paid and for what, and the ledger as a file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from meritorder.cli.options import HtmlFile, JsonFile, OptionalConfigFile
+from meritorder.errors import ConfigError
+from meritorder.units import parse_duration_s
+
+if TYPE_CHECKING:
+    from meritorder.accounting import LedgerReport
+
+_DEFAULT_BY: Final = "day"
+_EVER_S: Final = 1e15
+_LEDGER: Final = "ledger.csv"
+_CAPACITY_SUFFIX: Final = ".capacity.csv"
+
+
+def ledger(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Ledger that was exported, as CSV or Parquet.")
+    ] = None,
+    config: OptionalConfigFile = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Export the ledger as CSV.")] = None,
+    capacity: Annotated[
+        Path | None,
+        typer.Option("--capacity", metavar="FILE", help="Paid capacity (CSV); by default what was exported beside it."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", metavar="NAME,…", help="Groups: hour, day, month, tenant, key, workload, lane, …")
+    ] = _DEFAULT_BY,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Start: 7d (before now) or ISO 8601, by default in UTC."),
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, in the same formats.")] = None,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> None:
+    """Show what was paid and for what, by day, tenant or any other group, and export the ledger as a trace.
+
+    The ledger is that of a gateway, or a file that was exported. With --config alone, it is exported to ledger.csv.
+    """
+    from meritorder.report import files
+    from meritorder.report.ledger import text
+    from meritorder.study.ledger.answer import account, whole_period
+    from meritorder.study.ledger.summary import parse_dimensions
+
+    if (config is None) == (file is None):
+        raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
+    names = parse_dimensions(by)
+    if config and not (out or json or html or start or end or by != _DEFAULT_BY):
+        out = Path(_LEDGER)
+    files.check_target(out, json, html)
+    from_s, to_s = _instant(start, "--from"), _instant(end, "--to")
+    if config is not None:
+        attempts, paid = _of_gateway(config, out, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
+        if out and not len(attempts) and not paid:
+            return
+    else:
+        attempts, paid = _of_file(file or Path(), capacity)
+    period = whole_period(attempts, paid)
+    period = replace(
+        period, from_s=period.from_s if from_s is None else from_s, to_s=period.to_s if to_s is None else to_s
+    )
+    if period.from_s >= period.to_s:
+        raise ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
+    answer = account(attempts, paid, names, period)
+    _write(answer, json, html)
+    text.render(answer, Console())
+
+
+def _of_gateway(config: Path, out: Path | None, from_s: float, to_s: float) -> tuple[Any, Any]:
+    """Return the attempts and the paid capacity of a gateway's store; export them if a file is named."""
+    from meritorder.gateway.app.administration import Administration
+    from meritorder.study.ledger.answer import from_store, write_capacity
+    from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
+
+    with Administration(config) as store:
+        paid = from_store(store.capacity())
+        if out is not None:
+            count = store.write_ledger(out)
+            typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
+            if paid:
+                write_capacity(out.with_suffix(_CAPACITY_SUFFIX), paid)
+        names = [column.name for column in ATTEMPTS]
+        return from_columns(store.ledger_columns(names, from_s=from_s, to_s=to_s)), paid
+
+
+def _of_file(path: Path, capacity: Path | None) -> tuple[Any, Any]:
+    from meritorder.study.ledger.answer import read_capacity
+    from meritorder.study.ledger.attempts import read_attempts
+
+    beside = path.with_suffix(_CAPACITY_SUFFIX)
+    if capacity is None and beside.exists():
+        capacity = beside
+    return read_attempts(path), read_capacity(capacity) if capacity else []
+
+
+def _write(answer: LedgerReport, json: Path | None, html: Path | None) -> None:
+    from meritorder import documents
+    from meritorder.report import files
+
+    if json:
+        files.write_bytes(json, documents.encode(answer))
+    if html:
+        from meritorder.report.ledger import html as page
+
+        files.write_text(html, page.render(answer))
+
+
+def _instant(text: str | None, option: str) -> float | None:
+    """Return the epoch seconds of a time; a duration is so long before now."""
+    if text is None:
+        return None
+    before_s = parse_duration_s(text)
+    now = dt.datetime.now(tz=dt.UTC)
+    if before_s is not None:
+        return now.timestamp() - before_s
+    try:
+        instant = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a time", where=option, fix="write 7d, 2026-11-01 or an instant") from None
+    return (instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)).timestamp()

@@ -1,0 +1,1 @@
+"""What was paid, and for what, as text and as a page."""

@@ -1,0 +1,25 @@
+"""What was paid, as one HTML file that needs no network and runs no script."""
+
+from typing import Final
+
+from meritorder.accounting import LedgerReport
+from meritorder.report.ledger import words
+from meritorder.report.page import fill
+
+_TEMPLATE: Final = "ledger.html.j2"
+
+
+def render(report: LedgerReport) -> str:
+    """Return the whole page, with all text of the user escaped."""
+    tables = [("What it was paid for", words.uses(report)), ("Requests by workload", words.workloads(report))]
+    if report.rows:
+        tables.append((words.by(tuple(report.rows[0].by)), words.groups(report)))
+    return fill(
+        _TEMPLATE,
+        None,
+        schema=report.schema,
+        sentence=words.sentence(report),
+        facts=[text for text in (words.deadlines(report), words.saving(report)) if text],
+        warned=report.warnings,
+        tables=[(title, grid) for title, grid in tables if grid.rows],
+    )

@@ -1,0 +1,65 @@
+"""What was paid, in a terminal."""
+
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+
+from meritorder.accounting import LedgerReport
+from meritorder.report.ledger import words
+from meritorder.report.ledger.words import Grid
+from meritorder.report.terminal import (
+    INDENT,
+    READING_WIDTH,
+    Column,
+    fitted_table,
+    narrow,
+    plain,
+    section,
+    show,
+    stack,
+    warnings_section,
+)
+
+_MAX_ROWS = 60
+
+
+def render(report: LedgerReport, console: Console) -> None:
+    """Print the answer, laid out for the width of the console."""
+    show(_blocks(report, console.width - INDENT), console)
+
+
+def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
+    reading = min(width, READING_WIDTH)
+    facts = [text for text in (words.deadlines(report), words.saving(report)) if text]
+    yield stack(
+        narrow(plain(words.sentence(report), "bold"), reading), *(narrow(plain(text), reading) for text in facts)
+    )
+    if report.warnings:
+        yield warnings_section(report.warnings, reading)
+    yield section("What it was paid for", "", _table(words.uses(report), width))
+    if report.by_workload:
+        yield section("Requests by workload", "", _table(words.workloads(report), width))
+    if report.rows:
+        grid = words.groups(report)
+        hidden = len(grid.rows) - _MAX_ROWS
+        note = f"the first {_MAX_ROWS} of {len(grid.rows):,} rows; all are in --json and --html" if hidden > 0 else ""
+        yield section(words.by(tuple(report.rows[0].by)), note, _table(grid, width))
+
+
+def _table(grid: Grid, width: int) -> RenderableType:
+    shown = grid.rows[:_MAX_ROWS]
+    last = len(grid.headings) - 1
+    return fitted_table(
+        [
+            Column(
+                heading=heading,
+                # The first column and the dollars matter most.
+                importance=place if place == 0 else 1 + last - place,
+                cells=[row[place] for row in shown],
+                number=place >= grid.texts,
+                max_width=30 if place < grid.texts else None,
+            )
+            for place, heading in enumerate(grid.headings)
+        ],
+        width,
+    )

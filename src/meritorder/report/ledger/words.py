@@ -1,0 +1,97 @@
+"""The wording of what was paid: the sentence, the uses, and the rows of each table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meritorder.accounting import LedgerReport
+from meritorder.report.wording import MISSING, lane_title, or_missing, usd_cells
+from meritorder.units import format_count, format_share, format_usd
+
+USES = {
+    "busy": "machines while requests ran",
+    "tokens": "tokens at their price",
+    "starting": "machines before they were ready",
+    "idle": "machines that were ready, with nothing to run",
+    "unused commitment": "commitments that nothing used",
+}
+"""What each use means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table: its headings, how many of the first are text, and its rows."""
+
+    headings: tuple[str, ...]
+    texts: int
+    rows: tuple[tuple[str, ...], ...]
+
+
+def sentence(report: LedgerReport) -> str:
+    """Return the answer in one sentence."""
+    first, last = (moment[:16].replace("T", " ") for moment in report.period)
+    per_request = f", {format_usd(report.paid_usd / report.requests)} each" if report.requests else ""
+    return (
+        f"{report.paid_usd:,.2f} USD were paid for {format_count(report.requests, 'request')}{per_request}, "
+        f"from {first} to {last} UTC."
+    )
+
+
+def deadlines(report: LedgerReport) -> str:
+    """Return the deadlines in one sentence; empty if there were none."""
+    kept, missed = report.deadlines.kept, report.deadlines.missed
+    if not kept + missed:
+        return ""
+    return f"Deadlines: {kept:,} kept, {missed:,} missed."
+
+
+def saving(report: LedgerReport) -> str:
+    """Return what was saved, or why nothing is claimed."""
+    if report.saved_usd is None or report.saved_interval is None:
+        return f"No saving is claimed: {report.no_saving_because}."
+    low, high = report.saved_interval
+    return f"Saved {format_usd(report.saved_usd)}, between {format_usd(low)} and {format_usd(high)}."
+
+
+def uses(report: LedgerReport) -> Grid:
+    """Return what was paid by use."""
+    paid = [use for use in report.by_use if use.paid_usd]
+    shares = [format_share(use.paid_usd / report.paid_usd, 1) for use in paid]
+    cells = zip(paid, usd_cells([use.paid_usd for use in paid]), shares, strict=True)
+    rows = tuple((use.use, USES[use.use], usd, share) for use, usd, share in cells)
+    return Grid(headings=("Use", "", "paid", "share"), texts=2, rows=rows)
+
+
+def workloads(report: LedgerReport) -> Grid:
+    """Return what was paid for the requests of each workload."""
+    paid = report.by_workload
+    columns = (
+        [workload.workload or MISSING for workload in paid],
+        [lane_title(workload.lane) for workload in paid],
+        [f"{workload.requests:,}" for workload in paid],
+        usd_cells([workload.paid_usd for workload in paid]),
+        usd_cells([workload.usd_per_request for workload in paid]),
+        usd_cells([workload.usd_per_mtok for workload in paid]),
+    )
+    headings = ("Workload", "Lane", "requests", "paid", "a request", "a million tokens")
+    return Grid(headings=headings, texts=2, rows=tuple(zip(*columns, strict=True)))
+
+
+def groups(report: LedgerReport) -> Grid:
+    """Return what was paid by the groups that were asked for."""
+    names = tuple(report.rows[0].by) if report.rows else ()
+    usd = usd_cells([row.paid_usd for row in report.rows])
+    rows = tuple(
+        (
+            *(or_missing(value or None, str) for value in row.by.values()),
+            f"{row.requests:,}",
+            f"{row.input_tokens + row.output_tokens:,}",
+            cell,
+        )
+        for row, cell in zip(report.rows, usd, strict=True)
+    )
+    return Grid(headings=(*map(str.capitalize, names), "requests", "tokens", "paid"), texts=len(names), rows=rows)
+
+
+def by(names: Sequence[str]) -> str:
+    """Return the heading of groups."""
+    return f"By {', '.join(names)}"

@@ -1,0 +1,147 @@
+"""What was paid within a period, and for what: from the ledger and the paid capacity of a gateway."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from meritorder.accounting import LedgerReport
+from meritorder.errors import TraceError
+from meritorder.gateway.store.capacity import COMMITMENT, REPLICA, CapacityRecord
+from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
+from meritorder.study.ledger.costing import Period, cost
+from meritorder.study.ledger.summary import dollars, report
+
+_NO_COUNTERFACTUAL: Final = "what real time alone would have cost is not simulated from a ledger yet"
+_CAPACITY: Final = (
+    *("kind", "venue", "replica", "machine", "pricing_model", "usd_per_hour", "minimum_billing_s"),
+    *("started_s", "ready_s", "ended_s"),
+)
+Paid = PaidCapacity | PaidCommitment
+
+
+def account(attempts: pl.DataFrame, paid: Sequence[Paid], by: Sequence[str], period: Period) -> LedgerReport:
+    """Return what was paid within a period, and for what.
+
+    Args:
+        attempts: As in `ATTEMPTS`.
+        paid: Replicas and commitments.
+        by: Names of `DIMENSIONS`.
+        period: The period.
+
+    Raises:
+        ConfigError: A price is out of range.
+    """
+    capacity = [record for record in paid if isinstance(record, PaidCapacity)]
+    commitments = [record for record in paid if isinstance(record, PaidCommitment)]
+    costed = cost(attempts, capacity, commitments, period=period)
+    return report(costed, period, by, no_saving_because=_NO_COUNTERFACTUAL)
+
+
+def whole_period(attempts: pl.DataFrame, paid: Sequence[Paid]) -> Period:
+    """Return the period from the first attempt or start to the last end.
+
+    Raises:
+        TraceError: There is neither an attempt nor capacity.
+    """
+    starts = [record.started_s for record in paid]
+    ends = [record.ended_s + getattr(record, "minimum_billing_s", 0.0) for record in paid]
+    if len(attempts):
+        began = attempts.select(pl.min_horizontal("arrived_s", "started_s", "ended_s").min()).item()
+        starts.append(began)
+        # An attempt that ends at the very end is within the period.
+        ends.append(attempts.select(pl.col("ended_s").max()).item() + 1e-3)
+    if not starts:
+        raise TraceError("no attempt and no paid capacity", where="ledger", fix="serve some requests first")
+    return Period(from_s=min(starts), to_s=max(ends))
+
+
+def from_store(records: Iterable[CapacityRecord]) -> list[Paid]:
+    """Return the paid capacity that gateways recorded."""
+    paid: list[Paid] = []
+    for record in records:
+        usd_per_hour = dollars(record.picousd_per_hour)
+        if record.kind == COMMITMENT:
+            paid.append(
+                PaidCommitment(
+                    venue=record.venue,
+                    name=record.venue,
+                    started_s=record.started_s,
+                    ended_s=record.ended_s,
+                    usd_per_hour=usd_per_hour,
+                    pricing_model=record.pricing_model,
+                )
+            )
+        else:
+            paid.append(
+                PaidCapacity(
+                    venue=record.venue,
+                    replica=record.replica,
+                    started_s=record.started_s,
+                    ready_s=record.ready_s,
+                    ended_s=record.ended_s,
+                    usd_per_hour=usd_per_hour,
+                    minimum_billing_s=record.minimum_billing_s,
+                    pricing_model=record.pricing_model,
+                    machine=record.machine,
+                )
+            )
+    return paid
+
+
+def write_capacity(path: Path, paid: Iterable[Paid]) -> None:
+    """Write paid capacity as CSV, next to an exported ledger."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _CAPACITY, restval="")
+        writer.writeheader()
+        for record in paid:
+            values = {name: getattr(record, name) for name in _CAPACITY if hasattr(record, name)}
+            names = {"kind": REPLICA}
+            if isinstance(record, PaidCommitment):
+                names = {"kind": COMMITMENT, "replica": record.name}
+            writer.writerow({name: "" if value is None else value for name, value in (values | names).items()})
+
+
+def read_capacity(path: Path) -> list[Paid]:
+    """Read paid capacity that was written as CSV.
+
+    Raises:
+        TraceError: The file cannot be read, or a line is invalid.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_paid(row, f"{path}: line {line}") for line, row in enumerate(csv.DictReader(file), start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TraceError(f"cannot be read: {error}", where=str(path)) from error
+
+
+def _paid(row: dict[str, str], where: str) -> Paid:
+    try:
+        usd_per_hour = Decimal(row["usd_per_hour"]) if row["usd_per_hour"] else None
+        started_s, ended_s = float(row["started_s"]), float(row["ended_s"])
+        if row["kind"] == COMMITMENT:
+            return PaidCommitment(
+                venue=row["venue"],
+                name=row["replica"],
+                started_s=started_s,
+                ended_s=ended_s,
+                usd_per_hour=usd_per_hour,
+                pricing_model=row.get("pricing_model") or "reserved",
+            )
+        return PaidCapacity(
+            venue=row["venue"],
+            replica=row["replica"],
+            started_s=started_s,
+            ready_s=float(row["ready_s"]) if row["ready_s"] else None,
+            ended_s=ended_s,
+            usd_per_hour=usd_per_hour,
+            minimum_billing_s=float(row.get("minimum_billing_s") or 0),
+            pricing_model=row.get("pricing_model") or "on_demand",
+            machine=row.get("machine") or "",
+        )
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        fix = f"the columns are {', '.join(_CAPACITY)}"
+        raise TraceError(f"not paid capacity: {error}", where=where, fix=fix) from error

@@ -1,0 +1,60 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+from tests.samples.command import meritorder
+from tests.samples.ledgers import attempts, replica
+
+from meritorder.cli.ledger import _instant, ledger
+from meritorder.errors import ConfigError
+from meritorder.study.ledger.answer import write_capacity
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    rows = attempts({"started_s": 1.79e9, "ended_s": 1.79e9 + 1800}, {"started_s": 1.79e9, "ended_s": 1.79e9 + 7200})
+    rows.write_parquet(tmp_path / "week.parquet")
+    write_capacity(tmp_path / "week.capacity.csv", [replica(1.79e9, 1.79e9 + 7200, "3.6")])
+    return tmp_path / "week.parquet"
+
+
+def test_exported_ledger_has_its_capacity(exported: Path) -> None:
+    ledger(exported, by="use", json=exported.with_suffix(".json"), html=exported.with_suffix(".html"))
+    answer = json.loads(exported.with_suffix(".json").read_text())
+    wanted = {"schema", "paid_usd", "counterfactual_usd", "saved_usd", "saved_interval", "by_workload", "idle_usd"}
+    assert wanted | {"unused_commitment_usd", "deadlines"} <= set(answer)
+    assert (answer["schema"], answer["paid_usd"], answer["saved_usd"]) == ("meritorder.ledger/1", 7.2, None)
+    assert "7.20 USD were paid" in exported.with_suffix(".html").read_text()
+
+
+def test_window_cuts_what_was_paid(exported: Path) -> None:
+    target = exported.with_suffix(".json")
+    ledger(exported, by="use", start="2026-09-21T14:13:20", end="2026-09-21T16:23:20+02:00", json=target)
+    assert json.loads(target.read_text())["paid_usd"] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "exactly one"),
+        ({"file": Path("a.csv"), "config": Path("b.toml")}, "exactly one"),
+        ({"file": Path("a.csv"), "by": "team"}, "unknown 'team'"),
+        ({"file": Path("a.csv"), "start": "soon"}, "'soon' is not a time"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        ledger(**options)
+
+
+def test_duration_is_before_now() -> None:
+    instant_s = _instant("7d", "--from")
+    assert instant_s == pytest.approx(time.time() - 7 * 86_400, abs=60)
+
+
+def test_missing_file_is_one_line(tmp_path: Path) -> None:
+    done = meritorder(tmp_path, "ledger", "nothing.csv")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "nothing.csv" in done.stderr

@@ -1,0 +1,56 @@
+import io
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+from tests.samples.ledgers import attempts, replica
+
+from meritorder.accounting import LedgerReport
+from meritorder.report.ledger import html, text
+from meritorder.study.ledger.answer import account, whole_period
+
+HOSTILE = "<script>alert(1)</script>[bold]"
+
+
+def _report(*by: str, tenants: int = 1) -> LedgerReport:
+    rows = attempts(
+        *({"started_s": 10, "ended_s": 20 + number, "tenant": f"{HOSTILE}{number}"} for number in range(tenants)),
+        {"venue": "api", "ended_s": 30.0, "deadline_s": 60.0, "status_code": 200, "lane": "deferrable"},
+    )
+    paid = [replica(0, 3600, "3.6", ready_s=5)]
+    return account(rows, paid, by, whole_period(rows, paid))
+
+
+def _text(report: LedgerReport, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    text.render(report, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_text_tells_uses_and_warnings() -> None:
+    shown = _text(_report("tenant"))
+    assert "3.60 USD were paid for 2 requests" in shown
+    assert "Deadlines: 1 kept, 0 missed." in shown
+    assert "No saving is claimed" in shown
+    assert "api: no price for 1 attempt" in shown
+    assert "(idle)" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_text_fits_the_terminal(width: int) -> None:
+    assert max(map(len, _text(_report("day", "tenant", "use", "model", "venue"), width).splitlines())) <= width
+
+
+def test_long_tables_are_cut_with_notice() -> None:
+    assert "the first 60 of 73 rows" in _text(_report("tenant", tenants=70))
+
+
+def test_page_escapes_names() -> None:
+    page = html.render(_report("tenant"))
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    HTMLParser().feed(page)
+
+
+def test_empty_groups_leave_no_table() -> None:
+    assert "By " not in html.render(_report())
