@@ -13,8 +13,8 @@
 The gateway handles these itself: they end as a retry, at another venue, or as an error on the wire.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 
 class UpstreamError(Exception):
@@ -56,21 +56,31 @@ class BrokenAnswerError(UpstreamError):
     """The connection or the answer broke off, or violates the API contract; the venue may have done the work."""
 
 
-@contextmanager
-def checked_contract(venue: str) -> Iterator[None]:
-    """Turn any failure to interpret what a venue sent into a `BrokenAnswerError`.
+class TranslatedErrors:
+    """A `with` block of which only `UpstreamError` comes out; any other exception is translated to one.
 
     What a venue sends can break our code in more ways than can be listed, such as by depth, type or size.
 
-    Raises:
-        BrokenAnswerError: The answer violates the API contract.
+    Args:
+        translate: Returns the error for an exception.
     """
-    try:
-        yield
-    except UpstreamError:
-        raise
-    except Exception as error:
-        raise BrokenAnswerError("an answer violates its API", venue=venue) from error
+
+    __slots__ = ("_translate",)
+
+    def __init__(self, translate: Callable[[Exception], UpstreamError]) -> None:
+        self._translate = translate
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, UpstreamError):
+            raise self._translate(error) from error
+
+
+def checked_contract(venue: str) -> TranslatedErrors:
+    """Return a block in which any failure to interpret what a venue sent is a `BrokenAnswerError`."""
+    return TranslatedErrors(lambda _: BrokenAnswerError("an answer violates its API", venue=venue))
 
 
 class RefusedError(UpstreamError):
@@ -101,19 +111,9 @@ class UnsupportedError(UpstreamError):
         self.param = param
 
 
-@contextmanager
-def checked_request(venue: str) -> Iterator[None]:
-    """Turn any failure to read or translate a request into an `UnsupportedError`: it is no fault of the venue.
-
-    Raises:
-        UnsupportedError: The request is malformed.
-    """
-    try:
-        yield
-    except UpstreamError:
-        raise
-    except Exception as error:
-        raise UnsupportedError("the request is malformed", venue=venue, param="body") from error
+def checked_request(venue: str) -> TranslatedErrors:
+    """Return a block in which any failure to read or translate a request is an `UnsupportedError`."""
+    return TranslatedErrors(lambda _: UnsupportedError("the request is malformed", venue=venue, param="body"))
 
 
 class UnknownCursorError(Exception):

@@ -1,8 +1,7 @@
 """HTTP connections to one venue: pooled only where that is safe, with failures classified."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -13,6 +12,7 @@ from yarl import URL
 
 from meritorder.gateway.errors import (
     BrokenAnswerError,
+    TranslatedErrors,
     UnavailableError,
     UpstreamError,
     UpstreamTimeoutError,
@@ -95,24 +95,21 @@ class HttpReply:
         """The body as it arrives, in parts of complete server-sent events."""
         return self._events()
 
-    async def _parts(self, idle_s: float | None = None) -> AsyncIterator[bytes]:
-        """Yield the parts of the body, decompressed; none takes longer than `idle_s`."""
-        content = self._response.content
-        with classified_errors(self._connection.endpoint.name, "between two parts of the answer"):
-            while True:
-                async with asyncio.timeout(None if content.is_eof() else idle_s):
-                    part = await content.readany()
-                if not part:
-                    return
+    async def _parts(self) -> AsyncIterator[bytes]:
+        readany = self._response.content.readany
+        with self._between_parts():
+            while part := await readany():
                 yield part
 
     async def _events(self) -> AsyncIterator[bytes]:
-        cutter, venue = EventCutter(), self._connection.endpoint.name
-        async for part in self._parts():
-            if complete := cutter.feed(part):
-                yield complete
-            await self._bound(cutter.incomplete_bytes, MAX_ANSWER_BYTES)
-        with checked_contract(venue):
+        readany, cutter = self._response.content.readany, EventCutter()
+        with self._between_parts():
+            while part := await readany():
+                if complete := cutter.feed(part):
+                    yield complete
+                if self._has_turn or cutter.incomplete_bytes > _LARGE_BYTES:
+                    await self._bound(cutter.incomplete_bytes, MAX_ANSWER_BYTES)
+        with checked_contract(self._connection.endpoint.name):
             rest = cutter.end()
         if rest:
             yield rest
@@ -124,23 +121,30 @@ class HttpReply:
             max_bytes: Largest size after decompression; by default `MAX_ANSWER_BYTES`.
             idle_s: Longest time without a part; by default as in a stream.
         """
-        max_bytes = max_bytes or MAX_ANSWER_BYTES
-        parts, size = [], 0
-        async for part in self._parts(idle_s or self._connection.endpoint.stall_s):
-            parts.append(part)
-            size += len(part)
-            await self._bound(size, max_bytes)
-        return b"".join(parts)
+        content, parts, size = self._response.content, [], 0
+        with self._between_parts():
+            while not content.at_eof():
+                if content.is_eof():
+                    parts.append(content.read_nowait())
+                else:
+                    async with asyncio.timeout(idle_s or self._connection.endpoint.stall_s):
+                        parts.append(await content.readany())
+                size += len(parts[-1])
+                await self._bound(size, max_bytes or MAX_ANSWER_BYTES)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _between_parts(self) -> TranslatedErrors:
+        return classified_errors(self._connection.endpoint.name, "between two parts of the answer")
 
     async def _bound(self, held_bytes: int, max_bytes: int) -> None:
         """Limit what is held of an answer: large ones are read one at a time per venue."""
         if held_bytes > max_bytes:
             raise BrokenAnswerError("its answer is too long", venue=self._connection.endpoint.name)
-        if held_bytes > _LARGE_BYTES and not self._has_turn:
+        if held_bytes <= _LARGE_BYTES:
+            self._release_turn()
+        elif not self._has_turn:
             await self._connection.large_answers.acquire()
             self._has_turn = True
-        elif held_bytes <= _LARGE_BYTES:
-            self._release_turn()
 
     def _release_turn(self) -> None:
         if self._has_turn:
@@ -193,20 +197,9 @@ def _drops_connections(headers: Mapping[str, str]) -> bool:
     return "max=" in headers.get("Keep-Alive", "")
 
 
-@contextmanager
-def classified_errors(venue: str, when: str) -> Iterator[None]:
-    """Turn any failure of the HTTP client into an `UpstreamError`.
-
-    Args:
-        venue: Name of the venue.
-        when: The phase, for the message of a time-out.
-    """
-    try:
-        yield
-    except UpstreamError:
-        raise
-    except Exception as error:
-        raise classify_error(error, venue, when) from error
+def classified_errors(venue: str, when: str) -> TranslatedErrors:
+    """Return a block in which any failure of the HTTP client is an `UpstreamError`. See `classify_error`."""
+    return TranslatedErrors(lambda error: classify_error(error, venue, when))
 
 
 def classify_error(error: Exception, venue: str, when: str) -> UpstreamError:

@@ -1,12 +1,12 @@
 """What an answer in OpenAI's format must have so that clients, and the gateway itself, can read it."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from meritorder.gateway.errors import BrokenAnswerError, checked_contract
+from meritorder.gateway.wire.errors import INVALID_JSON
 from meritorder.gateway.wire.events import parse_events
 
 # Decoding everything finds numbers and texts that clients cannot read, but multiplies the memory of a large answer.
@@ -62,7 +62,9 @@ class _Event(msgspec.Struct, gc=False):
 
     def is_final(self) -> bool:
         """Whether nothing but usage and the end marker, which some servers omit, has to follow."""
-        return self.type in _FINAL_EVENTS or any(choice.finish_reason for choice in self.choices or ())
+        if self.choices:
+            return any(choice.finish_reason for choice in self.choices)
+        return self.type in _FINAL_EVENTS
 
 
 _ANSWERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -87,23 +89,42 @@ def check_answer(path: str, body: bytes, venue: str) -> None:
         _ANSWERS.get(path, _ANY_ANSWER).decode(body)
 
 
-async def checked_stream(parts: AsyncIterator[bytes], venue: str) -> AsyncIterator[bytes]:
-    """Yield a stream, in parts of complete events, and check each event and the end.
+class StreamCheck:
+    """Checks a stream as it passes, in parts of complete events.
 
-    Raises:
-        BrokenAnswerError: An event is not JSON or reports an error, or the stream ended too early.
+    Args:
+        venue: Name of the venue, for error messages.
     """
-    ended = False
-    with checked_contract(venue):
-        async for part in parts:
-            for _, data in parse_events(part):
-                if data == _DONE:
-                    ended = True
-                elif data:
+
+    __slots__ = ("_ended", "_venue")
+
+    def __init__(self, venue: str) -> None:
+        self._venue = venue
+        self._ended = False
+
+    def feed(self, part: bytes) -> None:
+        """Check a part.
+
+        Raises:
+            BrokenAnswerError: An event is not JSON or reports an error.
+        """
+        for _, data in parse_events(part):
+            if data == _DONE:
+                self._ended = True
+            elif data:
+                try:
                     event = _EVENT.decode(data)
-                    if event.error is not None or event.type == "error":
-                        raise BrokenAnswerError("the stream ended with an error", venue=venue)
-                    ended = ended or event.is_final()
-            yield part
-    if not ended:
-        raise BrokenAnswerError("the stream ended before the answer was complete", venue=venue)
+                except INVALID_JSON:
+                    raise BrokenAnswerError("an event is not what a stream consists of", venue=self._venue) from None
+                if event.error is not None or event.type == "error":
+                    raise BrokenAnswerError("the stream ended with an error", venue=self._venue)
+                self._ended = self._ended or event.is_final()
+
+    def end(self) -> None:
+        """Check that the answer was complete when the stream ended.
+
+        Raises:
+            BrokenAnswerError: It was not.
+        """
+        if not self._ended:
+            raise BrokenAnswerError("the stream ended before the answer was complete", venue=self._venue)

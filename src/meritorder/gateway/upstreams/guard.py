@@ -4,9 +4,8 @@ import asyncio
 import datetime as dt
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -19,7 +18,7 @@ from meritorder.gateway.errors import (
     checked_contract,
 )
 from meritorder.gateway.upstreams import retry
-from meritorder.gateway.upstreams.contract import check_answer, checked_stream
+from meritorder.gateway.upstreams.contract import StreamCheck, check_answer
 from meritorder.gateway.upstreams.rates import RateLimits, RateMeter
 from meritorder.gateway.upstreams.retry import Breaker, RetryRule
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
@@ -48,21 +47,53 @@ class Guard:
     patience_s: float = 2.0
 
 
+class _Place:
+    """A request's place at a venue: released at the end of a `with` block, or by the stream that keeps it.
+
+    Args:
+        guarded: The venue.
+    """
+
+    __slots__ = ("_guarded", "is_kept")
+
+    def __init__(self, guarded: "Guarded") -> None:
+        self.is_kept = False
+        self._guarded: Guarded | None = guarded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.is_kept:
+            self.release()
+
+    def release(self) -> None:
+        """Give the place up; a second time does nothing."""
+        guarded, self._guarded = self._guarded, None
+        if guarded is not None:
+            guarded.leave(self)
+
+
 class _GuardedStream(Wrapped):
     """A stream that is checked as it arrives; it keeps its place, and reports its outcome, until it is closed."""
 
-    __slots__ = ("_first", "_guarded", "_parts", "place")
+    __slots__ = ("_check", "_first", "_guarded", "_parts", "_place")
 
-    def __init__(self, reply: Reply, guarded: "Guarded") -> None:
+    def __init__(self, reply: Reply, guarded: "Guarded", place: _Place) -> None:
         super().__init__(reply)
-        self.place = ExitStack()
         self._guarded: Guarded | None = guarded
-        self._parts = checked_stream(reply.body, guarded.name)
+        self._place = place
+        self._check = StreamCheck(guarded.name)
+        self._parts = reply.body
         self._first = b""
 
     async def begin(self) -> None:
         """Wait for the first event: until then the request can be retried."""
-        self._first = await anext(self._parts)
+        self._first = await anext(self._parts, b"")
+        self._check.feed(self._first)
+        if not self._first:
+            self._check.end()
+        self._place.is_kept = True
 
     @property
     def body(self) -> AsyncIterator[bytes]:
@@ -71,8 +102,11 @@ class _GuardedStream(Wrapped):
     async def _from_first(self) -> AsyncIterator[bytes]:
         yield self._first
         try:
-            async for part in self._parts:
-                yield part
+            with checked_contract(self._guarded.name if self._guarded else ""):
+                async for part in self._parts:
+                    self._check.feed(part)
+                    yield part
+            self._check.end()
         except UpstreamError:
             guarded, self._guarded = self._guarded, None
             if guarded is not None:
@@ -83,7 +117,7 @@ class _GuardedStream(Wrapped):
         guarded, self._guarded = self._guarded, None
         if guarded is not None:
             guarded.breaker.succeed()
-        self.place.close()
+        self._place.release()
         await self._reply.close()
 
 
@@ -125,16 +159,13 @@ class Guarded:
         ends_s = None if call.timeout_s is None else self.clock() + call.timeout_s
         attempt = 1
         while True:
-            with ExitStack() as place:
-                await self._enter(call, place)
-                outcome = await self._attempt(call)
+            with await self._enter(call) as place:
+                outcome = await self._attempt(call, place)
                 wait_s = self._after(outcome, attempt, call)
                 left_s = None if ends_s is None or wait_s is None else ends_s - self.clock() - wait_s
                 if wait_s is None or (left_s is not None and left_s <= 0):
                     if isinstance(outcome, UpstreamError):
                         raise outcome
-                    if isinstance(outcome, _GuardedStream):
-                        outcome.place = place.pop_all()
                     return outcome
                 if not isinstance(outcome, UpstreamError):
                     await outcome.close()
@@ -143,24 +174,24 @@ class Guarded:
             if left_s is not None:
                 call = msgspec.structs.replace(call, timeout_s=left_s)
 
-    async def _attempt(self, call: Call) -> Reply | UpstreamError:
+    async def _attempt(self, call: Call, place: _Place) -> Reply | UpstreamError:
         """Send a request once; return a whole answer, or a stream that has begun, if they keep the API contract."""
         try:
             with checked_contract(self.name):
                 reply = await self._upstream.send(call)
                 try:
-                    return await self._checked(reply, call) if reply.status == 200 else reply
+                    return await self._checked(reply, call, place) if reply.status == 200 else reply
                 except BaseException:
                     await reply.close()
                     raise
         except UpstreamError as error:
             return error
 
-    async def _checked(self, reply: Reply, call: Call) -> Reply:
+    async def _checked(self, reply: Reply, call: Call, place: _Place) -> Reply:
         if not call.stream:
             check_answer(call.path, await reply.read(), self.name)
             return reply
-        stream = _GuardedStream(reply, self)
+        stream = _GuardedStream(reply, self, place)
         await stream.begin()
         return stream
 
@@ -207,8 +238,8 @@ class Guarded:
             return None
         return self._guard.retry.wait_s(attempt, retry_after_s, self._draw())
 
-    async def _enter(self, call: Call, place: ExitStack) -> None:
-        """Wait until the limits allow a request, and count it in until the place is released."""
+    async def _enter(self, call: Call) -> _Place:
+        """Wait until the limits allow a request, and return its place."""
         now_s = self.clock()
         wait_s = self.breaker.wait_s(now_s)
         if wait_s > 0 and (self.breaker.is_on_trial or wait_s > self._guard.patience_s):
@@ -221,14 +252,17 @@ class Guarded:
             await self._wait_in_queue()
         else:
             self.meter.enter()
-        place.callback(self._leave)
-        attempt = object()
-        self.breaker.begin(attempt)
-        place.callback(self.breaker.leave, attempt)
+        place = _Place(self)
+        self.breaker.begin(place)
         # Charged before the wait, so that the next request waits longer.
         self.meter.take(call.tokens, now_s)
         if wait_s > 0:
-            await asyncio.sleep(wait_s)
+            try:
+                await asyncio.sleep(wait_s)
+            except BaseException:
+                place.release()
+                raise
+        return place
 
     async def _wait_in_queue(self) -> None:
         """Wait, in order of arrival, until a request that leaves passes its slot on."""
@@ -244,10 +278,15 @@ class Guarded:
             raise UnavailableError(what, venue=self.name, retry_after_s=self._guard.patience_s) from None
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():
-                self._leave()
+                self._free_slot()
             raise
 
-    def _leave(self) -> None:
+    def leave(self, place: _Place) -> None:
+        """Release a place: what it tried is over, and its slot is free."""
+        self.breaker.leave(place)
+        self._free_slot()
+
+    def _free_slot(self) -> None:
         """Count a request out, or pass its slot to the request that has waited longest."""
         while self._queue:
             slot = self._queue.popleft()

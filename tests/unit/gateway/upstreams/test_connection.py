@@ -109,6 +109,7 @@ async def test_error_pages_are_answers() -> None:
 async def test_decompressed_size_is_limited(*, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """100,000 zeros are 130 bytes of gzip."""
     monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 50_000)
+    monkeypatch.setattr(connection, "_LARGE_BYTES", 10_000)
     kind = "text/event-stream" if stream else "application/json"
 
     async def handler(_: Asked, wire: Wire) -> None:
