@@ -22,6 +22,7 @@ from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.conversations import Conversations
 from meritorder.gateway.routes.files import Files
+from meritorder.gateway.routes.messages.routes import Messages
 from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
@@ -98,6 +99,7 @@ class Service:
                 *Completions(context).routes(),
                 *Responses(context, self.dispatcher).routes(),
                 *Conversations(context).routes(),
+                *Messages(context, self).routes(),
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
                 # Calls bypass these routes; they answer 405 to other methods.

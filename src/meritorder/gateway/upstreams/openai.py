@@ -9,6 +9,7 @@ import msgspec
 
 from meritorder.gateway.errors import UpstreamError, checked_request
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
+from meritorder.gateway.upstreams.embeddings import Base64Reply, wants_base64
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
 from meritorder.gateway.upstreams.first_role import FirstRoleReply
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
@@ -21,6 +22,7 @@ _DEFERRABLE_RANK: Final = 100
 _MAX_EMBEDDINGS_BYTES: Final = 64 * 2**20  # thousands of inputs with thousands of dimensions each
 _MAX_LOAD_BYTES: Final = 2**20
 _CHAT: Final = "/v1/chat/completions"
+_EMBEDDINGS: Final = "/v1/embeddings"
 
 
 class Priority(StrEnum):
@@ -75,10 +77,12 @@ class OpenAIUpstream:
             stream=call.stream,
             headers=call.headers,
             timeout_s=call.timeout_s,
-            max_bytes=_MAX_EMBEDDINGS_BYTES if call.path == "/v1/embeddings" else None,
+            max_bytes=_MAX_EMBEDDINGS_BYTES if call.path == _EMBEDDINGS else None,
         )
         if self._venue.lacks_roles and call.stream and call.path == _CHAT and reply.status == 200:
             return FirstRoleReply(reply, calls.choices(call.body))
+        if call.path == _EMBEDDINGS and reply.status == 200 and wants_base64(call.body):
+            return Base64Reply(reply)
         return reply
 
     def _body(self, call: Call) -> bytes:

@@ -1,0 +1,337 @@
+"""`/v1/messages` and `/v1/messages/batches`: each request becomes one to the gateway's own API.
+
+So keys, lanes, budgets, limits and the ledger are those of that API; only the form differs.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from meritorder.gateway.errors import UnsupportedError
+from meritorder.gateway.routes.answering import whole_body
+from meritorder.gateway.routes.messages import answer
+from meritorder.gateway.routes.messages.request import to_chat
+from meritorder.gateway.state.context import Context
+from meritorder.gateway.upstreams.dialects.fields import Json
+from meritorder.gateway.wire import checks
+from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
+from meritorder.gateway.wire.events import EventCutter, parse_events
+
+_CHAT: Final = "/v1/chat/completions"
+_BATCHES: Final = "/v1/messages/batches"
+_BATCH: Final = _BATCHES + "/{batch_id}"
+_WINDOW: Final = "24h"
+_PASSED_HEADERS: Final = ("meritorder-deadline", "traceparent", "idempotency-key")
+_ENDED: Final = ("completed", "failed", "expired", "cancelled")
+_ENDINGS: Final = ("completed_at", "failed_at", "expired_at", "cancelled_at")
+_NOT_RUN: Final = {"batch_expired": "expired", "batch_cancelled": "canceled"}
+_QUEUED_PARTS: Final = 64
+_BOUNDARY: Final = "meritorder-batch"
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Reply:
+    """An answer of the gateway's own API, whose body arrives."""
+
+    status: int
+    headers: dict[str, str]
+    task: "asyncio.Task[None]"
+    parts: "asyncio.Queue[bytes | None]" = field(default_factory=lambda: asyncio.Queue(_QUEUED_PARTS))
+
+    async def body(self) -> AsyncIterator[bytes]:
+        try:
+            while (part := await self.parts.get()) is not None:
+                yield part
+        finally:
+            self.task.cancel()  # if its client has left
+
+    async def read(self) -> bytes:
+        return b"".join([part async for part in self.body()])
+
+
+class Messages:
+    """The routes of Anthropic's API.
+
+    Args:
+        context: The shared state.
+        app: The gateway.
+    """
+
+    def __init__(self, context: Context, app: Application) -> None:
+        self._context = context
+        self._app = app
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/v1/messages", _in_their_form(self.create), methods=["POST"]),
+            Route(_BATCHES, _in_their_form(self.create_batch), methods=["POST"]),
+            Route(_BATCHES, _in_their_form(self.list_batches), methods=["GET"]),
+            Route(_BATCH, _in_their_form(self.retrieve_batch), methods=["GET"]),
+            Route(_BATCH + "/cancel", _in_their_form(self.cancel_batch), methods=["POST"]),
+            Route(_BATCH + "/results", _in_their_form(self.results), methods=["GET"]),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """Answer a message, whole or streamed."""
+        chat = to_chat(await self._content(request))
+        reply = await self._ask(request, "POST", _CHAT, msgspec.json.encode(chat))
+        headers = _headers(reply)
+        if reply.status != 200:
+            raise _failure(reply.status, await reply.read(), headers)
+        if chat.get("stream"):
+            return StreamingResponse(_events(reply), headers=headers, media_type="text/event-stream")
+        message = answer.to_message(msgspec.json.decode(await reply.read()))
+        return _json(message, headers)
+
+    async def create_batch(self, request: Request) -> Response:
+        """Create a batch of messages that name one model."""
+        fields = await self._content(request)
+        requests = fields.get("requests")
+        if not isinstance(requests, list) or not requests:
+            raise invalid_request("requests: Field required", param="requests")
+        content = b"".join(_line(number, item) for number, item in enumerate(requests))
+        uploaded = await self._json(request, "POST", "/v1/files", *_form(content))
+        batch = {"input_file_id": uploaded["id"], "endpoint": _CHAT, "completion_window": _WINDOW}
+        created = await self._json(request, "POST", "/v1/batches", msgspec.json.encode(batch))
+        return _json(_batch_object(created, request, total=len(requests)))
+
+    async def list_batches(self, request: Request) -> Response:
+        """List batches, newest first."""
+        query = request.query_params
+        after = f"&after={_own_id(query['after_id'])}" if "after_id" in query else ""
+        page = await self._json(request, "GET", f"/v1/batches?limit={query.get('limit', '20')}{after}")
+        batches = [_batch_object(batch, request) for batch in page["data"]]
+        ends = {"first_id": batches[0]["id"] if batches else None, "last_id": batches[-1]["id"] if batches else None}
+        return _json({"data": batches, "has_more": page["has_more"], **ends})
+
+    async def retrieve_batch(self, request: Request) -> Response:
+        """Return a batch."""
+        return _json(_batch_object(await self._batch(request), request))
+
+    async def cancel_batch(self, request: Request) -> Response:
+        """Cancel a batch."""
+        path = f"/v1/batches/{_own_id(request.path_params['batch_id'])}/cancel"
+        return _json(_batch_object(await self._json(request, "POST", path), request))
+
+    async def results(self, request: Request) -> Response:
+        """Return the results of a batch that has ended, one a line."""
+        batch = await self._batch(request)
+        if batch["status"] not in _ENDED:
+            raise invalid_request(f"The batch {request.path_params['batch_id']} has not ended.")
+        files = [batch[name] for name in ("output_file_id", "error_file_id") if batch.get(name)]
+        return StreamingResponse(self._result_lines(request, files), media_type="application/x-jsonl")
+
+    async def _result_lines(self, request: Request, files: list[str]) -> AsyncIterator[bytes]:
+        for file_id in files:
+            reply = await self._ask(request, "GET", f"/v1/files/{file_id}/content")
+            incomplete = b""
+            async for part in reply.body():
+                *lines, incomplete = (incomplete + part).split(b"\n")
+                if lines:
+                    yield b"".join(_result(line) for line in lines)
+
+    async def _content(self, request: Request) -> Json:
+        """Return the body of a caller's request."""
+        await self._context.authenticator.authenticate(_authorization(request))
+        return checks.json_object(await whole_body(self._context, request))
+
+    async def _batch(self, request: Request) -> Json:
+        return await self._json(request, "GET", f"/v1/batches/{_own_id(request.path_params['batch_id'])}")
+
+    async def _json(
+        self, request: Request, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
+    ) -> Json:
+        reply = await self._ask(request, method, path, body, content_type)
+        content = await reply.read()
+        if reply.status != 200:
+            raise _failure(reply.status, content, _headers(reply))
+        return msgspec.json.decode(content, type=Json)
+
+    async def _ask(
+        self, request: Request, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
+    ) -> _Reply:
+        """Send a request to the gateway's own API with the caller's key; return its answer once it begins."""
+        path, _, query = path.partition("?")
+        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        if (authorization := _authorization(request)) is not None:
+            headers.append((b"authorization", authorization))
+        passed = ((name, request.headers.get(name)) for name in _PASSED_HEADERS)
+        headers += [(name.encode(), value.encode("latin-1")) for name, value in passed if value is not None]
+        scope = {name: value for name, value in request.scope.items() if name in _SCOPE}
+        scope |= {"method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode()}
+        scope["headers"] = headers
+        waiting = [{"type": "http.request", "body": body, "more_body": False}]
+        begun: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
+
+        async def receive() -> Message:
+            return waiting.pop() if waiting else await request.receive()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                named = {name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]}
+                begun.set_result(_Reply(message["status"], named, task))
+            elif message.get("body"):
+                await begun.result().parts.put(message["body"])
+
+        task = asyncio.create_task(self._run(scope, receive, send, begun))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await begun
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send, begun: "asyncio.Future[_Reply]") -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if not begun.done():
+                begun.set_exception(ApiError(500, "The request was not answered."))
+            else:
+                await begun.result().parts.put(None)
+
+
+_SCOPE: Final = ("type", "asgi", "http_version", "scheme", "client", "server", "root_path")
+
+
+def _in_their_form(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return a route whose errors have Anthropic's form."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except UnsupportedError as error:
+            return _json(answer.error(400, error.what), status=400)
+        except ApiError as error:
+            status = 529 if error.status == 503 else error.status
+            return _json(answer.error(status, error.message), dict(error.headers), status=status)
+
+    return handle
+
+
+def _authorization(request: Request) -> bytes | None:
+    """Return the caller's key as the gateway's own API takes it."""
+    key, bearer = request.headers.get("x-api-key"), request.headers.get("authorization")
+    if bearer is None and key is not None:
+        bearer = f"Bearer {key}"
+    return None if bearer is None else bearer.encode("latin-1")
+
+
+def _failure(status: int, body: bytes, headers: dict[str, str]) -> ApiError:
+    message = answer.to_error(status, body)["error"]["message"]
+    return ApiError(status, message, headers=tuple(headers.items()))
+
+
+def _headers(reply: _Reply) -> dict[str, str]:
+    headers = {name: reply.headers[name] for name in ("retry-after", "x-request-id") if name in reply.headers}
+    return headers | ({"request-id": headers["x-request-id"]} if "x-request-id" in headers else {})
+
+
+def _json(content: Json, headers: dict[str, str] | None = None, *, status: int = 200) -> Response:
+    given = {name: value for name, value in (headers or {}).items() if name != "x-request-id"}
+    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json", headers=given)
+
+
+async def _events(reply: _Reply) -> AsyncIterator[bytes]:
+    stream, cutter = answer.MessageEvents(), EventCutter()
+    try:
+        async for part in reply.body():
+            for _, data in parse_events(cutter.feed(part)):
+                produced = stream.end() if data == b"[DONE]" else stream.feed(msgspec.json.decode(data, type=Json))
+                yield b"".join(map(_event, produced))
+                if stream.ended:
+                    return
+    except (*INVALID_JSON, KeyError, TypeError, AttributeError, ValueError):
+        pass
+    yield _event(answer.error(500, "The answer broke off."))
+
+
+def _event(content: Json) -> bytes:
+    return f"event: {content['type']}\ndata: ".encode() + msgspec.json.encode(content) + b"\n\n"
+
+
+def _line(number: int, item: Any) -> bytes:  # noqa: ANN401 - JSON
+    """Return a request of a batch as a line of the gateway's own batches."""
+    custom_id, params = (item.get("custom_id"), item.get("params")) if isinstance(item, dict) else (None, None)
+    if not isinstance(custom_id, str) or not isinstance(params, dict):
+        raise invalid_request(f"requests.{number}: needs a custom_id and params", param=f"requests.{number}")
+    try:
+        chat = to_chat(params)
+    except UnsupportedError as error:
+        raise invalid_request(f"requests.{number}.params.{error.what}", param=f"requests.{number}") from None
+    chat.pop("stream", None)
+    chat.pop("stream_options", None)
+    line = {"custom_id": custom_id, "method": "POST", "url": _CHAT, "body": chat}
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _form(content: bytes) -> tuple[bytes, str]:
+    """Return a form that uploads a batch, and its content type."""
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    file = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="messages.jsonl"\r\n\r\n'
+    body = head.encode() + file.encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={_BOUNDARY}"
+
+
+def _own_id(batch_id: str) -> str:
+    return "batch_" + batch_id.removeprefix("msgbatch_")
+
+
+def _batch_object(batch: Json, request: Request, *, total: int | None = None) -> Json:
+    """Return a batch as `anthropic.types.messages.MessageBatch`."""
+    batch_id = "msgbatch_" + batch["id"].removeprefix("batch_")
+    counts, has_ended = batch["request_counts"], batch["status"] in _ENDED
+    known = counts["total"] if total is None else total
+    left = known - counts["completed"] - counts["failed"]
+    ended_at = next((batch[name] for name in _ENDINGS if batch.get(name)), None)
+    results = f"{str(request.base_url).rstrip('/')}{_BATCHES}/{batch_id}/results"
+    is_cancelled = batch["status"] in {"cancelling", "cancelled"}
+    return {
+        "id": batch_id,
+        "type": "message_batch",
+        "processing_status": "ended" if has_ended else "canceling" if is_cancelled else "in_progress",
+        "request_counts": {
+            "processing": 0 if has_ended else left,
+            "succeeded": counts["completed"],
+            "errored": counts["failed"],
+            "canceled": left if has_ended and batch["status"] == "cancelled" else 0,
+            "expired": left if batch["status"] == "expired" else 0,
+        },
+        "created_at": _time(batch["created_at"]),
+        "expires_at": _time(batch["expires_at"]),
+        "ended_at": _time(ended_at),
+        "archived_at": None,
+        "cancel_initiated_at": _time(batch.get("cancelling_at")),
+        "results_url": results if has_ended else None,
+    }
+
+
+def _time(epoch_s: int | None) -> str | None:
+    return None if epoch_s is None else dt.datetime.fromtimestamp(epoch_s, dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _result(line: bytes) -> bytes:
+    """Return a line of a result file as a result of Anthropic's batches."""
+    if not line:
+        return b""
+    given = msgspec.json.decode(line)
+    response, code = given.get("response"), (given.get("error") or {}).get("code")
+    result: Json
+    if response is None:
+        kind = _NOT_RUN.get(str(code))
+        result = {"type": kind} if kind else {"type": "errored", "error": answer.error(500, given["error"]["message"])}
+    elif response["status_code"] == 200:
+        result = {"type": "succeeded", "message": answer.to_message(response["body"])}
+    else:
+        body = msgspec.json.encode(response["body"])
+        result = {"type": "errored", "error": answer.to_error(response["status_code"], body)}
+    return msgspec.json.encode({"custom_id": given["custom_id"], "result": result}) + b"\n"
