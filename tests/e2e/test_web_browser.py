@@ -99,3 +99,34 @@ def test_page_works_without_scripts(browser: Any, address: str) -> None:  # noqa
     page.wait_for_url("**can_wait=70*", timeout=ANSWER_MS)
     assert "requests a day" in page.inner_text("#answer h1")
     page.close()
+
+
+def test_own_trace_becomes_a_report(browser: Any, address: str, tmp_path: Path) -> None:  # noqa: ANN401
+    trace = tmp_path / "my trace.csv"
+    rows = [f"2026-01-05T00:{minute:02}:00Z,{100 + minute},20" for minute in range(60)]
+    trace.write_text("\n".join(["arrived_at,input_tokens,output_tokens", *rows]), encoding="utf-8")
+    page, _, said = _open(browser, f"{address}/data")
+    page.set_input_files("#file", trace)
+    page.fill("#model", "gpt-4.1-mini")
+    page.click("button[type=submit]")
+    page.click("text=Open the report", timeout=ANSWER_MS)
+    page.wait_for_url("**/report", timeout=ANSWER_MS)
+    assert "60" in page.inner_text("body")
+    page.go_back()
+    assert "mytrace.csv --model=gpt-4.1-mini" in page.inner_text("section[aria-labelledby=command]")
+    page.click("text=Delete the file")
+    page.wait_for_url("**/data", timeout=ANSWER_MS)
+    page.close()
+    assert said == []
+
+
+def test_unreadable_file_is_explained(browser: Any, address: str, tmp_path: Path) -> None:  # noqa: ANN401
+    trace = tmp_path / "notes.csv"
+    trace.write_text("a,b\nx,y\n", encoding="utf-8")
+    page, _, _ = _open(browser, f"{address}/data")
+    page.set_input_files("#file", trace)
+    page.click("button[type=submit]")
+    page.wait_for_selector("[role=alert]", timeout=ANSWER_MS)
+    assert "columns" in page.inner_text("[role=alert]")
+    assert page.locator("#columns").count() == 1
+    page.close()
