@@ -69,6 +69,7 @@ def readers(folder: Path, names: Collection[str] = ()) -> dict[str, Reader]:
     profile = output("profile.toml", "profile", f"calibrate {folder}/log.csv {calibrate}")
     every = {
         "trace": Reader(arguments="inspect {file}", seeds=(*TRACES, *_cases(bills=False)), share=20),
+        "job": Reader(arguments="estimate {file} --model gpt-4.1-mini --by 24h", seeds=(PROMPTS, TRACE)),
         "bill": Reader(arguments="audit {file}", seeds=(BILL, *BILLS, *_cases(bills=True)), share=10),
         "metrics": Reader(arguments=f"audit {folder}/bill.csv --metrics {{file}}", seeds=METRICS),
         "catalog": Reader(arguments="prices --catalog {file} --limit 3", seeds=CATALOGS, suffix=".csv"),
@@ -215,8 +216,21 @@ TRACE: Final = _csv(
     "2026-11-02T09:00:00Z,900,90,a",
     "2026-11-02T09:01:00Z,800,80,b",
 )
+PROMPTS: Final = _csv('{"id": 1, "prompt": "a short question"}', '{"id": 2, "prompt": "another"}')
 TRACES: Final = (
     *_traces(),
+    _csv("Usage report,,", "", "timestamp,prompt_tokens,completion_tokens", "46328.375,900,90", "46328.385,800,80"),
+    _csv(
+        "Time,Processed Prompt Tokens (Sum),Generated Tokens (Sum),Azure OpenAI Requests (Sum)",
+        "11/02/2026 9:00 AM,900,90,3",
+        "11/02/2026 9:01 AM,800,80,2",
+    ),
+    _csv(
+        '{"MetricDataResults": [{"Label": "InputTokenCount", "Timestamps": ["2026-11-02T09:00:00Z"], "Values": [900]},'
+        ' {"Label": "OutputTokenCount", "Timestamps": ["2026-11-02T09:00:00Z"], "Values": [90]}]}'
+    ),
+    _csv('{"created_at": "2026-11-02T09:00:00Z", "model": "m", "prompt_eval_count": 9, "eval_count": 5, "done": true}'),
+    _csv('{"success": true, "result": [{"created_at": "2026-11-02T09:00:00Z", "tokens_in": 9, "tokens_out": 5}]}'),
     _csv(
         "timestamp,input_tokens,output_tokens,cached_tokens",
         '11/2/2026 9:00 AM,"1,200",7,nan',

@@ -71,4 +71,8 @@ def _title_lines(lines: Sequence[str], separator: str) -> int:
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line.rstrip("\r")], delimiter=separator), ())]
+    """Return the cells of a line; none if it is no line of a CSV."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line.rstrip("\r")], delimiter=separator), ())]
+    except csv.Error:
+        return []

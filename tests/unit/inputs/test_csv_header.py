@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.samples.trace_files import written
+from tests.samples.trace_files import refused, written
 
 from meritorder.traces.read import read_trace
 
@@ -35,3 +35,9 @@ def test_unnamed_columns_are_no_title(tmp_path: Path, header: str) -> None:
     row = f"{first}2026-11-02T09:00:00Z,500,{blank}90\n"
     trace = read_trace([written(tmp_path, header + row)])
     assert trace.requests["input_tokens"].to_list() == [500]
+
+
+def test_stray_carriage_return_is_one_line(tmp_path: Path) -> None:
+    """The first line has few cells, as a title has, and a later one is no line of a CSV."""
+    message = refused(written(tmp_path, "report,,,\na,b\rc,d,e\n1,2,3,4\n"))
+    assert "\n" not in message
