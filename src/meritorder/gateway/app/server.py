@@ -245,9 +245,13 @@ def _lock_database(settings: Settings) -> IO[str] | None:
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
     path = Path(url.database + ".lock")
-    path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    lock = path.open("w", encoding="utf-8")
-    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    try:
+        path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR), "w")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", where="store.url", fix="name a file in a folder of yours"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

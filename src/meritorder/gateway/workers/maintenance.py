@@ -32,6 +32,7 @@ _TAKE_OVER_S: Final = 1.0
 _CANCEL_GRACE_S: Final = 600.0  # OpenAI's: a cancelled batch may take ten minutes
 _MAX_FAILURES: Final = 3  # of reading or writing one batch, before it fails
 _BATCH_RETRY_S: Final = 2.0
+_WORKERS: Final = 2  # that read inputs, and as many that write outputs
 _log: Final = logging.getLogger(__name__)
 
 
@@ -49,6 +50,8 @@ class Maintenance:
         self._wake_events: list[asyncio.Event] = []
         self._failures: Counter[int] = Counter()  # by batch
         self._retry_s: dict[int, float] = {}  # when a batch that failed is tried again
+        self._claiming = asyncio.Lock()
+        self._in_work: set[int] = set()
         self._lease_s = duration_s(context.settings.store.lease)
 
     def wake(self) -> None:
@@ -110,14 +113,18 @@ class Maintenance:
         return {
             "heartbeat": self.keep_alive,
             "take_over": partial(self._repeat, self.take_over, _TAKE_OVER_S),
-            "batch_input": partial(self._repeat, self._read_inputs, _ROUND_S),
-            "batch_output": partial(self._repeat, self._write_outputs, _ROUND_S),
+            **self._workers("batch_input", self._read_inputs),
+            **self._workers("batch_output", self._write_outputs),
             "batch_ends": partial(self._repeat, self._end_batches, _ROUND_S),
             "keys": partial(self._repeat, self._read_keys, 2 * _ROUND_S),
             "quotas": partial(self._repeat, self._context.quotas.give_back, 2 * _ROUND_S),
             "budget_events": partial(self._repeat, self._announce_budgets, 2 * _ROUND_S),
             "cleaning": partial(self._repeat, self._clean, _SLOW_ROUND_S),
         }
+
+    def _workers(self, name: str, step: Callable[[], Awaitable[None]]) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return several tasks that do the same, so that a large batch does not hold back the small ones."""
+        return {f"{name}_{number}": partial(self._repeat, step, _ROUND_S) for number in range(1, _WORKERS + 1)}
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
         woken = asyncio.Event()
@@ -223,10 +230,14 @@ class Maintenance:
 
     async def _claim(self, status: str) -> batches.Batch | None:
         context, now_s = self._context, self._context.now_s()
-        waiting = [seq for seq, retry_s in self._retry_s.items() if retry_s > time.monotonic()]
-        return await context.database.write(
-            lambda connection: batches.claim(connection, context.instance_id, status, now_s=now_s, without=waiting)
-        )
+        async with self._claiming:
+            waiting = {seq for seq, retry_s in self._retry_s.items() if retry_s > time.monotonic()} | self._in_work
+            batch = await context.database.write(
+                lambda connection: batches.claim(connection, context.instance_id, status, now_s=now_s, without=waiting)
+            )
+            if batch is not None:
+                self._in_work.add(batch.seq)
+        return batch
 
     @contextlib.asynccontextmanager
     async def _claimed(self, batch: batches.Batch, task: str) -> AsyncIterator[None]:
@@ -247,6 +258,8 @@ class Maintenance:
         except BaseException:
             await self._unclaim(batch.seq)
             raise
+        finally:
+            self._in_work.discard(batch.seq)
         self._forget(batch)
         await self._log_if_final(batch.seq)
 

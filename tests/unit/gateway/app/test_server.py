@@ -83,6 +83,15 @@ def test_second_gateway_is_refused(tmp_path: Path) -> None:
     again.close()
 
 
+def test_unusable_store_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store = StoreTable(url=f"sqlite:///{tmp_path}/file/gateway.db")
+    with pytest.raises(ConfigError, match=r"store\.url: .* cannot be written: "):
+        server.serve(Settings(store=store), print)
+    with pytest.raises(ConfigError, match=r"store\.url: .* cannot be used: "):
+        server.build_service(Settings(store=store))
+
+
 def test_taken_port_is_one_line() -> None:
     settings = config.parse_settings({"server": {"port": 0}}, where="gateway.toml")
     with server._bind(settings) as listener:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -253,3 +254,31 @@ def test_missing_input_ends_its_batch(gateway: Gateway) -> None:
     failed = context.database.read_now(lambda connection: batches.by_seq(connection, batch.seq))
     assert failed is not None
     assert failed.status == "failed"
+
+
+def test_large_batch_does_not_hold_back_small_ones(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks read inputs: what the first is reading is not claimed again, and the second has the next."""
+    context = gateway.context
+    large, small = (begin_batch(context, lines=1, name=name) for name in ("large", "small"))
+    statuses = BATCHES.update().values(status="validating", owner=None)
+    context.database.submit(lambda connection: connection.execute(statuses)).result()
+    read: list[int] = []
+    is_small_read = threading.Event()
+
+    def read_input(context: Context, batch: batches.Batch) -> None:
+        if batch.seq == large.seq:
+            assert is_small_read.wait(10)
+        context.database.submit(
+            lambda connection: batches.fail(connection, context.instance_id, batch.seq, errors="{}", now_s=0.0)
+        ).result()
+        read.append(batch.seq)
+        is_small_read.set()
+
+    monkeypatch.setattr(maintenance, "ingest", read_input)
+
+    async def both() -> None:
+        await asyncio.gather(gateway.maintenance._read_inputs(), gateway.maintenance._read_inputs())
+
+    asyncio.run(both())
+    assert read == [small.seq, large.seq]
+    assert not gateway.maintenance._in_work
