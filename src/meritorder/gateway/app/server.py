@@ -35,7 +35,7 @@ from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.venues import llamacpp
 from meritorder.gateway.venues.expected_costs import ExpectedCosts
-from meritorder.gateway.venues.plan import read_plan
+from meritorder.gateway.venues.plans.matching import read_plan
 from meritorder.gateway.venues.venues import build_venues
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.store.requests import QueuedRequests, queued_work
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan_executor import PlanExecutor
-from meritorder.gateway.venues.plan_in_force import NO_PLAN, PlanInForce
-from meritorder.gateway.venues.plan_reload import PlanReloader
+from meritorder.gateway.venues.plans.executor import PlanExecutor
+from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
+from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Receive, Scope, Send

@@ -17,7 +17,7 @@ from meritorder.gateway.state.entries import realtime_entry
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call, Reply
-from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond

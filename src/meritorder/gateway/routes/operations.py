@@ -15,8 +15,8 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, Metrics
 from meritorder.gateway.store import batches, ledger, requests
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan_executor import PlanExecutor
-from meritorder.gateway.venues.plan_reload import PlanReloader
+from meritorder.gateway.venues.plans.executor import PlanExecutor
+from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.units import PICOUSD_PER_USD

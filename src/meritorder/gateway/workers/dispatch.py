@@ -23,7 +23,7 @@ from meritorder.gateway.store.answers import FinishedRequest, Outcome
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.attempt import (

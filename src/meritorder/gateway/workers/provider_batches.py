@@ -26,7 +26,7 @@ from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, Re
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.venues.batch_ways import RecallTimes
-from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import normalized_error

@@ -16,8 +16,8 @@ from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import plan_reload as plan_reloader
 from meritorder.gateway.venues import venues
-from meritorder.gateway.venues.plan_executor import PlanExecutor
-from meritorder.gateway.venues.plan_reload import PlanReloader
+from meritorder.gateway.venues.plans.executor import PlanExecutor
+from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.planfile import write_plan
 
 NAMES = (nightly.LIVE, nightly.NIGHT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from meritorder.domain import BackfillLimits
 from meritorder.gateway.config import DEFERRABLE
 from meritorder.gateway.store.requests import QueuedRequests
-from meritorder.gateway.venues.plan_in_force import PlanInForce, PlannedPool, PlannedRow
+from meritorder.gateway.venues.plans.in_force import PlanInForce, PlannedPool, PlannedRow
 from meritorder.gateway.venues.venues import Venue
 from meritorder.planfile import PREPAID
 from meritorder.policy.replicas import (

@@ -19,15 +19,15 @@ from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.engines import Engine, EngineState
-from meritorder.gateway.venues.plan_in_force import (
+from meritorder.gateway.venues.plans.in_force import (
     PlanInForce,
     PlannedPool,
     PlannedRoute,
     PlannedRule,
     PlannedWorkload,
 )
-from meritorder.gateway.venues.plan_machines import PolicyMachines, machines_of
-from meritorder.gateway.venues.plan_status import plan_gauges, plan_status
+from meritorder.gateway.venues.plans.machines import PolicyMachines, machines_of
+from meritorder.gateway.venues.plans.status import plan_gauges, plan_status
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.policy.backfill import backfill_sequences

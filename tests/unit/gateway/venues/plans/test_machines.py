@@ -17,8 +17,8 @@ from meritorder.gateway import config
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import venues
-from meritorder.gateway.venues.plan_machines import PolicyMachines, ScheduledMachines, machines_of
-from meritorder.gateway.venues.plan_status import plan_gauges, plan_status
+from meritorder.gateway.venues.plans.machines import PolicyMachines, ScheduledMachines, machines_of
+from meritorder.gateway.venues.plans.status import plan_gauges, plan_status
 from meritorder.planfile import Plan, write_plan
 from meritorder.planpolicy import Policy
 from meritorder.policy.replicas import DECISION_S

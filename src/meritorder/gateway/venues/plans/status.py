@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from meritorder.gateway.state.metrics import Gauge
-from meritorder.gateway.venues.plan_in_force import PlanInForce, PlannedPool, PlannedRow
-from meritorder.gateway.venues.plan_machines import PlanMachines
+from meritorder.gateway.venues.plans.in_force import PlanInForce, PlannedPool, PlannedRow
+from meritorder.gateway.venues.plans.machines import PlanMachines
 
 _LABELS: Final = ("pool", "payment")
 _FIELDS: Final = (

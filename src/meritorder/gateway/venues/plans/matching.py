@@ -14,7 +14,7 @@ from meritorder.domain import OWN_DEADLINE, Access
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import DEFERRABLE, REALTIME, Settings
-from meritorder.gateway.venues.plan_in_force import (
+from meritorder.gateway.venues.plans.in_force import (
     NO_PLAN,
     PlanInForce,
     PlannedPool,

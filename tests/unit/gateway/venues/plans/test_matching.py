@@ -12,7 +12,7 @@ from meritorder.domain import Slo
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.venues import plan as planned
-from meritorder.gateway.venues.plan_in_force import NO_PLAN, PlanInForce
+from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
 from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
 from meritorder.policy.schedule import Calendar
 

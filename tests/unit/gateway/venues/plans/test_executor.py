@@ -17,11 +17,11 @@ from meritorder.gateway import config
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.upstreams.upstream import EngineLoad
-from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.engines import EngineState
-from meritorder.gateway.venues.plan_executor import PlanExecutor
-from meritorder.gateway.venues.plan_in_force import NO_PLAN
+from meritorder.gateway.venues.plans import matching as planned
+from meritorder.gateway.venues.plans.executor import PlanExecutor
+from meritorder.gateway.venues.plans.in_force import NO_PLAN
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan

@@ -14,8 +14,8 @@ from meritorder.errors import MeritorderError
 from meritorder.gateway.config import Settings
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.wake import wait_until_set
-from meritorder.gateway.venues.plan import read_plan
-from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plans.executor import PlanExecutor
+from meritorder.gateway.venues.plans.matching import read_plan
 
 _CHECK_S: Final = 2.0
 _log: Final = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The plan in force: read, matched to the venues, carried out, reloaded and shown."""
