@@ -1,7 +1,6 @@
 """Files of object stores and web servers as local copies; credentials come from the environment, as for obstore."""
 
 import http.client
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -110,13 +109,16 @@ def _bucket_and_key(url: str) -> tuple[str, str]:
 def _store(root: str) -> Any:  # noqa: ANN401  (obstore has no class for all stores)
     from obstore.store import from_url  # noqa: PLC0415
 
-    options: dict[str, Any] = {
-        "client_options": {"timeout": timedelta(seconds=_TIMEOUT_S), "connect_timeout": timedelta(seconds=10)},
-        "retry_config": {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_TIMEOUT_S)},
-    }
-    if root.startswith("s3://") and os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["client_options"]["allow_http"] = True
-    return from_url(root, **options)
+    # Stores are reached by https, unless the environment names another endpoint.
+    return from_url(
+        root,
+        client_options={
+            "timeout": timedelta(seconds=_TIMEOUT_S),
+            "connect_timeout": timedelta(seconds=10),
+            "allow_http": True,
+        },
+        retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_TIMEOUT_S)},
+    )
 
 
 def _listed(url: str, root: str, prefix: str) -> Iterator[str]:

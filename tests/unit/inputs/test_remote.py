@@ -2,6 +2,7 @@
 
 import gzip
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -33,6 +34,58 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+        thread.join()
+
+
+_GOOGLE_LIST = (
+    "<ListBucketResult><Name>logs</Name><IsTruncated>false</IsTruncated><Contents><Key>2026/day 1.csv</Key>"
+    '<LastModified>2026-11-02T09:00:00.000Z</LastModified><ETag>"1"</ETag><Size>9</Size></Contents></ListBucketResult>'
+)
+_AZURE_LIST = (
+    '<EnumerationResults ContainerName="logs"><Blobs><Blob><Name>2026/day 1.csv</Name><Properties>'
+    "<Last-Modified>Mon, 02 Nov 2026 09:00:00 GMT</Last-Modified><Etag>1</Etag><Content-Length>9</Content-Length>"
+    "<Content-Type>text/csv</Content-Type>"
+    "<BlobType>BlockBlob</BlobType></Properties></Blob></Blobs><NextMarker/></EnumerationResults>"
+)
+
+
+class _Store(http.server.BaseHTTPRequestHandler):
+    """Answers as Google Cloud Storage and Azure Blob Storage do, with one object."""
+
+    def do_GET(self) -> None:
+        listed = _GOOGLE_LIST if "list-type=2" in self.path else _AZURE_LIST if "comp=list" in self.path else ""
+        body = (listed or TEXT.format(1)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"1"')
+        self.send_header("Last-Modified", "Mon, 02 Nov 2026 09:00:00 GMT")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Point gs:// and az:// to a server on this machine, by the environment that obstore reads."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Store) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        account = {
+            "gcs_base_url": url,
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+        }
+        (tmp_path / "account.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+        monkeypatch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
+        monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", url)
+        yield
         server.shutdown()
         thread.join()
 
@@ -87,6 +140,15 @@ def test_refusals_of_a_store_name_the_remedy() -> None:
     with pytest.raises(TraceError, match=r"s3://nobody/x\.csv: .*AWS_ACCESS_KEY_ID|no such file") as caught:
         read_trace("s3://nobody/x.csv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("clouds")
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+@pytest.mark.parametrize("name", ["2026/day 1.csv", "2026/*.csv"])
+def test_other_clouds_are_read(scheme: str, name: str) -> None:
+    trace = read_trace([f"{scheme}://logs/{name}"])
+    assert trace.requests["input_tokens"].to_list() == [1, 1]
+    assert trace.report.files == (f"{scheme}://logs/2026/day 1.csv",)
 
 
 def test_web_files_are_read(site: tuple[str, Path]) -> None:
