@@ -11,7 +11,7 @@ from meritorder import planfile
 from meritorder.catalog import load
 from meritorder.domain import Lane, PricingModel, Slo
 from meritorder.gateway import config
-from meritorder.gateway.venues import plan as planned
+from meritorder.gateway.venues.plans import matching as planned
 from meritorder.traces.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
 

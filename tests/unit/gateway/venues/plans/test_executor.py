@@ -373,7 +373,7 @@ async def test_failed_start_is_logged_each_time(
     site: Callable[..., Site], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
-    command = [sys.executable, str(Path(__file__).parents[3] / "samples" / "engine.py"), "{port}", "fails"]
+    command = [sys.executable, str(Path(__file__).parents[4] / "samples" / "engine.py"), "{port}", "fails"]
     there = site(nightly.plan(), OWN | {"name": nightly.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S
     executing = asyncio.create_task(there.plan_executor.run())

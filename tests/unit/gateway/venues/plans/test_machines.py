@@ -15,8 +15,8 @@ from tests.samples.fleets import profile
 
 from meritorder.gateway import config
 from meritorder.gateway.store.requests import QueuedRequests
-from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import venues
+from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.machines import PolicyMachines, ScheduledMachines, machines_of
 from meritorder.gateway.venues.plans.status import plan_gauges, plan_status
 from meritorder.planfile import Plan, write_plan

@@ -11,7 +11,7 @@ from tests.samples.plan import week
 from meritorder.domain import Slo
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
-from meritorder.gateway.venues import plan as planned
+from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
 from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
 from meritorder.policy.schedule import Calendar

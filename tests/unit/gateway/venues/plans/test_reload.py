@@ -13,9 +13,9 @@ from tests.samples import nightly
 
 from meritorder.gateway import config
 from meritorder.gateway.store.requests import QueuedRequests
-from meritorder.gateway.venues import plan as planned
-from meritorder.gateway.venues import plan_reload as plan_reloader
 from meritorder.gateway.venues import venues
+from meritorder.gateway.venues.plans import matching as planned
+from meritorder.gateway.venues.plans import reload as plan_reloader
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.planfile import write_plan
