@@ -28,7 +28,7 @@ _PATIENCE_S: Final = 10.0  # of a call that waits for others of its key to end
 _POLL_S: Final = 0.2  # the calls that it waits for may be another gateway's
 _SPENT_POLL_S: Final = 1.0  # a budget may be raised, or renew
 _MAX_ASKED: Final = 256
-_MAX_WAITING: Final = 1000
+_MAX_WAITING: Final = 10_000
 
 
 class Quotas:

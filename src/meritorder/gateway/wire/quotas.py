@@ -16,6 +16,7 @@ from meritorder.policy.rates import RateRefusal
 from meritorder.units import PICOUSD_PER_USD, format_usd, utc
 
 INSUFFICIENT_QUOTA: Final = "insufficient_quota"
+_RATE_LIMIT_EXCEEDED: Final = "rate_limit_exceeded"
 _RETRY_S: Final = 1
 
 
@@ -33,16 +34,16 @@ def quota_error(key: Key, refusal: Refusal, *, now_s: float, used: RateUse | Non
     if refusal.rate is not None:
         return _rate_error(key, refusal.rate, used or RateUse(), now_s)
     state = refusal.budget
-    if state is not None and state.is_spent:
+    if state is None:
+        message = "Too many calls of this key wait at one time. Please try again later."
+        return ApiError(429, message, code=_RATE_LIMIT_EXCEEDED, headers=(("retry-after", str(_RETRY_S)),))
+    if state.is_spent:
         headers = [("x-should-retry", "false")]  # official clients would retry at once
         if state.renews_s is not None:
             headers.append(("retry-after", str(math.ceil(max(1.0, state.renews_s - now_s)))))
         return _budget_error(f"You exceeded your current quota: {spent_reason(state)}", headers)
-    owner = "this key" if state is None else state.budget.owner
-    message = (
-        f"What is left of the budget of {owner} is reserved for other calls. Please try again when they have ended."
-    )
-    return _budget_error(message, [("retry-after", str(_RETRY_S))])
+    reserved = f"What is left of the budget of {state.budget.owner} is reserved for other calls."
+    return _budget_error(f"{reserved} Please try again when they have ended.", [("retry-after", str(_RETRY_S))])
 
 
 def spent_reason(state: BudgetState) -> str:
@@ -120,7 +121,7 @@ def _rate_error(key: Key, refusal: RateRefusal, used: RateUse, now_s: float) -> 
         429,
         f"Rate limit reached for this key on {refusal.limit}: {limit} a minute. "
         f"Please try again in {refusal.wait_s:.3g}s.",
-        code="rate_limit_exceeded",
+        code=_RATE_LIMIT_EXCEEDED,
         headers=(
             ("retry-after", str(math.ceil(max(1.0, refusal.wait_s)))),
             *rate_headers(key, used, now_s),

@@ -109,11 +109,11 @@ def admit(
         budgets.set_lease(connection, state.budget.id, holder, state.mine_picousd + leased[state.budget.id])
     spare_requests = spare_tokens = 0
     if key.rates is not None and window is not None:
+        taken = demands[:accepted]
+        window.take(sum(demand.requests for demand in taken), sum(demand.tokens for demand in taken))
         if to_spare:
             spare_requests, spare_tokens = _spare_rates(key.rates, window)
-        requests = sum(demand.requests for demand in demands[:accepted])
-        tokens = sum(demand.tokens for demand in demands[:accepted])
-        window.take(requests + spare_requests, tokens + spare_tokens)
+            window.take(spare_requests, spare_tokens)
         _write_window(connection, key, window)
     return Admission(
         accepted=accepted,

@@ -78,15 +78,21 @@ def test_gateways_share_a_rate(database: Database) -> None:
 
 
 def test_unused_rate_is_given_back(database: Database) -> None:
-    """Of 320 a minute a thirty-second part, ten less what is taken, is spare."""
-    key = created(database, "a", requests_per_minute=320)
+    """Of 320 that are left, a thirty-second part is spare."""
+    key = created(database, "a", requests_per_minute=321)
     taken = admit(database, "x", key, Demand(), to_spare=True)
     assert taken.window is not None
     assert (taken.spare_requests, taken.window.requests) == (10, 11)
     unused = Unused(leases={}, bucket=bucket_number(NOW_S), requests=10)
     database.submit(lambda connection: admission.give_back_rates(connection, key, unused, now_s=NOW_S)).result()
     again = admit(database, "y", key, *[Demand()] * 400)
-    assert again.accepted == 319
+    assert again.accepted == 320
+
+
+def test_spare_rate_stays_within_limit(database: Database) -> None:
+    key = created(database, "a", requests_per_minute=100)
+    taken = admit(database, "x", key, *[Demand()] * 100, to_spare=True)
+    assert (taken.accepted, taken.spare_requests) == (100, 0)
 
 
 def test_rates_and_budgets_apply_together(database: Database) -> None:
