@@ -19,10 +19,10 @@ from starlette.types import ASGIApp
 
 from meritorder.errors import ConfigError
 from meritorder.web import calculator, data
+from meritorder.web.form import CalculatorForm
 from meritorder.web.jobs import Jobs
 from meritorder.web.pages import html, style_sheet
 from meritorder.web.security import LOOPBACK, Secured
-from meritorder.web.settings import Settings
 
 _MAX_AGE_S: Final = 3600
 
@@ -84,7 +84,7 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         raise ConfigError(
             f"cannot listen: {error.strerror}", where=f"{host}:{port}", fix="choose another --port"
         ) from None
-    calculator.answer(Settings())  # compiles the simulator, so that the first page is fast
+    calculator.answer(CalculatorForm())  # compiles the simulator, so that the first page is fast
     announce(f"http://{_address(listener)}")
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -16,8 +16,8 @@ from meritorder.estimation import Estimate, Way
 from meritorder.report.compare.rows import waterfalls
 from meritorder.study.estimate.traffic import estimate_traffic
 from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars
+from meritorder.web.form import CalculatorForm, read_form
 from meritorder.web.pages import html
-from meritorder.web.settings import Settings, read_settings
 
 _ANSWERS: Final = 512
 _JSON: Final = "application/json"
@@ -40,17 +40,17 @@ def choices() -> Choices:
 
 
 @lru_cache(maxsize=_ANSWERS)
-def answer(settings: Settings) -> Estimate:
-    """Return the estimate for the settings.
+def answer(form: CalculatorForm) -> Estimate:
+    """Return the estimate that a form asks for.
 
     Raises:
-        MeritorderError: The settings cannot be answered; the message says why.
+        MeritorderError: There is no answer; the message says why.
     """
-    return estimate_traffic(settings.traffic(), settings.options())
+    return estimate_traffic(form.traffic(), form.options())
 
 
 async def show_page(request: Request) -> Response:
-    """Return the form and the answer to the settings of the address."""
+    """Return the form and the answer to what the address asks."""
     values, status = await _view(request)
     return html("calculator.html.j2", {"choices": choices(), "patiences": PATIENCES, **values}, status)
 
@@ -67,24 +67,24 @@ async def show_answer(request: Request) -> Response:
 async def api_estimate(request: Request) -> Response:
     """Return the answer as JSON, as `meritorder estimate --json` writes it."""
     try:
-        estimate = await _answer(read_settings(_query(request)))
+        estimate = await _answer(read_form(_query(request)))
     except MeritorderError as error:
         return Response(msgspec.json.encode({"error": {"message": str(error)}}), 422, media_type=_JSON)
     return Response(msgspec.json.encode(estimate), media_type=_JSON)
 
 
-async def _answer(settings: Settings) -> Estimate:
-    return await asyncio.to_thread(answer, settings)
+async def _answer(form: CalculatorForm) -> Estimate:
+    return await asyncio.to_thread(answer, form)
 
 
 async def _view(request: Request) -> tuple[dict[str, object], int]:
     """Return the variables of the templates, and the status of the response."""
-    settings = Settings()
+    form = CalculatorForm()
     try:
-        settings = read_settings(_query(request))
-        return {"settings": settings, "error": None, **view(await _answer(settings))}, 200
+        form = read_form(_query(request))
+        return {"form": form, "error": None, **view(await _answer(form))}, 200
     except MeritorderError as error:
-        return {"settings": settings, "error": str(error), "estimate": None}, 422
+        return {"form": form, "error": str(error), "estimate": None}, 422
 
 
 def view(estimate: Estimate) -> dict[str, object]:

@@ -19,7 +19,7 @@ _MIN_BAR_PERCENT: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class WaterfallBar:
     """One row of a waterfall: where its bar begins and how wide it is, in percent."""
 
     kind: str
@@ -54,7 +54,7 @@ class Curve:
         return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in self.points)
 
 
-def waterfall_bars(fall: Waterfall) -> list[Bar]:
+def waterfall_bars(fall: Waterfall) -> list[WaterfallBar]:
     """Return the rows of a waterfall on one scale from zero."""
     steps, cells = walk(fall), waterfall_cells(fall)
     highest = max(max(step.from_usd, step.to_usd) for step in steps) or 1.0
@@ -63,7 +63,7 @@ def waterfall_bars(fall: Waterfall) -> list[Bar]:
     for step, amount, (title, why) in zip(steps, cells, texts, strict=True):
         low, high = sorted((step.from_usd, step.to_usd))
         bars.append(
-            Bar(
+            WaterfallBar(
                 kind=step.kind,
                 title=title,
                 why=why,

@@ -10,7 +10,7 @@ import pytest
 from meritorder.estimation import Estimate
 from meritorder.web import calculator
 from meritorder.web.app import create_app
-from meritorder.web.settings import Settings
+from meritorder.web.form import CalculatorForm
 
 # Sold as tokens only, so that no fleet is searched.
 TOKENS = "model=gpt-4.1-mini&requests_per_day=1000"
@@ -55,7 +55,7 @@ def test_first_page_has_form_and_answer() -> None:
     status, _, page = _get("/", TOKENS)
     assert status == 200
     assert 'value="gpt-4.1-mini"' in page
-    assert calculator.answer(Settings(model="gpt-4.1-mini", requests_per_day=1000.0)).sentence in page.replace(
+    assert calculator.answer(CalculatorForm(model="gpt-4.1-mini", requests_per_day=1000.0)).sentence in page.replace(
         "&#39;", "'"
     )
 
@@ -70,7 +70,7 @@ def test_api_answers_what_the_page_shows() -> None:
     status, _, body = _get("/api/estimate", TOKENS)
     estimate = msgspec.json.decode(body, type=Estimate)
     assert status == 200
-    assert estimate == calculator.answer(Settings(model="gpt-4.1-mini", requests_per_day=1000.0))
+    assert estimate == calculator.answer(CalculatorForm(model="gpt-4.1-mini", requests_per_day=1000.0))
 
 
 @pytest.mark.parametrize("path", ["/", "/calculator/answer", "/api/estimate"])

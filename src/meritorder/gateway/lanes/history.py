@@ -16,9 +16,9 @@ from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, Stor
 from meritorder.gateway.upstreams.upstream import Reply, Wrapped
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import calls, checks
+from meritorder.gateway.wire.echo import echoed_history
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
 from meritorder.gateway.wire.events import DATA
-from meritorder.gateway.wire.objects import echoed_history
 
 _PREVIOUS: Final = "previous_response_id"
 _CONVERSATION: Final = "conversation"

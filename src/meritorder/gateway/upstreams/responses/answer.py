@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from meritorder.gateway.upstreams.dialects.fields import Json
-from meritorder.gateway.wire.objects import echoed_fields
+from meritorder.gateway.wire.echo import echoed_fields
 
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _REASONING: Final = ("reasoning_content", "reasoning")  # the names that engines use

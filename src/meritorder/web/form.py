@@ -16,12 +16,12 @@ _MAX_HARDWARE: Final = 8
 _MAX_REQUESTS_PER_DAY: Final = 1e9
 
 
-class SettingsError(MeritorderError):
+class FormError(MeritorderError):
     """A field of the form cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CalculatorForm:
     """The fields of the form.
 
     Args:
@@ -75,36 +75,36 @@ class Settings:
         )
 
 
-def read_settings(query: Mapping[str, Iterable[str]]) -> Settings:
-    """Return the settings of a query; a field that it lacks keeps its default.
+def read_form(query: Mapping[str, Iterable[str]]) -> CalculatorForm:
+    """Return the form that a query fills in; a field that it lacks keeps its default.
 
     Args:
         query: The values of each field, in the order of the address.
 
     Raises:
-        SettingsError: A field is unknown or cannot be used; the message names it.
+        FormError: A field is unknown or cannot be used; the message names it.
     """
     values: dict[str, object] = {}
     for name, given in query.items():
         texts = [text.strip() for text in given if text.strip()]
         if name not in _READERS:
-            raise SettingsError("unknown field", where=name[:_MAX_TEXT], fix=f"the fields are {', '.join(_READERS)}")
+            raise FormError("unknown field", where=name[:_MAX_TEXT], fix=f"the fields are {', '.join(_READERS)}")
         if texts:
             values[name] = _READERS[name](name, texts)
-    return Settings(**values)  # type: ignore[arg-type]
+    return CalculatorForm(**values)  # type: ignore[arg-type]
 
 
 def _name(field: str, texts: list[str]) -> str:
     text = texts[-1]
     if len(text) > _MAX_TEXT or not text.isprintable():
-        raise SettingsError(f"not a name of at most {_MAX_TEXT} characters", where=field)
+        raise FormError(f"not a name of at most {_MAX_TEXT} characters", where=field)
     return text
 
 
 def _names(field: str, texts: list[str]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(_name(field, [text]) for text in texts))
     if len(names) > _MAX_HARDWARE:
-        raise SettingsError("too many", where=field, fix=f"choose at most {_MAX_HARDWARE}")
+        raise FormError("too many", where=field, fix=f"choose at most {_MAX_HARDWARE}")
     return names
 
 
@@ -116,7 +116,7 @@ def _number(lowest: float, highest: float) -> Callable[[str, list[str]], float]:
             number = float("nan")
         if not lowest <= number <= highest:
             what = f"{texts[-1][:_MAX_TEXT]!r} is not a number from {lowest:g} to {highest:,.10g}"
-            raise SettingsError(what, where=field)
+            raise FormError(what, where=field)
         return number
 
     return read
@@ -126,7 +126,7 @@ def _duration(field: str, texts: list[str]) -> str:
     text = _name(field, texts)
     seconds = parse_duration_s(text)
     if seconds is None or seconds <= 0:
-        raise SettingsError(f"{text!r} is not a duration", where=field, fix="write 30m, 4h or 1d")
+        raise FormError(f"{text!r} is not a duration", where=field, fix="write 30m, 4h or 1d")
     return text
 
 
@@ -142,7 +142,7 @@ _READERS: Final[dict[str, Callable[[str, list[str]], object]]] = {
     "ttft_s": _number(0.05, 600),
     "tpot_s": _number(0.001, 10),
 }
-assert set(_READERS) == {field.name for field in fields(Settings)}  # noqa: S101 - every field can be read
+assert set(_READERS) == {field.name for field in fields(CalculatorForm)}  # noqa: S101 - every field can be read
 
 
 def _text(value: object) -> object:

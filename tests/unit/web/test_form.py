@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meritorder.domain import Slo
-from meritorder.web.settings import Settings, SettingsError, read_settings
+from meritorder.web.form import CalculatorForm, FormError, read_form
 
 _NAMES = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=20).filter(
     lambda text: text == text.strip()
@@ -16,7 +16,7 @@ _NAMES = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_si
 
 @given(
     st.builds(
-        Settings,
+        CalculatorForm,
         model=_NAMES,
         hardware=st.lists(_NAMES, min_size=1, max_size=4, unique=True).map(tuple),
         requests_per_day=st.integers(1, 10**8).map(float),
@@ -25,16 +25,16 @@ _NAMES = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_si
         patience=st.sampled_from(["15m", "4h", "2d"]),
     )
 )
-def test_address_holds_all_settings(settings: Settings) -> None:
-    assert read_settings(parse_qs(settings.query())) == settings
+def test_address_holds_all_settings(form: CalculatorForm) -> None:
+    assert read_form(parse_qs(form.query())) == form
 
 
 def test_large_numbers_survive_the_address() -> None:
-    assert read_settings(parse_qs(Settings(requests_per_day=12_345_678.0).query())).requests_per_day == 12_345_678
+    assert read_form(parse_qs(CalculatorForm(requests_per_day=12_345_678.0).query())).requests_per_day == 12_345_678
 
 
 def test_missing_fields_keep_their_defaults() -> None:
-    assert read_settings({"model": [" "], "peak": ["5"]}) == Settings(peak=5.0)
+    assert read_form({"model": [" "], "peak": ["5"]}) == CalculatorForm(peak=5.0)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_missing_fields_keep_their_defaults() -> None:
     ],
 )
 def test_unusable_field_is_named(field: str, text: str) -> None:
-    with pytest.raises(SettingsError, match=field):
-        read_settings({field: [text]})
+    with pytest.raises(FormError, match=field):
+        read_form({field: [text]})
 
 
 def test_too_many_gpus_are_refused() -> None:
-    with pytest.raises(SettingsError, match="hardware"):
-        read_settings({"hardware": [f"gpu-{number}" for number in range(9)]})
+    with pytest.raises(FormError, match="hardware"):
+        read_form({"hardware": [f"gpu-{number}" for number in range(9)]})
 
 
 def test_options_state_what_can_wait() -> None:
-    options = Settings(can_wait=12.5, patience="2h", ttft_s=1.0, tpot_s=0.05).options()
+    options = CalculatorForm(can_wait=12.5, patience="2h", ttft_s=1.0, tpot_s=0.05).options()
     assert options.defer == ("12.5%@2h",)
     assert options.slo == Slo(ttft_s=1.0, tpot_s=0.05)
-    assert Settings(can_wait=0.0).options().defer == ()
+    assert CalculatorForm(can_wait=0.0).options().defer == ()
