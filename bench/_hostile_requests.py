@@ -13,6 +13,7 @@ _OBJECTS: Final = (
     *("/v1/files/{}", "/v1/files/{}/content", "/v1/batches/{}", "/v1/batches/{}/cancel", "/v1/batches/{}/pause"),
     *("/v1/responses/{}", "/v1/responses/{}/cancel", "/v1/responses/{}/input_items", "/v1/chat/completions/{}"),
     *("/v1/chat/completions/{}/messages", "/v1/models/{}", "/v1/conversations/{}", "/v1/conversations/{}/items"),
+    *("/v1/messages/batches/{}", "/v1/messages/batches/{}/results", "/v1/messages/batches/{}/cancel"),
 )
 _PATHS: Final = (*CALLS, *_LISTS, "/v1/models", "/health", "/metrics", "/meritorder/status", "/v1/nothing", "/", "*")
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get", "NONSENSE")
@@ -48,11 +49,16 @@ _FIELDS: Final = (
         "store",
     ),
     *("background", "background_options", "service_tier", "metadata", "n", "tools", "previous_response_id", "seed"),
+    *("conversation", "system", "stop_sequences", "thinking", "tool_choice", "response_format", "temperature", "text"),
 )
 _OBJECT_FIELDS: Final = (
-    *("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "items", "conversation"),
+    *("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "items", "requests"),
 )
-_MADE: Final = ("/v1/batches", "/v1/conversations", "/v1/conversations/conv_1/items", "/v1/chat/completions/a")
+_MADE: Final = (
+    *("/v1/batches", "/v1/conversations", "/v1/conversations/conv_1/items", "/v1/chat/completions/a"),
+    *("/v1/messages/batches",),
+)
+MESSAGES: Final = b"/v1/messages"
 
 
 class Draw(random.Random):
@@ -132,7 +138,8 @@ def _call(draw: Draw, key: str) -> Attack:
     base = {"model": '"stub"', "messages": '[{"role": "user", "content": "x"}]', "input": '"x"', "prompt": '"x"'}
     body = _json(draw, _FIELDS, base)
     headers = [] if draw.random() < 0.7 else [f"meritorder-deadline: {draw.choice(_DEADLINES)}"]
-    return Attack(kind="call", parts=(request("POST", draw.choice(CALLS), body, *headers, key=key),))
+    path = draw.choice((*CALLS, MESSAGES.decode()))
+    return Attack(kind="call", parts=(request("POST", path, body, *headers, key=key),))
 
 
 def _object_body(draw: Draw, key: str) -> Attack:

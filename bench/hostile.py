@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench._gateway import Engine, Gateway, write_configuration
-from bench._hostile_requests import CALLS, Attack, Draw, attacks, deep, lines, request
+from bench._hostile_requests import CALLS, MESSAGES, Attack, Draw, attacks, deep, lines, request
 from bench._process import ROOT
 
 REQUESTS: Final = 1_200
@@ -58,7 +58,11 @@ class _Seen:
                 continue
             kind = fields.get(b"content-type", b"")
             is_error = status >= 400 and attack.has_body
-            if _OUR_FAULT in body or b"x-request-id" not in fields or (is_error and not _is_error_object(kind, body)):
+            if (
+                _OUR_FAULT in body
+                or b"x-request-id" not in fields
+                or (is_error and not _is_error_object(attack, kind, body))
+            ):
                 self.faults.append(
                     f"{attack.kind}: {status} {kind.decode()} {body[:100]!r} to {attack.parts[0][:200]!r}"
                 )
@@ -221,12 +225,14 @@ def _is_whole(answer: bytes, attack: Attack) -> bool:
     return body.endswith(b"0\r\n\r\n")
 
 
-def _is_error_object(kind: bytes, body: bytes) -> bool:
+def _is_error_object(attack: Attack, kind: bytes, body: bytes) -> bool:
+    """Tell whether a body is an error in the form of OpenAI or, where its API was called, of Anthropic."""
+    keys = {"message", "type"} if MESSAGES in attack.parts[0][:100] else {"message", "type", "param", "code"}
     try:
         error = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
         return False
-    return kind.startswith(b"application/json") and error.keys() >= {"message", "type", "param", "code"}
+    return kind.startswith(b"application/json") and error.keys() >= keys
 
 
 async def _exchange(host: str, port: int, sent: bytes) -> tuple[int, bytes]:

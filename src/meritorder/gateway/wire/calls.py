@@ -162,6 +162,8 @@ def _missing(field: str) -> ApiError:
 
 
 def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call":
+    if has_too_many_values(body):
+        raise invalid_request(f"The JSON body of your request has more than {MAX_VALUES:,} values.")
     if is_too_deep(body):
         raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
     try:
@@ -190,10 +192,8 @@ def check_kept(body: bytes) -> None:
     """Check that a body that is kept can be read again.
 
     Raises:
-        ApiError: A number is too large to hold, or there are too many values.
+        ApiError: A number is too large to hold, or a text is not Unicode.
     """
-    if has_too_many_values(body):
-        raise invalid_request(f"The JSON body of your request has more than {MAX_VALUES:,} values.")
     try:
         msgspec.json.decode(body)
     except INVALID_JSON as error:
@@ -219,6 +219,8 @@ def choices(body: bytes) -> int:
 
 def parse_line(line: bytes) -> LineFields:
     """Parse a line of a batch; raises one of `INVALID_JSON`."""
+    if has_too_many_values(line):
+        raise msgspec.DecodeError(f"it has more than {MAX_VALUES:,} values")
     if is_too_deep(line):
         raise msgspec.DecodeError(f"it is nested more than {MAX_DEPTH} levels deep")
     return _LINE.decode(line)

@@ -25,10 +25,10 @@ def json_object(body: bytes) -> dict[str, Any]:
     Raises:
         ApiError: The body is not a JSON object.
     """
-    if is_too_deep(body):
-        raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
     if has_too_many_values(body):
         raise invalid_request(f"The JSON body of your request has more than {MAX_VALUES:,} values.")
+    if is_too_deep(body):
+        raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
     try:
         content = msgspec.json.decode(body or b"{}")
     except INVALID_JSON:

@@ -35,6 +35,15 @@ def test_deep_bodies_are_refused(depth: int) -> None:
         calls.parse_line(b'{"custom_id": "a", "method": "POST", "url": "/", "body": %s}' % deep)
 
 
+def test_bodies_of_many_values_are_refused() -> None:
+    for value in (b"[]", b"1", b'"a"'):
+        many = b"[" + b",".join([value] * 600_000) + b"]"
+        with pytest.raises(ApiError, match="more than 500,000 values"):
+            calls.parse_call(b'{"model": "m", "x": %s}' % many)
+        with pytest.raises(INVALID_JSON):
+            calls.parse_line(b'{"custom_id": "a", "method": "POST", "url": "/", "body": %s}' % many)
+
+
 @pytest.mark.parametrize("digits", [30, 5000])
 def test_long_integers_end_as_client_errors(digits: int) -> None:
     number = b"9" * digits
@@ -46,9 +55,7 @@ def test_long_integers_end_as_client_errors(digits: int) -> None:
             calls.parse_call(b'{"model": "m", "max_tokens": %s}' % number)
 
 
-@pytest.mark.parametrize(
-    "value", [b"9" * 5000, b"1e999", b'"\\ud800"', b'"\xff"', b"[" + b"[]," * 1_000_000 + b"[]]"], ids=range(5)
-)
+@pytest.mark.parametrize("value", [b"9" * 5000, b"1e999", b'"\\ud800"', b'"\xff"'], ids=range(4))
 def test_body_that_is_kept_can_be_read(value: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         calls.check_kept(b'{"model": "m", "x": %s}' % value)
