@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import caller, is_ascending, json_response
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
@@ -55,8 +56,9 @@ class Files:
             file = self._file_record(form, file_id, size, key.tenant)
 
             def add(connection: Connection) -> None:
+                if not files.finish_upload(connection, file.blob, context.instance_id):
+                    raise StoreUnavailableError("another gateway has deleted the upload")
                 files.add(connection, file)
-                files.forget_upload(connection, file.blob)
 
             await context.database.write_soon(add)
         return json_response(file_object(file))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.queries import Page, fetch_page
@@ -36,14 +36,21 @@ def abandon_upload(connection: Connection, blob: str) -> None:
     connection.execute(update(UPLOADS).where(UPLOADS.c.blob == blob).values(owner=None))
 
 
-def abandoned_uploads(connection: Connection, *, now_s: float, limit: int = 100) -> list[str]:
-    """Return the blobs that became no file: their upload failed, or its gateway is gone."""
-    lost = or_(UPLOADS.c.owner.is_(None), UPLOADS.c.owner.not_in(heartbeats.alive(now_s)))
-    return list(connection.execute(select(UPLOADS.c.blob).where(lost).limit(limit)).scalars())
+def abandoned_uploads(connection: Connection, owner: str, *, now_s: float, limit: int = 100) -> list[str]:
+    """Return the blobs that became no file and no longer can: their upload failed, or its gateway, another, is gone."""
+    lost = and_(UPLOADS.c.owner != owner, UPLOADS.c.owner.not_in(heartbeats.alive(now_s)))
+    connection.execute(update(UPLOADS).where(lost).values(owner=None))
+    return list(connection.execute(select(UPLOADS.c.blob).where(UPLOADS.c.owner.is_(None)).limit(limit)).scalars())
+
+
+def finish_upload(connection: Connection, blob: str, owner: str) -> bool:
+    """Delete the record of a blob that becomes a file; return whether it still can."""
+    finished = delete(UPLOADS).where(UPLOADS.c.blob == blob, UPLOADS.c.owner == owner)
+    return connection.execute(finished).rowcount == 1
 
 
 def forget_upload(connection: Connection, blob: str) -> None:
-    """Delete the record of a blob that became a file, or is deleted."""
+    """Delete the record of a blob that is deleted."""
     connection.execute(delete(UPLOADS).where(UPLOADS.c.blob == blob))
 
 

@@ -299,7 +299,9 @@ class Maintenance:
         await context.supervisor.run_each("cleaning", ended, self._delete_requests)
         deletable = await context.database.read(lambda connection: files.deletable(connection, now_s=now_s))
         await context.supervisor.run_each("cleaning", deletable, self._delete_file)
-        abandoned = await context.database.read(lambda connection: files.abandoned_uploads(connection, now_s=now_s))
+        abandoned = await context.database.write(
+            lambda connection: files.abandoned_uploads(connection, context.instance_id, now_s=now_s)
+        )
         await context.supervisor.run_each("cleaning", abandoned, self._delete_upload)
 
     async def _delete_requests(self, seq: int) -> None:

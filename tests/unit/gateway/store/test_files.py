@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from meritorder.gateway.store import batches, files
+from meritorder.gateway.store import batches, files, heartbeats
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
 
@@ -92,3 +92,24 @@ def batch_of(tenant: str) -> dict[str, object]:
         "created_s": 0.0,
         "expires_s": 3600.0,
     }
+
+
+def test_upload_of_a_live_gateway_is_its_own(database: Database) -> None:
+    """Neither a silent gateway nor a clock that jumps makes a file of a blob that another gateway may delete."""
+
+    def abandoned(owner: str, now_s: float) -> list[str]:
+        return database.submit(lambda connection: files.abandoned_uploads(connection, owner, now_s=now_s)).result()
+
+    def finish(blob: str, owner: str) -> bool:
+        return database.submit(lambda connection: files.finish_upload(connection, blob, owner)).result()
+
+    for blob, owner in (("b1", "own"), ("b2", "other"), ("b3", "own")):
+        database.submit(lambda connection, blob=blob, owner=owner: files.begin_upload(connection, blob, owner)).result()
+        database.submit(lambda connection, owner=owner: heartbeats.beat(connection, owner, alive_until_s=10.0)).result()
+    assert abandoned("own", 9.0) == []
+    assert finish("b1", "own")
+    assert abandoned("own", 11.0) == ["b2"]
+    assert not finish("b2", "other")
+    assert finish("b3", "own")
+    database.submit(lambda connection: files.forget_upload(connection, "b2")).result()
+    assert abandoned("own", 11.0) == []
