@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from meritorder.answers import Answer
     from meritorder.bills import Bill
     from meritorder.bills import read as read_bill
     from meritorder.catalog import Catalog
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     )
     from meritorder.estimation import Estimate
     from meritorder.findings import Audit
-    from meritorder.library import Answer, audit, calibrate, compare, estimate, plan, simulate, sweep
+    from meritorder.library import audit, calibrate, compare, estimate, plan, simulate, sweep
     from meritorder.planfile import Plan, read_plan
     from meritorder.sim.pools import Startup
     from meritorder.study.audit.context import AuditOptions
@@ -92,7 +93,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a name that does not exist
     _HOMES = {
-        "Answer": "meritorder.library",
+        "Answer": "meritorder.answers",
         "Audit": "meritorder.findings",
         "AuditOptions": "meritorder.study.audit.context",
         "Bill": "meritorder.bills",

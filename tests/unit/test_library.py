@@ -15,8 +15,7 @@ from tests.samples.page import assert_loads_nothing
 
 import meritorder
 from meritorder import documents, planfile
-from meritorder.errors import ConfigError
-from meritorder.library import (
+from meritorder.answers import (
     Answer,
     CalibrationAnswer,
     ComparisonAnswer,
@@ -24,6 +23,7 @@ from meritorder.library import (
     SimulationAnswer,
     SweepAnswer,
 )
+from meritorder.errors import ConfigError
 
 
 def comparison() -> ComparisonAnswer:
