@@ -59,6 +59,32 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     missed: int
 
 
+class Counterfactual(msgspec.Struct, frozen=True, kw_only=True):
+    """Real time alone, simulated for the same requests on the same machines at the same price.
+
+    Args:
+        arrangement: The cheapest fleet that keeps the SLO for all requests in real time.
+        machine: What a replica is.
+        realtime_usd: What that fleet costs, simulated.
+        as_ran_usd: What the replicas that ran cost, simulated.
+        paid_usd: What was paid for them.
+        busy_simulated: Share of serving time with a request running, simulated as it ran.
+        busy_measured: The same as it was.
+        basis: What the interval of the saving comes from.
+        assumptions: What was assumed.
+    """
+
+    arrangement: str
+    machine: str
+    realtime_usd: float
+    as_ran_usd: float
+    paid_usd: Decimal
+    busy_simulated: float
+    busy_measured: float
+    basis: str
+    assumptions: tuple[str, ...] = ()
+
+
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was paid within a period.
 
@@ -70,6 +96,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
         saved_usd: The difference, scaled to what was paid; None if none is claimed.
         saved_interval: Interval of the saving; None if none is claimed.
         no_saving_because: Why no saving is claimed; empty if one is.
+        counterfactual: The simulation that the saving comes from; None without one.
         idle_usd: Paid for capacity that was ready while nothing ran.
         starting_usd: Paid for capacity before it was ready.
         unused_commitment_usd: Paid for commitments that no replica used.
@@ -89,6 +116,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     saved_usd: Decimal | None = None
     saved_interval: tuple[Decimal, Decimal] | None = None
     no_saving_because: str = ""
+    counterfactual: Counterfactual | None = None
     idle_usd: Decimal
     starting_usd: Decimal
     unused_commitment_usd: Decimal

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import HtmlFile, JsonFile, OptionalConfigFile
+from meritorder.cli.options import HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
+from meritorder.cli.parsing import parse_slo, progress
 from meritorder.errors import ConfigError
 from meritorder.units import parse_duration_s
 
@@ -41,6 +42,12 @@ def ledger(
         typer.Option("--from", metavar="TIME", help="Start: 7d (before now) or ISO 8601, by default in UTC."),
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, in the same formats.")] = None,
+    counterfactual: Annotated[
+        bool, typer.Option("--counterfactual", help="Simulate what real time alone would have cost, and the saving.")
+    ] = False,
+    model: Model = "",
+    profile: ProfileFile = None,
+    slo: SloText = "",
     json: JsonFile = None,
     html: HtmlFile = None,
 ) -> None:
@@ -50,6 +57,7 @@ def ledger(
     """
     from meritorder.report import files
     from meritorder.report.ledger import text
+    from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.answer import account, whole_period
     from meritorder.study.ledger.summary import parse_dimensions
 
@@ -72,7 +80,9 @@ def ledger(
     )
     if period.from_s >= period.to_s:
         raise ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
-    answer = account(attempts, paid, names, period)
+    real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
+    with progress() as status:
+        answer = account(attempts, paid, names, period, real_time=real_time, progress=status.update)
     _write(answer, json, html)
     text.render(answer, Console())
 

@@ -39,6 +39,8 @@ def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     yield section("What it was paid for", "", _table(words.uses(report), width))
     if report.by_workload:
         yield section("Requests by workload", "", _table(words.workloads(report), width))
+    if report.counterfactual:
+        yield section("Simulation", report.counterfactual.basis, _table(words.simulation(report), width))
     if report.rows:
         grid = words.groups(report)
         hidden = len(grid.rows) - _MAX_ROWS

@@ -48,8 +48,25 @@ def saving(report: LedgerReport) -> str:
     """Return what was saved, or why nothing is claimed."""
     if report.saved_usd is None or report.saved_interval is None:
         return f"No saving is claimed: {report.no_saving_because}."
-    low, high = report.saved_interval
-    return f"Saved {format_usd(report.saved_usd)}, between {format_usd(low)} and {format_usd(high)}."
+    low, high = (format_usd(usd) for usd in report.saved_interval)
+    simulated = report.counterfactual
+    against = f" ({simulated.arrangement}, {simulated.machine})" if simulated else ""
+    interval = f"between {low} and {high}; negative amounts are a loss"
+    if report.saved_usd < 0:
+        return f"Cost {format_usd(-report.saved_usd)} more than real time alone{against}: saved {interval}."
+    return f"Saved {format_usd(report.saved_usd)} against real time alone{against}: {interval}."
+
+
+def simulation(report: LedgerReport) -> Grid:
+    """Return the simulation that a saving comes from, beside what was."""
+    simulated = report.counterfactual
+    if simulated is None:
+        return Grid(headings=(), texts=0, rows=())
+    usd = usd_cells([simulated.realtime_usd, simulated.as_ran_usd, simulated.paid_usd])
+    shares = (MISSING, format_share(simulated.busy_simulated, 1), format_share(simulated.busy_measured, 1))
+    titles = ("real time alone, simulated", "as it ran, simulated", "as it ran")
+    rows = tuple(zip(titles, usd, shares, strict=True))
+    return Grid(headings=("Machines", "cost", "busy"), texts=1, rows=rows)
 
 
 def uses(report: LedgerReport) -> Grid:

@@ -11,11 +11,12 @@ import polars as pl
 from meritorder.accounting import LedgerReport
 from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, REPLICA, CapacityRecord
+from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
 from meritorder.study.ledger.costing import Period, cost
 from meritorder.study.ledger.summary import dollars, report
 
-_NO_COUNTERFACTUAL: Final = "what real time alone would have cost is not simulated from a ledger yet"
+_NOT_ASKED: Final = "real time alone was not simulated; --counterfactual does"
 _CAPACITY: Final = (
     *("kind", "venue", "replica", "machine", "pricing_model", "usd_per_hour", "minimum_billing_s"),
     *("started_s", "ready_s", "ended_s"),
@@ -23,7 +24,15 @@ _CAPACITY: Final = (
 Paid = PaidCapacity | PaidCommitment
 
 
-def account(attempts: pl.DataFrame, paid: Sequence[Paid], by: Sequence[str], period: Period) -> LedgerReport:
+def account(
+    attempts: pl.DataFrame,
+    paid: Sequence[Paid],
+    by: Sequence[str],
+    period: Period,
+    *,
+    real_time: CompareOptions | None = None,
+    progress: Progress = lambda _: None,
+) -> LedgerReport:
     """Return what was paid within a period, and for what.
 
     Args:
@@ -31,6 +40,8 @@ def account(attempts: pl.DataFrame, paid: Sequence[Paid], by: Sequence[str], per
         paid: Replicas and commitments.
         by: Names of `DIMENSIONS`.
         period: The period.
+        real_time: Options of the simulation of real time alone; None leaves it out.
+        progress: Receives each step.
 
     Raises:
         ConfigError: A price is out of range.
@@ -38,7 +49,12 @@ def account(attempts: pl.DataFrame, paid: Sequence[Paid], by: Sequence[str], per
     capacity = [record for record in paid if isinstance(record, PaidCapacity)]
     commitments = [record for record in paid if isinstance(record, PaidCommitment)]
     costed = cost(attempts, capacity, commitments, period=period)
-    return report(costed, period, by, no_saving_because=_NO_COUNTERFACTUAL)
+    answer = report(costed, period, by, no_saving_because=_NOT_ASKED)
+    if real_time is None:
+        return answer
+    from meritorder.study.ledger.counterfactual import with_counterfactual  # noqa: PLC0415 - it compiles the simulator
+
+    return with_counterfactual(answer, costed, capacity, real_time, progress)
 
 
 def whole_period(attempts: pl.DataFrame, paid: Sequence[Paid]) -> Period:

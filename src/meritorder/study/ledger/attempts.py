@@ -15,22 +15,25 @@ _PICO_DIGITS: Final = 12
 ATTEMPTS: Final = (
     Column(name="request_id", dtype=pl.String, unit="", meaning="id of the request"),
     Column(name="attempt", dtype=pl.Int32, unit="", meaning="number of the attempt, from 1", nullable=True),
-    Column(name="tenant", dtype=pl.String, unit="", meaning="tenant of the key", nullable=True),
-    Column(name="key_id", dtype=pl.String, unit="", meaning="id of the key", nullable=True),
-    Column(name="workload", dtype=pl.String, unit="", meaning="name of the workload", nullable=True),
-    Column(name="lane", dtype=pl.String, unit="", meaning="realtime or deferrable"),
-    Column(name="model", dtype=pl.String, unit="", meaning="public name of the model"),
-    Column(name="venue", dtype=pl.String, unit="", meaning="venue; null if none was reached", nullable=True),
-    Column(name="replica", dtype=pl.String, unit="", meaning="replica that ran it; null if unknown", nullable=True),
+    Column(name="tenant", dtype=pl.Categorical, unit="", meaning="tenant of the key", nullable=True),
+    Column(name="key_id", dtype=pl.Categorical, unit="", meaning="id of the key", nullable=True),
+    Column(name="workload", dtype=pl.Categorical, unit="", meaning="name of the workload", nullable=True),
+    Column(name="lane", dtype=pl.Categorical, unit="", meaning="realtime or deferrable"),
+    Column(name="model", dtype=pl.Categorical, unit="", meaning="public name of the model"),
+    Column(name="venue", dtype=pl.Categorical, unit="", meaning="venue; null if none was reached", nullable=True),
+    Column(
+        name="replica", dtype=pl.Categorical, unit="", meaning="replica that ran it; null if unknown", nullable=True
+    ),
     Column(name="arrived_s", dtype=pl.Float64, unit="s", meaning="arrival of the request, since the epoch"),
     Column(name="started_s", dtype=pl.Float64, unit="s", meaning="when the attempt was sent", nullable=True),
     Column(name="ended_s", dtype=pl.Float64, unit="s", meaning="when it ended"),
     Column(name="deadline_s", dtype=pl.Float64, unit="s", meaning="deadline; null in real time", nullable=True),
     Column(name="status_code", dtype=pl.Int32, unit="", meaning="HTTP status; null without an answer", nullable=True),
-    Column(name="outcome", dtype=pl.String, unit="", meaning="how the attempt ended", nullable=True),
-    Column(name="price_basis", dtype=pl.String, unit="", meaning="what its price is based on", nullable=True),
-    Column(name="input_tokens", dtype=pl.Int64, unit="tokens", meaning="prompt tokens, cached ones included"),
-    Column(name="output_tokens", dtype=pl.Int64, unit="tokens", meaning="generated tokens of the answer"),
+    Column(name="outcome", dtype=pl.Categorical, unit="", meaning="how the attempt ended", nullable=True),
+    Column(name="price_basis", dtype=pl.Categorical, unit="", meaning="what its price is based on", nullable=True),
+    Column(name="input_tokens", dtype=pl.Int32, unit="tokens", meaning="prompt tokens, cached ones included"),
+    Column(name="cached_tokens", dtype=pl.Int32, unit="tokens", meaning="of them, read from a cache", nullable=True),
+    Column(name="output_tokens", dtype=pl.Int32, unit="tokens", meaning="generated tokens of the answer"),
     Column(
         name="cost_picousd",
         dtype=pl.Int64,
@@ -63,7 +66,7 @@ def read_attempts(path: Path) -> pl.DataFrame:
     """
     try:
         rows = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
-        return _completed(rows, set(rows.collect_schema().names()), str(path)).collect()
+        return _completed(rows, set(rows.collect_schema().names()), str(path)).collect(engine="streaming")
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(

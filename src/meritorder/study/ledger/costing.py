@@ -47,11 +47,15 @@ class CostedLedger:
     Args:
         costs: One row for each part: index of its `attempt` or null, `hour`, `venue`, `replica`, `use`, `picousd`.
         attempts: The attempts, as in `ATTEMPTS`, with the `replica` that was charged and the `use`; neither is null.
+        paid: What was paid by time, as spans.
+        period: The period.
         warnings: What has no price, and what was assumed.
     """
 
     costs: pl.DataFrame
     attempts: pl.DataFrame
+    paid: Sequence[Span]
+    period: Period
     warnings: tuple[str, ...]
 
 
@@ -138,6 +142,8 @@ def cost(
     return CostedLedger(
         costs=pl.concat(frames),
         attempts=_described(attempts, on_machine, charged, [replica for _, replica in units]),
+        paid=paid,
+        period=period,
         warnings=tuple(warnings),
     )
 

@@ -18,6 +18,7 @@ NOT_FINAL: Final = ("preempted", "retried", "superseded")
 _CLIENT_GONE: Final = 499
 _PICO_DIGITS: Final = 12
 _HOUR: Final = "hour"
+_NAMES: Final = pl.Categorical()
 _WORK: Final = ("requests", "attempts", "input_tokens", "output_tokens")
 
 
@@ -132,8 +133,8 @@ def _cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
     owners = {DIMENSIONS[name].column for name in by if not DIMENSIONS[name].of_costs}
     for column in sorted(owners):
         # The use in parentheses stands for the owner of what no attempt owns.
-        nobody = pl.format("({})", pl.col("use").cast(pl.String))
-        owner = costed.attempts[column].gather(costs["attempt"].cast(pl.UInt32)).alias(column)
+        nobody = pl.col("use").replace_strict({use.value: f"({use.value})" for use in Use}, return_dtype=_NAMES)
+        owner = costed.attempts[column].gather(costs["attempt"].cast(pl.UInt32)).alias(column).cast(_NAMES)
         costs = costs.with_columns(pl.when(pl.col("attempt").is_null()).then(nobody).otherwise(owner).alias(column))
     columns = [DIMENSIONS[name].column for name in by]
     picousd = pl.col("picousd").cast(pl.Int128).sum()
@@ -144,8 +145,8 @@ def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     return ended.group_by([DIMENSIONS[name].column for name in by]).agg(
         _is_final().sum().cast(pl.Int64).alias("requests"),
         pl.len().cast(pl.Int64).alias("attempts"),
-        pl.col("input_tokens").sum(),
-        pl.col("output_tokens").sum(),
+        pl.col("input_tokens").cast(pl.Int64).sum(),
+        pl.col("output_tokens").cast(pl.Int64).sum(),
     )
 
 

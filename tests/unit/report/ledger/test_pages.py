@@ -1,11 +1,13 @@
 import io
+from decimal import Decimal
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from rich.console import Console
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.accounting import LedgerReport
+from meritorder.accounting import Counterfactual, LedgerReport
 from meritorder.report.ledger import html, text
 from meritorder.study.ledger.answer import account, whole_period
 
@@ -54,3 +56,29 @@ def test_page_escapes_names() -> None:
 
 def test_empty_groups_leave_no_table() -> None:
     assert "By " not in html.render(_report())
+
+
+def _simulated(saved_usd: str) -> LedgerReport:
+    simulated = Counterfactual(
+        arrangement="2 replicas, always on",
+        machine="m on 1xl40s",
+        realtime_usd=2.0,
+        as_ran_usd=1.0,
+        paid_usd=Decimal("1.1"),
+        busy_simulated=0.5,
+        busy_measured=0.52,
+        basis="errors",
+    )
+    saved = {"saved_usd": Decimal(saved_usd), "saved_interval": (Decimal(-2), Decimal("1.5"))}
+    return msgspec.structs.replace(_report(), counterfactual=simulated, **saved)
+
+
+def test_saving_names_its_counterfactual() -> None:
+    shown = " ".join(_text(_simulated("1.1"), 200).split())
+    assert "Saved $1.10 against real time alone (2 replicas, always on, m on 1xl40s): between -$2.00 and $1.50" in shown
+    assert "as it ran, simulated $1.00 50.0 %" in shown
+    assert "real time alone, simulated" in html.render(_simulated("1.1"))
+
+
+def test_loss_is_told_as_loss() -> None:
+    assert "Cost $1.10 more than real time alone" in " ".join(_text(_simulated("-1.1"), 200).split())
