@@ -248,6 +248,26 @@ async def _cut(attempt: Attempt) -> None:
     await attempt.wire.end()
 
 
+async def _load(attempt: Attempt, healed: bool) -> None:  # noqa: FBT001
+    """Report the load of an engine, and now and then something else."""
+    good = b"vllm:num_requests_running 0\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0\n"
+    bad = (
+        good.replace(b" 0\n", b" 1e308\n") * 2,
+        good.replace(b" 0\n", b" -5\n"),
+        good.replace(b" 0\n", b" NaN\n"),
+        b"vllm:num_requests_running{\n" * 10_000,
+        b"x" * (2 * 2**20),
+        b"\xff" * 100,
+        b"",
+    )
+    if healed or attempt.draw.random() < 0.8:
+        await attempt.wire.answer(good, kind="text/plain")
+    elif attempt.draw.random() < 0.8:
+        await attempt.wire.answer(attempt.draw.choice(bad), kind="text/plain")
+    else:
+        await _head(attempt)
+
+
 FAULTS: Final[dict[str, Callable[[Attempt], Awaitable[None]]]] = {
     "status": _status,
     "error-status": _error_status,
@@ -277,12 +297,17 @@ def _draw(seed: str) -> random.Random:
 class _Venue:
     def __init__(self) -> None:
         self.attempts: Counter[str] = Counter()
+        self.scrapes = 0
         self.healed = False
 
     async def serve(self, asked: Asked, wire: Wire) -> None:
-        if asked.path in {"/heal", "/count"}:
-            self.healed = self.healed or asked.path == "/heal"
+        if asked.path == "/heal":
+            self.healed = True
             await wire.answer({"faults": self.attempts.total()})
+            return
+        if asked.path == "/metrics":
+            self.scrapes += 1
+            await _load(Attempt(wire, _draw("healed" if self.healed else f"{self.scrapes}"), stream=False), self.healed)
             return
         stream = b'"stream":true' in asked.body.replace(b" ", b"") or "alt=sse" in asked.path
         asked_for = _ASKED_FOR.search(asked.body)

@@ -26,7 +26,10 @@ from bench.gateway import cores, load, new_key
 
 CALLS: Final = 520
 _FORMS: Final = ("whole", "stream", "held", "batch")
+_DEFERRED: Final = ("held", "batch")
 _DIALECTS: Final = ("anthropic", "gemini")
+_DIALECT_SHARE: Final = 0.3
+_ENGINE_SHARE: Final = 0.2
 _CHAT: Final = "/v1/chat/completions"
 _AT_ONCE: Final = 24
 _WINDOW_S: Final = 60
@@ -124,8 +127,12 @@ def _draw_calls(count: int) -> Iterator[_Call]:
     kinds = [*FAULTS, *ODD]
     for number in range(count):
         kind = kinds[number // len(_FORMS) % len(kinds)]
-        api = draw.choice(_DIALECTS) if kind in FAULTS and draw.random() < 0.3 else "openai"
-        yield _Call(number, _FORMS[number % len(_FORMS)], kind, api)
+        form, api = _FORMS[number % len(_FORMS)], "openai"
+        if kind in FAULTS and draw.random() < _DIALECT_SHARE:
+            api = draw.choice(_DIALECTS)
+        elif form in _DEFERRED and draw.random() < _ENGINE_SHARE:
+            api = "vllm"  # it streams what is deferred, and its load is read
+        yield _Call(number, form, kind, api)
 
 
 class _Session:
@@ -149,7 +156,7 @@ class _Session:
             await measured
             in_use = await self._places_in_use()
             faults = await self._text("POST", f"{self._venue_url}/heal")
-            lost = await asyncio.gather(*(self._is_lost(call) for call in calls if call.api == "openai"))
+            lost = await asyncio.gather(*(self._is_lost(call) for call in calls if call.api not in _DIALECTS))
             return {
                 "faulty_answers": json.loads(faults)["faults"],
                 **{name: self.problems[name] for name in _PROBLEMS},
