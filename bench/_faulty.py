@@ -172,9 +172,17 @@ async def _drip(attempt: Attempt) -> None:
 async def _encoding(attempt: Attempt) -> None:
     good = gzip.compress(json.dumps(_completion()).encode())
     body, name = attempt.draw.choice(
-        ((_BOMB, "gzip"), (good[:40], "gzip"), (b"plain", "gzip"), (good, "br"), (good, "zstd"), (good[2:], "deflate"))
+        ((good[:40], "gzip"), (b"plain", "gzip"), (good, "br"), (good, "zstd"), (good[2:], "deflate"))
     )
     await attempt.answer(body, headers={"content-encoding": name})
+
+
+async def _bomb(attempt: Attempt) -> None:
+    """Send far more than any answer has: compressed, or as it is."""
+    if attempt.draw.random() < 0.7:
+        await attempt.answer(_BOMB, headers={"content-encoding": "gzip"})
+    else:
+        await attempt.answer(b"data: " + b"x" * _LINE_BYTES)
 
 
 async def _no_answer(attempt: Attempt) -> None:
@@ -211,7 +219,6 @@ async def _event(attempt: Attempt) -> None:
         b'data: {"error": {"message": ' + json.dumps(_TRACE).encode() + b"}}\n\n",
         b'data: {"choices": {"0": 5}}\n\n',
         b'data: {"choices": [{"finish_reason": 5}]}\n\n',
-        b"data: " + b"x" * _LINE_BYTES,
         b'data: "\xff\xfe"\n\n',
         b": only comments\n\n" * 50,
         b"",
@@ -276,11 +283,13 @@ FAULTS: Final[dict[str, Callable[[Attempt], Awaitable[None]]]] = {
     "broken-body": _broken_body,
     "drip": _drip,
     "encoding": _encoding,
+    "bomb": _bomb,
     "no-answer": _no_answer,
     "wrong-type": _wrong_type,
     "event": _event,
 }
 """Answers that no client may take for a success."""
+
 
 ODD: Final[dict[str, Callable[[Attempt], Awaitable[None]]]] = {
     "odd-usage": _odd_usage,

@@ -83,6 +83,12 @@ def checked_contract(venue: str) -> TranslatedErrors:
     return TranslatedErrors(lambda _: BrokenAnswerError("an answer violates its API", venue=venue))
 
 
+def without_frames(error: UpstreamError) -> UpstreamError:
+    """Return an error without its cause and the frames that it came through, which hold the answer."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
+
+
 class RefusedError(UpstreamError):
     """The venue refused the request permanently; an operator has to act.
 

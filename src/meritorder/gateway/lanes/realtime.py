@@ -59,16 +59,19 @@ class RealTime:
         venues = self._venues.serving(model, REALTIME)
         if not venues:
             raise unknown_model(model, request.endpoint)
-        failure: UpstreamError | None = None
+        failure = _as_api_error(None)
         candidates = self._plan_executor.realtime_venues(model, request.key.tenant, venues)
         for number, venue in enumerate(candidates, 1):
             try:
                 await self._serve_at(venue, request, send, is_last=number == len(candidates))
             except UpstreamError as error:
-                failure = error
+                failure = _as_api_error(error)
             else:
                 return
-        raise _as_api_error(failure)
+        try:
+            raise failure
+        finally:
+            del failure  # else it holds the frame that holds it, and with it the request
 
     async def _serve_at(self, venue: Venue, request: Request, send: Send, *, is_last: bool) -> None:
         """Serve a request at a venue.
@@ -145,7 +148,7 @@ class RealTime:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         parts, meter, end = reply.body, StreamMeter(), StreamEnd(request.endpoint)
         recorder = AnswerRecorder(request.endpoint) if request.stored_as is not None else None
-        failure: UpstreamError | None = None
+        is_broken = False
         try:
             async for part in parts:
                 if request.ttft_s is None:
@@ -161,12 +164,12 @@ class RealTime:
                     await send({"type": "http.response.body", "body": ready, "more_body": True})
                 if end.reached:
                     break
-        except UpstreamError as error:
-            failure = error
+        except UpstreamError:
+            is_broken = True
         finally:
             venue.pace.remove(meter)
             request.usage = meter.usage(_asked(request))
-        if failure is not None:
+        if is_broken:
             request.status = _BROKEN_STREAM
             last = ApiError(_BROKEN_STREAM, _STREAM_BROKE, code="upstream_error").event(request.endpoint)
         elif recorder is not None:

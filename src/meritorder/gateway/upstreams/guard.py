@@ -16,6 +16,7 @@ from meritorder.gateway.errors import (
     UpstreamError,
     UpstreamTimeoutError,
     checked_contract,
+    without_frames,
 )
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.contract import StreamCheck, check_answer
@@ -107,11 +108,11 @@ class _GuardedStream(Wrapped):
                     self._check.feed(part)
                     yield part
             self._check.end()
-        except UpstreamError:
+        except UpstreamError as error:
             guarded, self._guarded = self._guarded, None
             if guarded is not None:
                 guarded.breaker.fail(guarded.clock())
-            raise
+            raise without_frames(error) from None
 
     async def close(self) -> None:
         guarded, self._guarded = self._guarded, None
@@ -164,9 +165,12 @@ class Guarded:
                 wait_s = self._after(outcome, attempt, call)
                 left_s = None if ends_s is None or wait_s is None else ends_s - self.clock() - wait_s
                 if wait_s is None or (left_s is not None and left_s <= 0):
-                    if isinstance(outcome, UpstreamError):
+                    if not isinstance(outcome, UpstreamError):
+                        return outcome
+                    try:
                         raise outcome
-                    return outcome
+                    finally:
+                        del outcome  # else it holds the frames that hold it
                 if not isinstance(outcome, UpstreamError):
                     await outcome.close()
             await asyncio.sleep(wait_s)
@@ -185,7 +189,7 @@ class Guarded:
                     await reply.close()
                     raise
         except UpstreamError as error:
-            return error
+            return without_frames(error)
 
     async def _checked(self, reply: Reply, call: Call, place: _Place) -> Reply:
         if not call.stream:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import random
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -297,6 +299,23 @@ async def test_unreadable_answers_are_retried(content: bytes) -> None:
     venue, script = guarded(broken, broken, Answer())
     assert (await venue.send(A_CALL)).status == 200
     assert (len(script.calls), broken.closed, venue.meter.in_flight) == (3, True, 0)
+
+
+@pytest.mark.asyncio
+async def test_failures_do_not_hold_answers() -> None:
+    """Without the garbage collector, which runs rarely: nothing may hold itself."""
+    answer = Answer(content=b"not json")
+    freed = weakref.ref(answer)
+    venue, script = guarded(answer)
+    gc.disable()
+    try:
+        with contextlib.suppress(BrokenAnswerError):
+            await venue.send(A_CALL)
+        script.script.clear()
+        del answer
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.asyncio
