@@ -85,7 +85,7 @@ def run(calls: int = CALLS, window_s: int = _WINDOW_S) -> dict[str, Any]:
             "peak_bytes": peak_bytes,
             "peak_bytes_before": before_bytes,
             "other_tenant_failed": sum("p50_s" not in measured for measured in hurt),
-            **{f"other_tenant_{name}_ratio": _ratio(hurt, calm, f"{name}_s") for name in ("p50", "p99")},
+            **_compared(hurt, calm),
             **_ledger(folder, session.request_ids),
         }
 
@@ -259,11 +259,19 @@ def _other_load(url: str, key: str, core: int) -> dict[str, float]:
         return {}
 
 
-def _ratio(hurt: list[dict[str, float]], calm: list[dict[str, float]], name: str) -> float:
-    during = [measured[name] for measured in hurt if name in measured]
-    return (
-        statistics.median(during) / statistics.median(measured[name] for measured in calm) if during else float("inf")
-    )
+def _compared(hurt: list[dict[str, float]], calm: list[dict[str, float]]) -> dict[str, float]:
+    """Return the other tenant's latencies with and without faults, and their ratios: medians over rounds."""
+    figures: dict[str, float] = {}
+    served = [measured for measured in hurt if measured] or [{"p50_s": float("inf"), "p99_s": float("inf")}]
+    for name in ("p50", "p99"):
+        during_s = statistics.median(measured[f"{name}_s"] for measured in served)
+        alone_s = statistics.median(measured[f"{name}_s"] for measured in calm)
+        figures |= {
+            f"other_tenant_{name}_s": during_s,
+            f"other_tenant_{name}_calm_s": alone_s,
+            f"other_tenant_{name}_ratio": during_s / alone_s,
+        }
+    return figures
 
 
 def _ledger(folder: Path, request_ids: list[str]) -> dict[str, Any]:
