@@ -113,6 +113,9 @@ def estimate(
     from meritorder.study.fleet.options import CompareOptions
 
     files.check_target(json, html, write_trace)
+    _refuse_both(
+        {"--requests-per-day": requests_per_day, "--input": input_, "--can-wait": can_wait}, by, job=bool(prompts)
+    )
     options = CompareOptions(
         model=model,
         hardware=parse_names(hardware),
@@ -144,6 +147,17 @@ def estimate(
         if json:
             files.write_bytes(json, documents.encode(answer))
     report.render(answer, Console())
+
+
+def _refuse_both(of_traffic: dict[str, Any], by: str, *, job: bool) -> None:
+    """Refuse options of traffic for a job, and the other way round, which would be ignored."""
+    given = [option for option, value in of_traffic.items() if value]
+    if job and given:
+        raise ConfigError(
+            "is for traffic in a few numbers, not for a file", where=given[0], fix="leave one of them out"
+        )
+    if by and not job:
+        raise ConfigError("is for a job, whose requests are in a file", where="--by", fix="name the file")
 
 
 def _checked(can_wait: list[str]) -> tuple[str, ...]:

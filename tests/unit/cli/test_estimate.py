@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meritorder.cli.estimate import estimate
-from meritorder.errors import ConfigError, WorkloadsError
+from meritorder.errors import CatalogError, ConfigError, WorkloadsError
 
 
 def test_missing_numbers_are_named() -> None:
@@ -19,6 +19,20 @@ def test_job_needs_a_time(tmp_path: Path) -> None:
     path.write_text('{"id": 1, "prompt": "hello"}\n')
     with pytest.raises(ConfigError, match="--by: a job needs a time"):
         estimate([str(path)], model="gpt-4.1-mini")
+
+
+def test_options_of_both_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"id": 1, "prompt": "hello"}\n')
+    with pytest.raises(ConfigError, match="--requests-per-day: is for traffic"):
+        estimate([str(path)], model="gpt-4.1-mini", by="24h", requests_per_day=5)
+    with pytest.raises(ConfigError, match="--by: is for a job"):
+        estimate(model="gpt-4.1-mini", by="24h", requests_per_day=5, input_=10, output=10)
+
+
+def test_model_must_be_given() -> None:
+    with pytest.raises(CatalogError, match="--model: no model was given"):
+        estimate(requests_per_day=5, input_=10, output=10)
 
 
 def test_mistaken_share_names_the_option() -> None:

@@ -11,13 +11,13 @@ from meritorder import catalog as facts
 from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import Model
-from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError, TraceError
+from meritorder.errors import TraceError
 from meritorder.estimation import Estimate, TrafficSummary, Way
 from meritorder.evidence import Assumption, PriceUsed
 from meritorder.study.compare.trace_summary import reading_warnings
 from meritorder.study.estimate.commands import job_commands
 from meritorder.study.estimate.sentence import job_sentence
-from meritorder.study.estimate.ways import speed_certainty, token_ways
+from meritorder.study.estimate.ways import NO_MACHINE_ERRORS, limits_machines, speed_certainty, token_ways
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
@@ -26,9 +26,6 @@ from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_all
 from meritorder.traces import Trace
 from meritorder.units import SECONDS_PER_HOUR, format_count, format_share
-
-NO_MACHINE: Final = (CatalogError, InfeasibleError, PerformanceError, MissingExtraError)
-"""Errors of a search that finds no machine for a model."""
 
 # Jobs of more requests are simulated on the hardware only whose work is cheapest.
 _MANY_REQUESTS: Final = 100_000
@@ -67,8 +64,8 @@ def estimate_job(trace: Trace, by_s: float, options: CompareOptions, progress: P
     if model:
         try:
             trials = list(_trials(catalog, model, load, options, progress))
-        except NO_MACHINE as error:
-            if not permitted:
+        except NO_MACHINE_ERRORS as error:
+            if not permitted or limits_machines(options):
                 raise
             no_machine = str(error)
     ways = [*map(_machine_way, trials), *token_ways(permitted, load, usd_factor=1.0, by_s=by_s)]

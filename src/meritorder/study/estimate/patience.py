@@ -23,7 +23,9 @@ def price_patience(
     load: TraceLoad,
     prices: Sequence[TokenPrice],
     standard: TokenPrice | None,
+    *,
     usd_factor: float,
+    at_once_usd: float,
 ) -> list[PatiencePoint]:
     """Return the cost by patience, without waiting first; empty if nothing can wait.
 
@@ -33,6 +35,7 @@ def price_patience(
         prices: Token prices of the model.
         standard: The standard price that requests cost which cannot wait.
         usd_factor: Dollars of a month / dollars of these requests.
+        at_once_usd: Dollars of a month on machines without waiting, which waiting never exceeds.
     """
     waits = load.deferrable
     if not waits.any():
@@ -53,7 +56,7 @@ def price_patience(
             found = searched.result.realtime
             if patience_s:
                 _, found = replace(searches, load=with_patience).best_mix(found)
-            machines = found.usd * usd_factor
+            machines = min(found.usd * usd_factor, at_once_usd)
         if standard:
             at_once = cost_usd(standard, load.input_tokens, load.cached_tokens, load.output_tokens)
             tokens = float(np.minimum(waiting_usd(prices, with_patience), at_once).sum()) * usd_factor

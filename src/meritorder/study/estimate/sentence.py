@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from meritorder.estimation import PatiencePoint, Way
 from meritorder.traces.synthetic import Traffic
-from meritorder.units import format_duration, format_share, format_usd
+from meritorder.units import format_count, format_duration, format_share, format_usd
 
 
 def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[PatiencePoint], no_machine: str) -> str:
@@ -19,7 +19,8 @@ def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[P
     parts = [f"No machine of your own serves it: {no_machine}." if no_machine else ""]
     named = {way.name: way for way in ways if way.in_time is not False}
     realtime = [named[name] for name in ("realtime_fixed", "realtime_autoscaled") if name in named]
-    parts.append(f"{traffic.requests_per_day:,.0f} requests a day cost")
+    count = format_count(round(traffic.requests_per_day), "request")
+    parts.append(f"{count} a day {'costs' if traffic.requests_per_day == 1 else 'cost'}")
     costs = []
     if realtime:
         cheapest = min(realtime, key=_usd)
@@ -47,11 +48,12 @@ def job_sentence(requests: int, ways: Sequence[Way], by_s: float, *, no_machine:
     """
     parts = [unpriced, f"No machine of your own serves it: {no_machine}." if no_machine else ""]
     first = ways[0]
-    count = f"{requests:,} requests" if requests != 1 else "1 request"
+    count = format_count(requests, "request")
     if first.in_time is False:
         parts.append(f"Nothing is known that does {count} within {format_duration(by_s)}.")
         return " ".join(part for part in parts if part)
-    done = f", done after {format_duration(first.finished_s)}" if first.finished_s else ""
+    when = "within" if first.name.startswith("tokens") else "after"
+    done = f", done {when} {format_duration(first.finished_s)}" if first.finished_s else ""
     unknown = ", if your rate limit allows it in time" if first.in_time is None else ""
     cost = f"{format_usd(first.usd)} ({format_usd(1000 * first.usd_per_request)} per 1,000)"
     parts.append(

@@ -1,5 +1,6 @@
 """What traffic in a few numbers costs: a day of it is made, and compared as any other trace."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -8,17 +9,25 @@ from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.comparison import Comparison
 from meritorder.domain import Model, Tier, TokenPrice
-from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
+from meritorder.errors import CatalogError, InfeasibleError
 from meritorder.estimation import Estimate, TrafficSummary, Way
 from meritorder.evidence import Assumption
 from meritorder.study.compare.arrangements import cheapest_price
 from meritorder.study.compare.compare import SearchedTrace, assemble, search_arrangements
 from meritorder.study.compare.token_only import compare_tokens
 from meritorder.study.estimate.break_even import break_even_volume
+from meritorder.study.estimate.busiest import always_on_way
 from meritorder.study.estimate.commands import trace_commands
 from meritorder.study.estimate.patience import price_patience
 from meritorder.study.estimate.sentence import traffic_sentence
-from meritorder.study.estimate.ways import committed_way, fleet_ways, speed_certainty, token_ways
+from meritorder.study.estimate.ways import (
+    NO_MACHINE_ERRORS,
+    committed_way,
+    fleet_ways,
+    limits_machines,
+    speed_certainty,
+    token_ways,
+)
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import find_machines
 from meritorder.study.fleet.options import CompareOptions, Progress
@@ -34,7 +43,6 @@ _DAYS_PER_MONTH: Final = HOURS_PER_MONTH / HOURS_PER_DAY
 # Up to this many simulated requests all hardware is searched; beyond, as many as are shortlisted.
 _FEW_REQUESTS: Final = 60_000
 _SHORTLISTED: Final = 2
-_NO_MACHINE: Final = (CatalogError, InfeasibleError, PerformanceError, MissingExtraError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +100,7 @@ def estimate_traffic(
     days = trace.span_s / SECONDS_PER_DAY
     usd_factor = _DAYS_PER_MONTH / days / share
     ways = [
-        *_machine_ways(searched, compared.comparison, options, usd_factor),
+        *_machine_ways(compared, traffic, options, usd_factor, share),
         *token_ways(compared.prices, load, usd_factor=usd_factor, by_s=None),
     ]
     progress("finding the break-even volume")
@@ -100,7 +108,8 @@ def estimate_traffic(
     if searched:
         volume, note = break_even_volume(searched, standard, lambda rate: _load_of(rate, traffic, options))
     progress("pricing patience")
-    patience = price_patience(searched, load, compared.prices, standard, usd_factor)
+    at_once_usd = min((way.usd for way in ways if way.name.startswith("realtime") and way.in_time), default=math.inf)
+    patience = price_patience(searched, load, compared.prices, standard, usd_factor=usd_factor, at_once_usd=at_once_usd)
     scaled = _scaled_down(searched, load, share, usd_factor)
     return Estimate(
         model=compared.comparison.model,
@@ -143,6 +152,8 @@ def _simulated_share(traffic: Traffic, simulated_requests: float) -> float:
 def _compare(trace: Trace, traffic_tokens: float, options: CompareOptions, progress: Progress) -> _Compared:
     """Compare a trace on machines, or as tokens only if no machine serves the model."""
     catalog = facts.load(options.catalogs)
+    if not options.model:
+        raise CatalogError("no model was given", where="--model", fix="name it, such as llama-3.1-70b or gpt-4.1-mini")
     for name in options.hardware:
         catalog.find_hardware(name)
     model, prices = find_model_or_prices(catalog, options.model)
@@ -159,8 +170,8 @@ def _compare(trace: Trace, traffic_tokens: float, options: CompareOptions, progr
         shortlist = _shortlist(trace, catalog, model, options)
         chosen = replace(options, hardware=shortlist or options.hardware)
         searched = search_arrangements(trace, model, prices, chosen, progress)
-    except _NO_MACHINE as error:
-        if not prices:
+    except NO_MACHINE_ERRORS as error:
+        if not prices or limits_machines(options):
             raise
         as_tokens = compare_tokens(trace, model.id, prices, options)
         return _Compared(comparison=as_tokens, prices=prices, no_machine=str(error))
@@ -179,13 +190,21 @@ def _shortlist(trace: Trace, catalog: facts.Catalog, model: Model, options: Comp
 
 
 def _machine_ways(
-    searched: SearchedTrace | None, comparison: Comparison, options: CompareOptions, usd_factor: float
+    compared: _Compared, traffic: Traffic, options: CompareOptions, usd_factor: float, share: float
 ) -> list[Way]:
+    searched = compared.searched
     if searched is None:
         return []
     certainty = speed_certainty(searched.result.baseline.machine)
-    committed = committed_way(searched.result.always_on, options, usd_factor, certainty)
-    return [*fleet_ways(comparison, usd_factor, certainty), *committed]
+    ways = [
+        *fleet_ways(compared.comparison, usd_factor, certainty),
+        *committed_way(searched.result.always_on, options, usd_factor, certainty),
+    ]
+    whole = always_on_way(searched, traffic, certainty) if share < 1 else None
+    if whole is None:
+        return ways
+    # What costs more than that is an artifact of separate fleets.
+    return [whole, *(way for way in ways if way.name != whole.name and way.usd < whole.usd)]
 
 
 def _load_of(requests_per_day: float, traffic: Traffic, options: CompareOptions) -> TraceLoad:
@@ -200,7 +219,8 @@ def _scaled_down(searched: SearchedTrace | None, load: TraceLoad, share: float, 
         return []
     least_usd = min(machine.price_work(load) for machine in searched.search.machines) * usd_factor
     text = (
-        f"One request in {1 / share:,.0f} was simulated: machines are priced as that many separate fleets. One large "
-        f"fleet shares its peaks and costs less, at least {format_usd(least_usd)} a month"
+        f"One request in {1 / share:,.0f} was simulated: but for those always on, which are sized at the full rate, "
+        "machines are priced as that many separate fleets. One large fleet shares its peaks and costs less, at least "
+        f"{format_usd(least_usd)} a month"
     )
     return [Assumption(text=text, option="--simulate")]

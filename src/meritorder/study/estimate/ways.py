@@ -8,6 +8,7 @@ from meritorder import catalog as facts
 from meritorder.catalog.tokens import turnaround_s
 from meritorder.comparison import Comparison
 from meritorder.domain import PricingModel, Tier, TokenPrice
+from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.estimation import Way
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.study.compare.arrangements import price_tokens
@@ -17,10 +18,18 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.units import SECONDS_PER_HOUR, format_count, format_duration, format_share, format_usd
 
+NO_MACHINE_ERRORS: Final = (CatalogError, InfeasibleError, PerformanceError, MissingExtraError)
+"""Errors of a search that finds no machine for a model."""
+
 _TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
 _COMMITMENTS: Final = (PricingModel.RESERVED, PricingModel.SAVINGS_PLAN, PricingModel.COMMITTED_USE)
 # Nine in ten draws of the error of a profile lie between these levels.
 _LEVELS: Final = (0.05, 0.95)
+
+
+def limits_machines(options: CompareOptions) -> bool:
+    """Whether the user limits the machines; then that none is left is a mistake, and no reason to buy tokens."""
+    return bool(options.providers or options.regions or options.profile or options.tp)
 
 
 def fleet_ways(comparison: Comparison, usd_factor: float, certainty: str) -> list[Way]:

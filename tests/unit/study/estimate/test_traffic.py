@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from meritorder import catalog as facts
+from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError, InfeasibleError
 from meritorder.estimation import Estimate, Way
 from meritorder.report.compare import estimate_html
@@ -71,12 +73,22 @@ def test_patience_at_the_deadline_is_the_mix(answer: Estimate) -> None:
 
 
 def test_part_of_the_rate_says_so() -> None:
-    scaled = estimate_traffic(replace(TRAFFIC, requests_per_day=60_000), OPTIONS, simulated_requests=6_000)
-    whole = estimate_traffic(TRAFFIC, OPTIONS)
+    busy = replace(TRAFFIC, requests_per_day=60_000)
+    scaled, whole = estimate_traffic(busy, OPTIONS, simulated_requests=6_000), estimate_traffic(TRAFFIC, OPTIONS)
     assert scaled.traffic.simulated_share == pytest.approx(0.1)
     assert "One request in 10 was simulated" in scaled.sentence
     # Ten separate fleets cost ten times one.
-    assert named(scaled)["realtime_fixed"].usd == pytest.approx(10 * named(whole)["realtime_fixed"].usd)
+    assert named(scaled)["batch"].usd == pytest.approx(10 * named(whole)["batch"].usd)
+
+
+def test_always_on_is_sized_at_the_full_rate() -> None:
+    busy = replace(TRAFFIC, requests_per_day=3_000_000, input_tokens=200, output_tokens=50)
+    scaled = named(estimate_traffic(busy, OPTIONS, simulated_requests=30_000))["realtime_fixed"]
+    machine = facts.load(()).cheapest("l40s", 1, (PricingModel.ON_DEMAND,))
+    fleet = scaled.usd / (machine.usd_per_hour * 730)
+    # A hundred separate fleets would have at least as many machines; the work of the busiest hour needs some.
+    assert fleet == pytest.approx(round(fleet))
+    assert 2 <= fleet < 100
 
 
 def test_token_only_model_has_no_machines() -> None:
@@ -93,6 +105,11 @@ def test_model_without_machine_says_why() -> None:
     answer = estimate_traffic(TRAFFIC, CompareOptions(model="deepseek-v3", hardware=("l40s",)))
     assert answer.sentence.startswith("No machine of your own serves it: l40s: the weights of deepseek-v3 take 625 GiB")
     assert all(way.name.startswith("tokens") for way in answer.ways)
+
+
+def test_mistaken_provider_is_no_reason_for_tokens() -> None:
+    with pytest.raises(CatalogError, match="from nope"):
+        estimate_traffic(TRAFFIC, CompareOptions(model="llama-3.1-8b", hardware=("l40s",), providers=("nope",)))
 
 
 def test_unknown_names_are_refused() -> None:
