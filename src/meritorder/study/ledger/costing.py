@@ -180,13 +180,15 @@ def _on_machines(attempts: pl.DataFrame, venues: AbstractSet[str]) -> NDArray[np
 
 
 def _pooled_venues(attempts: pl.DataFrame, on_machine: NDArray[np.bool_], paid: Iterable[Span]) -> set[str]:
-    """Return the venues with several replicas where an attempt does not say which one ran it."""
-    replicas: defaultdict[str, set[str]] = defaultdict(set)
-    for span in paid:
-        if span.use is Use.BUSY:
-            replicas[span.venue].add(span.replica)
+    """Return the venues with several replicas at one time where an attempt does not say which one ran it."""
+    crowded: set[str] = set()
+    free_us: dict[str, int] = {}
+    for span in sorted((span for span in paid if span.use is Use.BUSY), key=lambda span: span.start_us):
+        if span.start_us < free_us.get(span.venue, span.start_us):
+            crowded.add(span.venue)
+        free_us[span.venue] = max(span.end_us, free_us.get(span.venue, span.end_us))
     unnamed = attempts.filter(pl.Series(on_machine) & pl.col("replica").is_null())["venue"].unique().to_list()
-    return {venue for venue in unnamed if len(replicas.get(venue, ())) > 1}
+    return crowded & set(unnamed)
 
 
 def _units(paid: Iterable[Span], pooled: set[str]) -> dict[tuple[str, str], list[Span]]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from meritorder.gateway import config
 from meritorder.gateway.app import server
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.store import requests, stored_answers
+from meritorder.gateway.store import ledger, requests, stored_answers
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.store.schema import REQUESTS
@@ -212,6 +212,23 @@ async def test_preempted_tokens_are_lost(ready: Dispatcher) -> None:
     await settle(ready)
     assert [(entry.output_tokens, entry.lost_tokens) for entry in seen] == [(5, 10)]
     assert sent.to == [(seq, "own", False)] * 3
+
+
+@pytest.mark.asyncio
+async def test_each_attempt_has_a_row(ready: Dispatcher) -> None:
+    Sent(ready, 7, DONE)
+    seq = queue(ready)
+    await start(ready)
+    ready.cancel({seq})
+    await settle(ready)
+    await start(ready)
+    await settle(ready)
+    await ready._context.ledger_writer.flush()
+    rows = ready._context.database.read_now(lambda connection: list(ledger.rows(connection)))
+    attempts = sorted((row["attempt"], row["outcome"], row["request_seq"], row["lost_tokens"]) for row in rows)
+    assert attempts == [(1, "preempted", seq, 0), (2, "answered", seq, 7)]
+    totals = ready._context.database.read_now(ledger.totals)
+    assert [total["requests"] for total in totals] == [1]
 
 
 @pytest.mark.asyncio

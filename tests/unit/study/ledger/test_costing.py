@@ -89,3 +89,25 @@ def test_stopped_replica_leaves_commitment_unused() -> None:
     rows = attempts({"started_s": 0, "ended_s": 50})
     costed = cost(rows, [replica(0, 100)], [term], period=_DAY)
     assert _by_use(costed) == {"busy": 50 * 10**9, "idle": 50 * 10**9, "unused commitment": 900 * 10**9}
+
+
+def test_unnamed_attempt_spans_two_replicas() -> None:
+    # The engine was restarted while the request waited: each replica charges its own time.
+    rows = attempts({"started_s": 0, "ended_s": 100})
+    costed = cost(rows, [replica(0, 40), replica(60, 100, replica="r1")], period=_DAY)
+    assert _of(costed, 0) == 80 * 10**9
+    assert costed.warnings == ()
+
+
+def test_hostile_names_stay_apart() -> None:
+    names = ["a", "a ", "A", "a\x00", "", "' OR 1=1", "ä" * 300]
+    rows = attempts(*({"started_s": 0, "ended_s": 70, "venue": name, "replica": "r"} for name in names))
+    records = [replica(0, 70, venue=name, replica="r") for name in names]
+    costed = cost(rows, records, period=_DAY)
+    assert [_of(costed, number) for number in range(len(names))] == [70 * 10**9] * len(names)
+
+
+def test_clock_set_back_costs_nothing() -> None:
+    rows = attempts({"started_s": 50, "ended_s": 10}, {"started_s": 0, "ended_s": 100})
+    costed = cost(rows, [replica(0, 100)], period=_DAY)
+    assert (_of(costed, 0), _of(costed, 1)) == (0, 100 * 10**9)

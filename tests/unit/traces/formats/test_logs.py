@@ -179,6 +179,19 @@ def test_helicone_failures_are_a_class(tmp_path: Path) -> None:
     assert trace.report.set_aside == {Kind.ERROR: 1}
 
 
+def test_interrupted_attempts_are_set_aside(tmp_path: Path) -> None:
+    header = "request_id,arrived_s,ended_s,venue,lost_tokens,status_code,input_tokens,output_tokens,outcome"
+    rows = [
+        "a,1790000000.5,1790000001.5,own,0,,0,0,preempted",
+        "a,1790000000.5,1790000001.5,own,0,,0,0,retried",
+        "b,1790000000.5,1790000009.5,own,0,200,50,0,superseded",
+        "c,1790000000.5,1790000009.5,own,7,200,50,5,answered",
+    ]
+    trace = read_trace([written(tmp_path, "\n".join([header, *rows, ""]))])
+    assert cells(trace, *LENGTHS) == [(0.0, 50, 0, 5)]
+    assert trace.report.set_aside == {Kind.REPEATED: 3}
+
+
 def test_openrouter_reasoning_is_inside(tmp_path: Path) -> None:
     text = "generation_id,created_at,tokens_prompt,tokens_completion,tokens_reasoning,tokens_cached,model_permaslug\n"
     text += "".join(f"g{place},2026-05-04 08:0{place}:00.000,500,90,60,128,m/m\n" for place in range(4))
