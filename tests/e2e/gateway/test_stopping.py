@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_held_calls_get_a_clear_answer(engine: str, tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
     statuses = _ledger_statuses(config, tmp_path)
     for name in ("real time", "deferred"):
-        assert statuses[answers[name].headers["x-request-id"]] == "503", name
+        assert "503" in statuses[answers[name].headers["x-request-id"]], name
     assert answers["stream"].headers["x-request-id"] in statuses
 
 
@@ -63,9 +64,13 @@ def _wait_until_held(url: str, *, held: int) -> None:
     raise AssertionError("the calls did not begin")
 
 
-def _ledger_statuses(config: Path, folder: Path) -> dict[str, str]:
+def _ledger_statuses(config: Path, folder: Path) -> dict[str, set[str]]:
+    """The statuses by request: a deferred call has a row of its own beside that of its attempt."""
     out = folder / "ledger.csv"
     command = [sys.executable, "-m", "meritorder", "ledger", "--config", str(config), "--out", str(out)]
     subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    statuses = defaultdict[str, set[str]](set)
     with out.open(encoding="utf-8") as file:
-        return {row["request_id"]: row["status_code"] for row in csv.DictReader(file)}
+        for row in csv.DictReader(file):
+            statuses[row["request_id"]].add(row["status_code"])
+    return statuses

@@ -1,8 +1,9 @@
 """The service: an ASGI application that serves model calls directly and everything else by Starlette's routes."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -166,19 +167,22 @@ class Service:
             context.supervisor.start(name, run)
 
     async def stop(self) -> None:
-        """Release all leases, write what is pending, and close."""
-        await self.dispatcher.stop()
-        await self.context.supervisor.stop()
-        await self.venues.close()  # what still runs ends, with its ledger entry
-        await self._capacity_meter.close()
-        try:
-            await self.context.ledger_writer.close()
-            await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.instance_id))
-        except StoreUnavailableError:
-            pass  # the database has logged it
-        self.context.database.close()
-        if self.context.telemetry is not None:
-            await asyncio.to_thread(self.context.telemetry.close)
+        """Release all leases, write what is pending, and close; a step that fails does not stop the others."""
+        context = self.context
+        steps: list[Callable[[], Awaitable[None]]] = [
+            self.dispatcher.stop,
+            context.supervisor.stop,
+            self.venues.close,  # what still runs ends, with its ledger entry
+            self._capacity_meter.close,
+            context.ledger_writer.close,
+            partial(context.database.write, partial(heartbeats.stop, owner=context.instance_id)),
+            partial(asyncio.to_thread, context.database.close),
+        ]
+        if context.telemetry is not None:
+            steps.append(partial(asyncio.to_thread, context.telemetry.close))
+        for step in steps:
+            with contextlib.suppress(StoreUnavailableError):  # the database has logged it
+                await context.supervisor.run_each("stop", [step], lambda step: step())
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -44,7 +44,7 @@ class Journal:
             ConfigError: The folder cannot be written, or its file system has no locks.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = folder / (instance_id + _SUFFIX)
             new = path.with_suffix(".new")  # others must not see it before it is locked
             journal = cls(path, os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600))

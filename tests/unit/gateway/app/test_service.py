@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
+from meritorder.gateway.errors import StoreUnavailableError
 
 
 @pytest.fixture
@@ -84,3 +86,22 @@ def test_compressed_body_is_refused(service: Service, encoding: bytes) -> None:
         reply = call(service, "POST", path, CHAT, ((b"content-encoding", encoding),))
         assert (reply.status, reply.json["error"]["code"]) == (415, "unsupported_encoding")
     assert call(service, "POST", "/v1/chat/completions", CHAT, ((b"content-encoding", b"identity"),)).status == 503
+
+
+def test_stop_goes_on_after_failures(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step, which closes the database, is reached."""
+    closed: list[bool] = []
+
+    async def fail() -> None:
+        raise OverflowError
+
+    async def unreachable() -> None:
+        raise StoreUnavailableError("gone")
+
+    monkeypatch.setattr(service.dispatcher, "stop", fail)
+    monkeypatch.setattr(service.context.ledger_writer.__class__, "close", lambda _: unreachable())
+    monkeypatch.setattr(service.context.database, "close", lambda: closed.append(True))
+    asyncio.run(service.stop())
+    assert closed
+    assert service.context.supervisor.failures == {"stop": 1}
+    monkeypatch.undo()
