@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _PATIENCE_S: Final = 10.0  # of a call that waits for others of its key to end
 _POLL_S: Final = 0.2  # the calls that it waits for may be another gateway's
-_SPENT_POLL_S: Final = 1.0  # a budget may be raised, or renew
+_SPENT_POLL_S: Final = 1.0  # a limit may be raised, or a budget renew
 _MAX_ASKED: Final = 256
 _MAX_WAITING: Final = 10_000
 
@@ -245,10 +245,9 @@ class Quotas:
 
     def _block(self, calls: KeyCalls, refusal: Refusal) -> None:
         """Do not try queued requests of a key again until its quotas may permit them."""
+        wait_s = _SPENT_POLL_S if _is_final(refusal) else _POLL_S
         if refusal.rate is not None:
-            wait_s = refusal.rate.wait_s
-        else:
-            wait_s = _SPENT_POLL_S if refusal.budget is not None and refusal.budget.is_spent else _POLL_S
+            wait_s = min(wait_s, refusal.rate.wait_s)
         calls.blocked_until_s = time.monotonic() + wait_s
         calls.blocked_by_calls = refusal.rate is None
 

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from meritorder.gateway.config import DEFERRABLE, REALTIME
-from meritorder.gateway.venues.venues import Venues
+from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage
 from meritorder.units import PICOUSD_PER_USD
@@ -21,15 +20,20 @@ class ExpectedCosts:
     """
 
     def __init__(self, venues: Venues) -> None:
-        self._venues = venues
+        self._priced: dict[str, list[Venue]] = {
+            model: [venue for venue in venues.all if model in venue.served and venue.table.price is not None]
+            for model in venues.models()
+        }
 
     def picousd(self, endpoint: str, model: str, body: bytes) -> int:
         """Return the most that a call is expected to cost; 0 if no venue of its model has a price."""
-        most = 0
-        input_tokens = calls.most_input_tokens(len(body))
-        for venue in (*self._venues.serving(model, REALTIME), *self._venues.serving(model, DEFERRABLE)):
-            limit = venue.table.max_output_tokens or DEFAULT_OUTPUT_TOKENS
-            output_tokens = calls.most_output_tokens(endpoint, body, limit)
-            usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+        venues = self._priced.get(model)
+        if not venues:
+            return 0
+        limit, choices = calls.output_bound(endpoint, body)
+        most, input_tokens = 0, calls.most_input_tokens(len(body))
+        for venue in venues:
+            output_tokens = (venue.table.max_output_tokens or DEFAULT_OUTPUT_TOKENS) if limit is None else limit
+            usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens * choices)
             most = max(most, venue.cost_picousd(usage) or 0)
         return min(most, _MAX_PICOUSD)

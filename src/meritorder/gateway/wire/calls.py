@@ -236,15 +236,15 @@ def most_input_tokens(body_bytes: int) -> int:
     return body_bytes // _MIN_BYTES_PER_TOKEN + _TEMPLATE_TOKENS
 
 
-def most_output_tokens(endpoint: str, body: bytes, default: int) -> int:
-    """Return the most output tokens of a call: its limit, or a default, for each choice."""
+def output_bound(endpoint: str, body: bytes) -> tuple[int | None, int]:
+    """Return the limit on output tokens of a choice, None without one, and the number of choices."""
     if endpoint == _EMBEDDINGS:
-        return 0
+        return 0, 1
     try:
         call = _CHOICES.decode(body)
     except INVALID_JSON:
-        return default
-    return (default if call.output_limit is None else call.output_limit) * call.choices
+        return None, 1
+    return call.output_limit, call.choices
 
 
 def prefix_hash(body: bytes) -> int:
