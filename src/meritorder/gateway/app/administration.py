@@ -24,6 +24,7 @@ from meritorder.gateway.store.quotas.budgets import BudgetState
 
 _PICO_DIGITS: Final = 12
 _NO_TEAM: Final = "none"
+_MAX_TEAM_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +137,14 @@ class Administration:
         """Set the budget of a team, which bounds all its keys together; `none` removes it.
 
         Raises:
-            ConfigError: A limit is invalid.
+            ConfigError: The name or a limit is invalid.
         """
+        if len(name) > _MAX_TEAM_NAME or not name.isprintable():
+            raise ConfigError(
+                f"{name[:_MAX_TEAM_NAME]!r} is not a name",
+                where="keys team",
+                fix=f"give up to {_MAX_TEAM_NAME} letters",
+            )
         if limits.rates():
             raise ConfigError("a team has no rate limits", where="keys team", fix="give them to its keys")
         if not limits.changes_budget():

@@ -116,7 +116,8 @@ def _share(text: str) -> float:
 
 def _time_zone(name: str) -> str:
     try:
-        ZoneInfo(name)
+        if name != "UTC":
+            ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         fix = "write a name such as UTC or Europe/Berlin"
         raise ConfigError(f"unknown time zone {name!r}", where="--time-zone", fix=fix) from None

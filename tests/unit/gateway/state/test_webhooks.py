@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import hmac
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.config import WebhookTable
 from meritorder.gateway.state import webhooks
 from meritorder.gateway.state.webhooks import Webhooks, signature_headers
+from meritorder.gateway.store.keys import Budget
+from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.webhooks import Event
 
 KEY = b"a secret of this test"
@@ -46,3 +49,35 @@ def test_events_reach_their_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
     hooks.announce(None, "t", "batch.completed", "batch_1")  # type: ignore[arg-type]
     assert [event.url for event, _ in queued] == ["http://None", "http://t"]
     assert b'"type":"batch.completed","data":{"id":"batch_1"}' in queued[0][0].body
+
+
+@pytest.mark.parametrize(
+    ("webhook", "tenant", "urls"),
+    [
+        (None, "t", ["http://None", "http://t"]),
+        (None, None, ["http://None"]),  # of a team
+        ("http://other", "t", ["http://other"]),
+        ("http://gone", "t", []),
+    ],
+)
+def test_soft_limit_reaches_its_receiver(
+    monkeypatch: pytest.MonkeyPatch, webhook: str | None, tenant: str | None, urls: list[str]
+) -> None:
+    queued: list[Event] = []
+    monkeypatch.setattr(webhooks.webhooks, "add", lambda _connection, event, **_: queued.append(event))
+    hooks = configured(monkeypatch, "whsec_" + base64.b64encode(KEY).decode(), (None, "t", "other"))
+    budget = Budget(id="key_1", amount_picousd=10**13, period="day", soft_share=0.8, webhook=webhook, tenant=tenant)
+    spent = BudgetState(budget=budget, spent_picousd=8_500_000_000_001, start_s=0.0, renews_s=86400.0, exhausted_s=None)
+    hooks.announce_budget(None, spent)  # type: ignore[arg-type]
+    assert [event.url for event in queued] == urls
+    for event in queued:
+        content = json.loads(event.body)
+        assert content["type"] == "budget.soft_limit_reached"
+        assert content["data"] == {
+            "id": "key_1",
+            "budget_usd": "10",
+            "spent_usd": "8.500000000001",
+            "soft_limit": 0.8,
+            "period": "day",
+            "renews_at": "1970-01-02T00:00:00+00:00",
+        }

@@ -230,7 +230,8 @@ def _bounds(budget: Budget, now_s: float) -> tuple[float, float | None]:
     """Return start and end of the current period, epoch seconds; a budget without a period began before all calls."""
     if budget.period is None:
         return 0.0, None
-    start, end = period_bounds(budget.period, dt.datetime.fromtimestamp(now_s, ZoneInfo(budget.time_zone)))
+    zone = dt.UTC if budget.time_zone == "UTC" else ZoneInfo(budget.time_zone)  # machines without time zones have UTC
+    start, end = period_bounds(budget.period, dt.datetime.fromtimestamp(now_s, zone))
     return start.timestamp(), end.timestamp()
 
 
