@@ -2,11 +2,15 @@
 
 import asyncio
 import csv
+import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +213,54 @@ def test_queued_calls_stay_within_budget(make_client: Callable[..., OpenAI], kin
             refused.append(error.code)
     assert (len(accepted), set(refused)) == (5, {"insufficient_quota"})
     until(lambda: all(client.responses.retrieve(answer).status == "completed" for answer in accepted))
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps the events that it gets."""
+
+    events: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        self.events.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def receiver() -> Iterator[str]:
+    Receiver.events = []
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+        server.shutdown()
+        thread.join()
+
+
+def test_team_bounds_its_keys_and_is_announced(
+    engine: str, receiver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A team's budget for ten calls: of 15 of each of two keys ten pass; its soft limit is announced once."""
+    monkeypatch.setitem(os.environ, "QUOTAS_TEST_SECRET", "whsec_bWVyaXQgb3JkZXI=")
+    config = configuration(tmp_path, engine, f'[[webhook]]\nurl = "{receiver}"\nsecret_env = "QUOTAS_TEST_SECRET"\n')
+    command(config, "keys", "team", "search", "--budget", f"{10 * CALL_USD}/month", "--soft-limit", "50%")
+    keys = [new_key(config, "--team", "search", "--budget", "1"), new_key(config, "--team", "search")]
+    gateway = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
+    try:
+
+        async def call_with_both() -> list[str]:
+            outcomes = await asyncio.gather(*(call_all([gateway.url], key, 15) for key in keys))
+            return [*outcomes[0], *outcomes[1]]
+
+        outcomes = asyncio.run(call_with_both())
+        assert (outcomes.count("ok"), outcomes.count("insufficient_quota")) == (10, 20)
+        until(lambda: Receiver.events)
+        time.sleep(2.5)  # longer than the interval at which events are sent
+        (event,) = Receiver.events
+        assert (event["type"], event["data"]["id"]) == ("budget.soft_limit_reached", "team:search")
+        assert (event["data"]["budget_usd"], event["data"]["soft_limit"]) == (f"{10 * CALL_USD}".rstrip("0"), 0.5)
+    finally:
+        gateway.stop()
