@@ -19,7 +19,7 @@ _MIN_BYTES_PER_S: Final = 1024.0  # of a body
 _LINGER_S: Final = 5.0  # for a client that still sends the body of a request that is answered
 _CHECK_S: Final = 1.0
 _RETRY_S: Final = 1.0
-_FALLBACK_DESCRIPTORS: Final = 100_000
+_MAX_DESCRIPTORS: Final = 65_536  # more disturbs programs that go through all, such as engines
 
 
 class Connections:
@@ -132,6 +132,9 @@ class Connection(HttpToolsProtocol):
         """Close the connection if its client takes too long."""
         patience_s = self._all.client_time_s
         if self._head_since_s is not None and now_s - self._head_since_s > patience_s:
+            if not self._head_bytes:  # an answer to nothing could be taken for that of a request on its way
+                self.transport.close()
+                return
             self._refuse(ApiError(408, f"The request was not complete within {patience_s:g} s.", code="timeout"))
         elif self._answered_s is not None and self._body_since_s is not None:
             if now_s - self._answered_s > _LINGER_S:
@@ -185,12 +188,13 @@ def _head_too_large() -> ApiError:
 
 
 def _raise_descriptors() -> int:
-    """Raise the limit on file descriptors as far as it goes, and return it."""
+    """Raise the limit on file descriptors as far as it is sensible, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (ValueError, OSError):
-            pass  # macOS refuses more than its own limit
-    return _FALLBACK_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError):  # macOS refuses more than its own limit
+        return soft
+    return wanted

@@ -1,6 +1,7 @@
 """Clients on real sockets that send too much, too little or nonsense."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -128,7 +129,16 @@ async def test_unparseable_request_is_openai_error(sent: bytes) -> None:
         assert (status, error["type"], headers["content-type"]) == (400, "invalid_request_error", "application/json")
 
 
-@pytest.mark.parametrize("sent", [b"", b"P", b"\r\n", HEAD, HEAD + b"content-length: 9\r\n\r\n1234"])
+async def test_silent_connection_is_closed() -> None:
+    """Without an answer, which could be taken for that of a request on its way."""
+    server = Server()
+    async with server.open():
+        client = await connect(server)
+        server.later(CLIENT_TIME_S + 1)
+        assert await asyncio.wait_for(client.reader.read(), 5) == b""
+
+
+@pytest.mark.parametrize("sent", [b"P", b"\r\n", HEAD, HEAD + b"content-length: 9\r\n\r\n1234"])
 async def test_half_sent_request_is_closed(sent: bytes) -> None:
     server = Server()
     async with server.open():
@@ -232,3 +242,12 @@ async def test_disconnect_reaches_the_request_that_runs() -> None:
         async with asyncio.timeout(5):
             while not server.disconnects:
                 await asyncio.sleep(0.01)
+
+
+async def test_connections_leave_descriptors_for_venues(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limits, connections in (((1024, 4096), 2048), ((1024, 1 << 30), 32_768), ((1 << 20, 1 << 20), 1 << 19)):
+        raised: list[tuple[int, int]] = []
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limits=limits: limits)
+        monkeypatch.setattr(resource, "setrlimit", lambda _, to: raised.append(to))  # noqa: B023 - used at once
+        assert Connections(CLIENT_TIME_S, None).limit == connections
+        assert raised == ([(2 * connections, limits[1])] if 2 * connections > limits[0] else [])
