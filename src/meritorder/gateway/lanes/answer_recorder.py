@@ -184,7 +184,7 @@ def _stored_answer(context: Context, request: Request, answer: bytes) -> StoredA
         tenant=request.key.tenant,
         model=request.call.model,
         status="completed",
-        request=request.body,
+        request=request.client_body,  # without the earlier turns, which are stored already
         answer=answer,
         metadata=msgspec.json.encode(metadata).decode() if isinstance(metadata, dict) else None,
         created_s=request.arrived_s,

@@ -12,6 +12,7 @@ from meritorder.gateway.store.schema import STORED_ANSWERS
 from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 
 Item = dict[str, Any]
+_ANSWERED: Final = ("completed", "incomplete")
 _PREFIXES: Final = {
     "message": "msg_",
     "function_call": "fc_",
@@ -75,7 +76,7 @@ def add_all(connection: Connection, answers: Sequence[StoredAnswer]) -> Sequence
 
 def append_turn(connection: Connection, response: StoredAnswer | None) -> None:
     """Add the input and the output of a response to the conversation that its request names."""
-    if response is None or response.kind != RESPONSE or response.status != "completed":
+    if response is None or response.kind != RESPONSE or response.status not in _ANSWERED:
         return
     named = conversation_id(response.request)
     if named is not None:

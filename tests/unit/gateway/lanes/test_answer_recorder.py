@@ -144,3 +144,16 @@ def test_what_is_stored_by_endpoint() -> None:
     assert request("/v1/chat/completions").stored_as is None
     assert request("/v1/chat/completions", store=True).stored_as == COMPLETION
     assert request("/v1/embeddings", store=True).stored_as is None
+
+
+def test_stored_request_is_what_the_client_sent(tmp_path: Path) -> None:
+    """Earlier turns, which the gateway added, are stored with the responses that they are from."""
+    with open_service(tmp_path) as service:
+        call = request("/v1/responses", input="x")
+        call.original = b'{"model": "m", "input": "y", "previous_response_id": "resp_0"}'
+        asyncio.run(store_answer(service.context, call, b'{"id": "resp_1", "output": []}'))
+        stored = service.context.database.read_now(
+            lambda connection: stored_answers.get(connection, "t", RESPONSE, "resp_1")
+        )
+    assert stored is not None
+    assert stored.request == call.original

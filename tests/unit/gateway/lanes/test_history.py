@@ -30,14 +30,14 @@ def said(text: str) -> dict[str, Any]:
     return {"id": f"msg_{text}", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
 
 
-def keep(service: Service, response_id: str, answer: str, **request: object) -> None:
+def keep(service: Service, response_id: str, answer: str, status: str = "completed", **request: object) -> None:
     """Store a response, as the lanes do."""
     stored = StoredAnswer(
         id=response_id,
         kind=RESPONSE,
         tenant="t",
         model="m",
-        status="completed",
+        status=status,
         request=json.dumps({"model": "m", **request}).encode(),
         answer=json.dumps({"id": response_id, "output": [said(answer)]}).encode(),
         created_s=0.0,
@@ -73,7 +73,8 @@ def test_chain_of_responses_becomes_input(service: Service) -> None:
 def test_conversation_grows_with_each_response(service: Service) -> None:
     start_conversation(service)
     keep(service, "resp_1", "two", input="one", conversation="conv_1")
-    keep(service, "resp_2", "four", input="three", conversation={"id": "conv_1"})
+    keep(service, "resp_2", "four", "incomplete", input="three", conversation={"id": "conv_1"})
+    keep(service, "resp_3", "never", "failed", input="lost", conversation="conv_1")
     assert texts(expanded(service, input="five", conversation="conv_1")["input"]) == [
         "one",
         "two",
