@@ -1,0 +1,12 @@
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { createOpenAI } from "@ai-sdk/openai";
+import { generateObject, generateText, jsonSchema, streamText } from "ai";
+const compatible = createOpenAICompatible({ name: "gateway", baseURL: process.env.URL + "/v1", apiKey: "none", supportsStructuredOutputs: true })(process.env.MODEL);
+console.log("call", typeof (await generateText({ model: compatible, prompt: "Say hello.", maxOutputTokens: 8 })).text === "string");
+let text = "";
+for await (const part of streamText({ model: compatible, prompt: "Say hello.", maxOutputTokens: 8 }).textStream) text += part;
+console.log("stream", text.length > 0);
+const schema = jsonSchema({ type: "object", properties: { age: { type: "integer" } }, required: ["age"], additionalProperties: false });
+console.log("structured", Number.isInteger((await generateObject({ model: compatible, schema, prompt: "An age as JSON." })).object.age));
+const responses = createOpenAI({ baseURL: process.env.URL + "/v1", apiKey: "none" }).responses(process.env.MODEL);
+console.log("responses", typeof (await generateText({ model: responses, prompt: "Say hello.", maxOutputTokens: 16 })).text === "string");
