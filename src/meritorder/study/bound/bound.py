@@ -35,6 +35,8 @@ _WINDOWS_OF_MANY: Final = ((9, 0), (1, 0))
 _MANY_REQUESTS: Final = 100_000
 # Below this utilization the violations are those of single ticks, which the shortest windows find; above, they are not.
 _SPARSE_UTILIZATION: Final = 0.3
+# A violation that its workload does not permit counts as this many times more than are allowed.
+_STRICT: Final = 100
 _ONE: Final = Fixed(instances=1)
 _ROUNDING: Final = 1e-9
 
@@ -133,11 +135,13 @@ def lower_bound_usd(
         members = np.isin(load.access, accesses)
         if not members.any():
             continue
+        allowed, weight = _allowed_violations(load, members)
         part = _Part(
             load=load.select(members),
             supplies=[supply for supply in supplies if _permitted(load, supply)[members].any()],
             tokens_usd=bought_usd[members],
-            allowed=_allowed_violations(load, members),
+            allowed=allowed,
+            weight=weight[members],
             tick_s=tick_s,
         )
         total_usd += max(part.hard_usd, part.whole_usd())
@@ -160,15 +164,22 @@ def _independent(load: TraceLoad, supplies: Sequence[Supply]) -> list[list[int]]
     return [sorted(accesses) for accesses, _ in groups]
 
 
-def _allowed_violations(load: TraceLoad, members: Bools) -> int:
-    """Return the violations among some real-time requests that keep the SLO of each workload and of all."""
+def _allowed_violations(load: TraceLoad, members: Bools) -> tuple[int, NDArray[np.int64]]:
+    """Return the violations among some real-time requests that keep the SLO of each workload and of all.
+
+    Returns:
+        allowed: How many.
+        weight: As how many one of each request counts: as more than are allowed where its workload permits none.
+    """
     realtime = ~load.deferrable
-    allowed = 0
+    by_workload = np.zeros(len(load.workloads), np.int64)
     for index, workload in enumerate(load.workloads):
         count = int(np.count_nonzero(realtime & members & (load.workload == index)))
         share = 1 - workload.slo.attainment if workload.slo else 1.0
-        allowed += math.floor(count * share + _ROUNDING)
-    return min(allowed, math.floor(np.count_nonzero(realtime) * (1 - load.attainment) + _ROUNDING))
+        by_workload[index] = math.floor(count * share + _ROUNDING)
+    all_allowed = math.floor(np.count_nonzero(realtime) * (1 - load.attainment) + _ROUNDING)
+    allowed = min(int(by_workload.sum()), all_allowed)
+    return allowed, np.where(by_workload[load.workload] > 0, 1, _STRICT * (allowed + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +191,7 @@ class _Part:
         supplies: Machines that some of them may use.
         tokens_usd: Cost of each request as tokens, infinite where it is not bought.
         allowed: Violations that keep the SLO.
+        weight: As how many violations one of each request counts.
         tick_s: Time between ticks.
     """
 
@@ -187,6 +199,7 @@ class _Part:
     supplies: list[Supply]
     tokens_usd: Floats
     allowed: int
+    weight: NDArray[np.int64]
     tick_s: float
 
     @property
@@ -210,16 +223,21 @@ class _Part:
 
     def _only(self, members: Bools) -> "_Part":
         permitted = [supply for supply in self.supplies if _permitted(self.load, supply)[members].any()]
-        return replace(self, load=self.load.select(members), supplies=permitted, tokens_usd=self.tokens_usd[members])
+        return replace(
+            self,
+            load=self.load.select(members),
+            supplies=permitted,
+            tokens_usd=self.tokens_usd[members],
+            weight=self.weight[members],
+        )
 
     def _waiting(self, supplies: Sequence[Supply], kind: Supply | None = None) -> Waiting:
         """Return the requests that may wait, on machines of these supplies or beside real-time work on another."""
         load = self.load.select(self.load.deferrable)
         tokens_usd = self.tokens_usd[self.load.deferrable]
-        alone_s = [
-            latency_alone_s(load, supply.machine.pool(_ONE, realtime=False, backfill=None)) for supply in supplies
-        ]
-        shortest_s = np.min(alone_s, axis=0) / (1 + WORK_MARGIN)
+        serves = np.array([~_too_slow(load, supply) for supply in supplies])
+        pools = [supply.machine.pool(_ONE, realtime=False, backfill=None) for supply in supplies]
+        shortest_s = np.min([latency_alone_s(load, pool) for pool in pools], axis=0) / (1 + WORK_MARGIN)
         return Waiting(
             arrived_s=load.arrived_s,
             latest_s=np.maximum(load.deadline_s - shortest_s, load.arrived_s),
@@ -230,6 +248,7 @@ class _Part:
             usd_per_s=np.array([supply.machine_usd_per_s for supply in supplies]),
             tokens_usd=tokens_usd,
             alone_s=shortest_s,
+            serves=serves | ~serves.any(axis=0),
             billed_s=np.array([supply.machine.offer.minimum_billing_s for supply in supplies]),
             horizon_s=load.span_s,
         )
@@ -239,6 +258,8 @@ class _Part:
         choices = [float(self.tokens_usd.sum())]
         for supply in self.supplies:
             waiting = self._waiting([supply])
+            if waiting.needs_machine and len(self.supplies) > 1 and _too_slow(self.load, supply).any():
+                continue  # it serves some of them too late
             choices.append(max(waiting.started_usd(), supply.billed_usd, waiting.alone_usd(self.tick_s)))
         if len(self.supplies) > 1:
             together = self._waiting(self.supplies)
@@ -256,8 +277,20 @@ class _Part:
                 kinds.setdefault(supply.machine.profile.replica, []).append(supply)
         realtime = self.load.select(~self.load.deferrable)
         for kind in sorted(kinds.values(), key=lambda kind: kind[0].machine.price_work(realtime)):
-            best_usd = min(best_usd, self._kind_usd(kind, realtime, enough_usd=best_usd))
+            usd = self._kind_usd(kind, realtime, enough_usd=best_usd)
+            outside = _too_slow(self.load, kind[0])
+            if usd < best_usd and outside.any():
+                usd = max(usd, self._apart_usd(kind, realtime, outside, enough_usd=best_usd))
+            best_usd = min(best_usd, usd)
         return best_usd
+
+    def _apart_usd(self, kind: list[Supply], realtime: TraceLoad, outside: Bools, *, enough_usd: float) -> float:
+        """Return the bound of real-time work on a kind of replica, plus that of some requests on other kinds."""
+        replica = kind[0].machine.profile.replica
+        usd = self._only(~self.load.deferrable)._kind_usd(kind, realtime, enough_usd=enough_usd)  # noqa: SLF001 - a part of itself
+        others = self._only(outside)
+        others = replace(others, supplies=[s for s in others.supplies if s.machine.profile.replica != replica])
+        return usd + others._deferrable_usd()  # noqa: SLF001 - likewise
 
     def _kind_usd(self, kind: list[Supply], realtime: TraceLoad, *, enough_usd: float) -> float:
         """Return the bound on one kind of replica; less is computed once it is enough."""
@@ -281,7 +314,15 @@ class _Part:
             window_s = ticks * self.tick_s
             if best_usd >= enough_usd or not is_short(window_s, before, self.tick_s, startup_paid_s):
                 continue
-            curves = WindowCurves.of(realtime, pool, work_s, window_s=window_s, tick_s=self.tick_s, before=before)
+            curves = WindowCurves.of(
+                realtime,
+                pool,
+                work_s,
+                window_s=window_s,
+                tick_s=self.tick_s,
+                before=before,
+                weight=self.weight[~self.load.deferrable],
+            )
             windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + before + 2
             until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
             if any(supply.machine.interruptions for supply in kind):
@@ -332,6 +373,13 @@ def _cheapest_usd(load: TraceLoad, supplies: Sequence[Supply], tokens_usd: Float
         price = 0.0 if supply.held else supply.usd_per_s
         usd = np.where(_permitted(load, supply), np.minimum(usd, supply.work_s(load) * price), usd)
     return usd
+
+
+def _too_slow(load: TraceLoad, supply: Supply) -> Bools:
+    """Return which requests that may wait a replica serves too late even alone and at once, shape (requests,)."""
+    pool = supply.machine.pool(_ONE, realtime=False, backfill=None)
+    done_s = load.arrived_s + latency_alone_s(load, pool) / (1 + WORK_MARGIN)
+    return load.deferrable & (done_s > load.deadline_s)
 
 
 def _permitted(load: TraceLoad, supply: Supply) -> Bools:

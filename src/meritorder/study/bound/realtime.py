@@ -137,7 +137,7 @@ class RealtimeBound:
 
         The bound is concave in the price: where the lines of two paths meet, a third is below both, or none is.
         """
-        highest = 1e3 * self.usd_per_s * table.shape[1] * float(self.paid.window_s.sum() + self.paid.start_s.max())
+        highest = 4 * self.usd_per_s * table.shape[1] * float(self.paid.window_s.sum() + self.paid.start_s.max())
         kept = self._at(table, cover, gap_usd_per_s, highest)
         if kept.violations > self.allowed:
             self.usd = np.inf

@@ -39,6 +39,7 @@ class WindowCurves:
             arrival comes before a tick at the same time.
         tick_s: Time between changes in the number of machines.
         work_s: Seconds of a saturated replica that each request takes.
+        weight: As how many violations one of each request counts.
         busy: Windows with requests, increasing.
         place: Position of each request's window among `busy`.
         before: Windows before that a window is simulated with; the number of machines is the largest in all of them.
@@ -58,6 +59,7 @@ class WindowCurves:
     window_s: float
     tick_s: float
     work_s: Floats
+    weight: Ints
     busy: Ints
     place: Ints
     before: int
@@ -71,8 +73,19 @@ class WindowCurves:
     violations: Ints
 
     @classmethod
-    def of(cls, load: TraceLoad, pool: SimPool, work_s: Floats, *, window_s: float, tick_s: float, before: int) -> Self:
-        """Return the curves of a load before any simulation."""
+    def of(
+        cls,
+        load: TraceLoad,
+        pool: SimPool,
+        work_s: Floats,
+        *,
+        window_s: float,
+        tick_s: float,
+        before: int,
+        weight: Ints | None = None,
+    ) -> Self:
+        """Return the curves of a load before any simulation; without weights each violation counts once."""
+        weight = np.ones(len(load), np.int64) if weight is None else weight
         window = np.maximum(np.ceil(load.arrived_s / window_s).astype(np.int64) - 1, 0)
         busy, place = np.unique(window, return_inverse=True)
         ends_s = (window + 1) * window_s
@@ -82,7 +95,7 @@ class WindowCurves:
         judged = inside | (window_s == tick_s and before == 0)
 
         def count(chosen: Bools) -> Ints:
-            return np.bincount(place, weights=chosen, minlength=len(busy)).astype(np.int64)
+            return np.bincount(place, weights=chosen * weight, minlength=len(busy)).astype(np.int64)
 
         nothing = np.zeros((len(busy), 0), np.int64)
         return cls(
@@ -91,6 +104,7 @@ class WindowCurves:
             window_s=window_s,
             tick_s=tick_s,
             work_s=work_s,
+            weight=weight,
             busy=busy,
             place=place,
             before=before,
@@ -141,7 +155,7 @@ class WindowCurves:
         order = np.argsort(-self.machines, axis=1, kind="stable")
         machines = np.take_along_axis(self.machines, order, axis=1)
         violations = np.take_along_axis(self.violations, order, axis=1)
-        violations[machines == 0] = len(self.load)
+        violations[machines == 0] = self.weight.sum()
         for column in range(machines.shape[1]):
             # Fewer machines may have fewer violations by chance, which then bound those of more machines as well.
             least = violations[:, column:].min(axis=1, keepdims=True)
@@ -216,7 +230,8 @@ class WindowCurves:
         pace_s = tpot_s(result.finished_s, result.first_token_s, requests.output_tokens)
         waited_s = result.first_token_s - arrived_s
         broken = breaks_slo(waited_s, pace_s, load.ttft_limit_s[members], load.tpot_limit_s[members])
-        violations = np.bincount(of, weights=broken & own & self.judged[members], minlength=len(chunk)).astype(np.int64)
+        counted = np.where(broken & own & self.judged[members], self.weight[members], 0)
+        violations = np.bincount(of, weights=counted, minlength=len(chunk)).astype(np.int64)
         done_s = np.zeros(len(chunk))
         np.maximum.at(done_s, of, np.nan_to_num(result.finished_s, nan=np.inf))
         before_s = np.concatenate(([0.0], np.maximum.accumulate(done_s)[:-1]))

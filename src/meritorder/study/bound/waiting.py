@@ -64,6 +64,7 @@ class Waiting:
         usd_per_s: Price of a machine of each kind, shape (kinds,).
         tokens_usd: What it costs as tokens, infinite where it is not bought, shape (requests,).
         alone_s: Time that each request takes on an idle replica, at the least.
+        serves: Whether a replica of each kind serves it in time, if any kind does, shape (kinds, requests).
         billed_s: The least time that a machine is paid for, by kind, shape (kinds,).
         horizon_s: After it machines may stop between ticks.
     """
@@ -77,6 +78,7 @@ class Waiting:
     usd_per_s: Floats
     tokens_usd: Floats
     alone_s: Floats
+    serves: NDArray[np.bool_]
     billed_s: Floats
     horizon_s: float
 
@@ -130,23 +132,30 @@ class Waiting:
                 elsewhere[0, 0] = -usd_per_s * window_s
                 covers.append(Cover(idle_until=until, elsewhere=elsewhere, work_share=1 - share, work_usd=value_usd))
         if len(self) <= _MAX_RUN_REQUESTS:
-            for part in _LONGEST_PARTS:
-                covers += self._longest(part).runs(windows, window_s, tick_s)
+            # Serving all requests serves those that take longest, and those that a kind serves too late.
+            order = np.argsort(-self.alone_s, kind="stable")
+            parts = [np.sort(order[: int(np.ceil(part * len(self)))]) for part in _LONGEST_PARTS]
+            parts += [np.flatnonzero(~serves) for serves in np.unique(self.serves, axis=0) if not serves.all()]
+            for chosen in parts:
+                covers += self._select(chosen).runs(windows, window_s, tick_s)
         return covers
 
-    def _longest(self, part: float) -> "Waiting":
-        """Return the part of the requests that take longest: serving all serves these."""
-        count = int(np.ceil(part * len(self)))
-        longest = np.sort(np.argsort(-self.alone_s, kind="stable")[:count])
+    def _select(self, chosen: Ints) -> "Waiting":
+        """Return some of the requests, and the kinds of machine that serve any of them."""
+        kinds = self.serves[:, chosen].any(axis=1)
         return replace(
             self,
-            arrived_s=self.arrived_s[longest],
-            latest_s=self.latest_s[longest],
-            gap_s=self.gap_s[longest],
-            elsewhere_usd=self.elsewhere_usd[longest],
-            work_usd=self.work_usd[:, longest],
-            tokens_usd=self.tokens_usd[longest],
-            alone_s=self.alone_s[longest],
+            arrived_s=self.arrived_s[chosen],
+            latest_s=self.latest_s[chosen],
+            gap_s=self.gap_s[chosen],
+            elsewhere_usd=self.elsewhere_usd[chosen],
+            work_usd=self.work_usd[kinds][:, chosen],
+            start_usd=self.start_usd[kinds],
+            usd_per_s=self.usd_per_s[kinds],
+            tokens_usd=self.tokens_usd[chosen],
+            alone_s=self.alone_s[chosen],
+            serves=self.serves[kinds][:, chosen],
+            billed_s=self.billed_s[kinds],
         )
 
     def runs(self, windows: int, window_s: float, tick_s: float) -> Iterator[Cover]:

@@ -6,8 +6,9 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.domain import BackfillLimits
 from meritorder.policy.replicas import DECISION_S
-from meritorder.sim.pools import Scheduled
+from meritorder.sim.pools import Scheduled, SimPool
 from meritorder.sim.saturation import unloaded_latency
 from meritorder.sim.state import MAX_SLOTS
 from meritorder.study.bound.path import Stretch, cheapest_path, idle_until
@@ -67,6 +68,11 @@ class Need:
         """Return what a load needs of a machine."""
         ttft_s, e2e_s = _alone_s(load, machine)
         return cls(machine=machine, load=load, clock=clock, ttft_s=ttft_s, e2e_s=e2e_s)
+
+    def too_slow(self) -> Bools:
+        """Return which requests that may wait are late even alone on a replica, shape (requests,)."""
+        wait_s = self.load.deadline_s - self.load.arrived_s
+        return np.asarray(self.load.deferrable & (_BESIDE_OTHERS * self.e2e_s > wait_s))
 
     def in_flight(self) -> Floats:
         """Return the mean number of real-time requests in flight in each slot, shape (slots,)."""
@@ -169,12 +175,33 @@ class Need:
         )
         return path > 0
 
-    def scheduled(self, machines: Ints) -> Scheduled:
-        """Return the schedule of these machines, which ends with none."""
-        used = np.flatnonzero(machines)
-        last = int(used[-1]) + 1 if len(used) else 0
-        ahead_s = DECISION_S * np.ceil(self.machine.startup_s / DECISION_S)
-        return Scheduled(instances=(*machines[:last].tolist(), 0), slot_s=self.clock.slot_s, ahead_s=float(ahead_s))
+    def pools(
+        self, machines: Ints, *, realtime: bool, backfill: BackfillLimits | None
+    ) -> tuple[tuple[CandidateMachine, SimPool], ...]:
+        """Return pools that run these machines by slot; a second one if some start before others have stopped.
+
+        A schedule keeps a machine on for the time of a start-up before it needs it again.
+        """
+        ahead_s = DECISION_S * float(np.ceil(self.machine.startup_s / DECISION_S))
+        pools = []
+        for counts in self._alternating(machines, round(ahead_s / self.clock.slot_s)):
+            used = np.flatnonzero(counts)
+            slots = (*counts[: int(used[-1]) + 1 if len(used) else 0].tolist(), 0)
+            scaling = Scheduled(instances=slots, slot_s=self.clock.slot_s, ahead_s=ahead_s)
+            pools.append((self.machine, self.machine.pool(scaling, realtime=realtime, backfill=backfill)))
+        return tuple(pools)
+
+    def _alternating(self, machines: Ints, ahead: int) -> list[Ints]:
+        """Return the machines in two parts, so that in neither of them one starts again within its start-up."""
+        parts = [np.zeros_like(machines), np.zeros_like(machines)]
+        for level in range(1, int(machines.max(initial=0)) + 1):
+            edges = np.diff(machines >= level, prepend=False, append=False)
+            last, part = -ahead - 1, 0
+            for first, after in np.flatnonzero(edges).reshape(-1, 2).tolist():
+                part = 1 - part if first - last < ahead else 0
+                parts[part][first:after] += 1
+                last = after
+        return parts if parts[1].any() else parts[:1]
 
 
 def _alone_s(load: TraceLoad, machine: CandidateMachine) -> tuple[Floats, Floats]:

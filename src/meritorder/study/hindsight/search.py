@@ -15,12 +15,22 @@ from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.fleets import Trial, autoscaler_targets, mixed_fleet, rejudge, simulate_fleet
+from meritorder.sim.pools import DeadlineScaled, SimPool
+from meritorder.study.fleet.fleets import (
+    Trial,
+    autoscaler_targets,
+    max_deadline_machines,
+    rejudge,
+    simulate_fleet,
+)
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, check_slo, max_backfill, unrestricted_backfill
 from meritorder.study.fleet.search import Search
 from meritorder.study.hindsight.need import Clock, Need
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Pools = tuple[tuple[CandidateMachine, SimPool], ...]
 
 # Time that work which may wait gets beyond that of each request alone.
 _MARGINS_S: Final = (0.0, 30.0, 120.0, 600.0)
@@ -30,6 +40,8 @@ _BATCH_COUNTS: Final = (1, 2, 4, 8)
 _OTHERS: Final = 3
 _MANY_REQUESTS: Final = 50_000
 _MACHINES_OF_MANY: Final = 2
+# Deferrable work beside real time that hardly disturbs it: sequences up to which it joins, and prompt tokens in a step.
+_FEW: Final = ((16, 256), (4, 256), (4, 64), (1, 64))
 # Rounds in which machines are added where requests break their SLO.
 _REPAIRS: Final = 6
 
@@ -71,8 +83,8 @@ def _waiting_alone(need: Need) -> Iterator[Trial]:
                 trial = _simulated(need, stays * count, unrestricted_backfill(need.machine.limits))
                 kept = kept or trial.feasible
                 yield trial
-        if kept:
-            return
+            if kept:
+                return
 
 
 def _beside_realtime(need: Need, others: list[CandidateMachine]) -> Iterator[Trial]:
@@ -88,45 +100,94 @@ def _beside_realtime(need: Need, others: list[CandidateMachine]) -> Iterator[Tri
         yield rejudge(trial, load, trial.name, f"all in real time, {trial.label}")
     for _ in lane.trials():
         pass
-    if lane.best is None or lane.machines is None:
+    if lane.machines is None:
         return
-    largest = max_backfill(machine, load)
-    sizes = [unrestricted_backfill(machine.limits), *([largest] if largest.sequences else [])]
-    for backfill in sizes:
-        for margin_s in _MARGINS_S:
-            on = need.covered(margin_s, lane.machines > 0)
-            yield _simulated(need, np.maximum(lane.machines, on), backfill)
+    for backfill in _backfills(machine, load):
+        trials = list(_together(need, lane.machines, backfill, others))
+        yield from trials
         for other in others[: 1 if many else None]:
-            yield from _apart(lane.best, lane.machines, need, other, backfill)
+            yield from _apart(need, lane.machines, other, backfill)
+        if any(trial.feasible for trial in trials):
+            break  # less of it in the gaps saves nothing
     for other in others[: 1 if many else None]:
-        yield mixed_fleet(lane.best, other, load, None)
+        yield from _apart(need, lane.machines, other, None)
 
 
-def _apart(
-    base: Trial, machines: Ints, need: Need, other: CandidateMachine, backfill: BackfillLimits
-) -> Iterator[Trial]:
+def _together(need: Need, machines: Ints, backfill: BackfillLimits, others: list[CandidateMachine]) -> Iterator[Trial]:
+    """Yield schedules of one kind of machine for both lanes, on when it is needed in real time and when work is due.
+
+    Args:
+        need: What all requests need.
+        machines: Machines by slot that keep the SLO of the real-time lane alone.
+        backfill: How much of the gaps may be filled.
+        others: Other machines, for requests that are late even alone on these.
+    """
+    load, late = need.load, need.too_slow()
+    own = Need.of(need.machine, load.select(~late), need.clock)
+    for beside in _beside(need, late, others):
+        for margin_s in _MARGINS_S:
+            on = own.covered(margin_s, machines > 0)
+            kept = False
+            for stays in (on, own.extended(on, 1)):
+                pools = need.pools(np.maximum(machines, stays), realtime=True, backfill=backfill)
+                trial = _fleet(load, (*beside, *pools))
+                kept = kept or trial.feasible
+                yield trial
+            if kept:
+                break
+
+
+def _beside(need: Need, late: Bools, others: list[CandidateMachine]) -> Iterator[Pools]:
+    """Yield pools of other machines that serve some requests in time; no pools if there are none such requests."""
+    if not late.any():
+        yield ()
+        return
+    for other in others:
+        waiting = Need.of(other, need.load.select(late), need.clock)
+        if not waiting.too_slow().any():
+            # They are on when the requests arrive, which would start on the slower machines otherwise.
+            stays = waiting.covered(np.inf).astype(np.int64)
+            yield waiting.pools(stays, realtime=False, backfill=unrestricted_backfill(other.limits))
+
+
+def _backfills(machine: CandidateMachine, load: TraceLoad) -> list[BackfillLimits]:
+    """Return limits on deferrable work beside real time, from none to hardly any; a simulation shows what is kept."""
+    everything, largest = unrestricted_backfill(machine.limits), max_backfill(machine, load)
+    few = [
+        BackfillLimits(sequences=sequences, prefill_tokens=tokens, kv_share=1.0)
+        for sequences, tokens in _FEW
+        if sequences < everything.sequences
+    ]
+    return [everything, *([largest] if largest.sequences else []), *few]
+
+
+def _apart(need: Need, machines: Ints, other: CandidateMachine, backfill: BackfillLimits | None) -> Iterator[Trial]:
     """Yield schedules of real time with backfill, and of other machines for what it does not serve in time.
 
     Args:
-        base: The schedule of the real-time lane alone.
-        machines: Its machines by slot.
-        need: What all requests need of them.
+        need: What all requests need.
+        machines: Machines by slot that keep the SLO of the real-time lane alone.
         other: The other machines.
-        backfill: How much of the gaps may be filled.
+        backfill: How much of the gaps may be filled; None keeps the lanes apart.
     """
     load = need.load
-    first = mixed_fleet(base, other, load, backfill)
+    realtime = need.pools(machines, realtime=True, backfill=backfill)
+    everything = unrestricted_backfill(other.limits)
+    rented = DeadlineScaled(maximum=max_deadline_machines(other, load))
+    first = _fleet(load, (*realtime, (other, other.pool(rented, realtime=False, backfill=everything))))
     yield first
-    served = first.result.replica < base.pools[0][1].max_instances * need.machine.replicas
-    rest = load.deferrable & ~(served & (first.result.finished_s <= load.deadline_s))
-    if not rest.any():
+    replicas = sum(pool.max_instances * machine.replicas for machine, pool in realtime)
+    served = (first.result.replica < replicas) & (first.result.finished_s <= load.deadline_s)
+    rest = load.deferrable & ~served
+    if backfill is None or not rest.any():
         return
     waiting = Need.of(other, load.select(rest), need.clock)
-    realtime = need.machine.pool(need.scheduled(machines), realtime=True, backfill=backfill)
     for margin_s in _MARGINS_S:
         stays = waiting.extended(waiting.covered(margin_s), 1).astype(np.int64)
-        batch = other.pool(waiting.scheduled(stays), realtime=False, backfill=unrestricted_backfill(other.limits))
-        yield simulate_fleet("schedule", "scheduled by the tick", load, ((other, batch), (need.machine, realtime)))
+        trial = _fleet(load, (*waiting.pools(stays, realtime=False, backfill=everything), *realtime))
+        yield trial
+        if trial.feasible:
+            return
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,5 +259,8 @@ class _RealtimeLane:
 def _simulated(need: Need, machines: Ints, backfill: BackfillLimits | None) -> Trial:
     """Serve all requests on the machines of a schedule."""
     realtime = not need.load.deferrable.all()
-    pool = need.machine.pool(need.scheduled(machines), realtime=realtime, backfill=backfill)
-    return simulate_fleet("schedule", "scheduled by the tick", need.load, ((need.machine, pool),))
+    return _fleet(need.load, need.pools(machines, realtime=realtime, backfill=backfill))
+
+
+def _fleet(load: TraceLoad, pools: Pools) -> Trial:
+    return simulate_fleet("schedule", "scheduled by the tick", load, pools)

@@ -46,6 +46,28 @@ def test_attainment_lets_requests_go() -> None:
     assert bound_usd(replace(asked, attainment=0.8)) > bound_usd(asked) + 100 * USD_PER_S
 
 
+def test_strict_workload_may_not_use_the_slack_of_others() -> None:
+    # Half of the first may be late, none of the second, which all come where only violations save a start.
+    arrived_s = [5.0, 2000.0, 4000.0, 4200.0, 6000.0, 6200.0]
+    half = replace(STRICT, attainment=0.5)
+    loose = replace(load(arrived_s).workloads[0], slo=half)
+    strict = replace(loose, name="strict", slo=STRICT)
+    asked = replace(load(arrived_s, slo=half, span_s=8000.0), workloads=(loose, strict))
+    mixed = replace(asked, workload=np.array([0, 0, 1, 1, 1, 1], np.int32))
+    assert bound_usd(mixed) == pytest.approx((60 + 255 + 2 * (240 + 200)) * USD_PER_S, rel=0.05)
+    assert bound_usd(asked) < bound_usd(mixed) - 100 * USD_PER_S
+
+
+def test_slow_machines_leave_requests_to_others() -> None:
+    # A request that waits a minute takes longer than that on the slow replica, which serves the others at a quarter.
+    asked = load(
+        [5.0, 20_000.0], 200, np.array([50, 5600]), waits=[False, True], patience_s=60.0, slo=STRICT, span_s=30_000.0
+    )
+    slow = machine(asked, box=offer(usd_per_hour=0.5, instance="slow"), replica=profile(faster=0.8))
+    fast = machine(asked, box=offer(hardware="h200", instance="fast"), replica=profile(hardware="h200", faster=1.2))
+    assert bound_usd(asked, slow, fast) == pytest.approx((60 / 4 + 240 + 48) * USD_PER_S, rel=0.1)
+
+
 def test_impossible_slo_has_no_bound() -> None:
     assert bound_usd(load([5.0], slo=replace(STRICT, tpot_s=1e-3), span_s=60.0)) == np.inf
 

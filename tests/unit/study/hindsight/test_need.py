@@ -93,3 +93,15 @@ def test_mean_in_flight_by_slot() -> None:
     assert need.e2e_s[0] > 5
     assert np.isclose(need.in_flight().sum() * 15, need.e2e_s.sum())
     assert need.machines(0.5, need.in_flight())[1] == np.ceil(need.in_flight()[1] / 0.5)
+
+
+def test_quick_restarts_alternate_between_pools() -> None:
+    # 285 s apart: a start-up takes 300 s, of which 240 s are paid, so another machine starts before the first stops.
+    asked = load([3001.0, 3301.0, 3601.0], slo=STRICT, span_s=7000.0)
+    need = need_of(asked)
+    machines = need.covered(0.0).astype(np.int64)
+    assert stays(machines > 0) == [(200, 201), (220, 221), (240, 241)]
+    pools = need.pools(machines, realtime=True, backfill=None)
+    assert [np.flatnonzero(pool.scheduled_instances).tolist() for _, pool in pools] == [[200, 240], [220]]
+    far = np.where(np.arange(len(machines)) == 220, 0, machines)
+    assert len(need.pools(far, realtime=True, backfill=None)) == 1

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tests.samples.fleets import load, machine, offer
+from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.sim.pools import Scheduled
@@ -50,6 +50,18 @@ def test_waiting_work_runs_on_cheaper_machines() -> None:
     small = machine(asked, box=offer(usd_per_hour=0.5, instance="small"), startup_s=600.0)
     found = searched(asked, machine(asked), small)[1]
     assert found.usd <= (255 + 255 / 4) * USD_PER_S + 1e-9
+
+
+def test_long_work_runs_on_faster_machines() -> None:
+    # It takes longer than the minute that it may wait on the slow replica, which is the cheaper one for real time.
+    asked = load(
+        [5.0, 20_000.0], 200, np.array([50, 5600]), waits=[False, True], patience_s=60.0, slo=STRICT, span_s=30_000.0
+    )
+    slow = machine(asked, box=offer(usd_per_hour=0.5, instance="slow"), replica=profile(faster=0.8))
+    fast = machine(asked, box=offer(hardware="h200", instance="fast"), replica=profile(hardware="h200", faster=1.2))
+    found = searched(asked, slow, fast)[1]
+    assert found.feasible
+    assert found.usd <= (60 / 4 + 240 + 60) * USD_PER_S
 
 
 def test_known_fleet_is_kept_if_none_is_cheaper() -> None:
