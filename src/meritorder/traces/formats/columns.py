@@ -28,8 +28,19 @@ _RULES: Final = tuple(
         (Kind.BATCH_CALL, r"/(files|batches)\b"),
         (Kind.NO_GENERATION, "embedding|moderation|rerank|transcription|images/|image_gen|audio/speech"),
     )
+) + tuple(
+    AsideRule(kind=Kind.ERROR, column=column, pattern=r"^(false|no)$")
+    for column in ("success", "is_success", "succeeded", "successful")
 )
-"""What a call is for, where a column of this name says so."""
+"""What a call is for and whether it failed, where a column of this name says so."""
+
+_SHOWN_PARTS: Final = 4
+_TOKEN_WORDS: Final = frozenset({"token", "tokens"})
+# Words of columns of tokens that are no count of a part: limits, prices, rates, sums.
+_NO_PART: Final = frozenset(
+    {"max", "min", "limit", "budget", "remaining", "per", "cost", "price", "usd", "rate", "total", "id", "ids", "avg"}
+    | {"mean", "tps", "s", "ms", "latency", "time", "type", "speed", "throughput", "text", "sum"}
+)
 
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "arrival": (
@@ -196,7 +207,40 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
         unit_s=unit_by_name(_plain(fields["arrival"])),
         units_s=units_s,
         columns=fields,
+        assumptions=_unread(shape, fields),
     )
+
+
+def _unread(shape: Shape, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence on columns that count tokens and are not read: they may be parts, or come in addition.
+
+    Parts of a count that is read have the same words at their end (`prompt_tokens_details.audio_tokens`).
+    """
+    read_whole = " ".join(fields.values())
+    parts = [
+        name
+        for name in shape.source.columns
+        if name not in read_whole and _counts_tokens(name) and any(_is_count(row.get(name)) for row in shape.records)
+    ]
+    if not parts:
+        return ()
+    listed = ", ".join(parts[:_SHOWN_PARTS])
+    more = f"--columns input={fields['input']}+…,output={fields['output']}+…"
+    return (
+        f"not read, as parts of the other counts: {listed}; if their tokens come in addition, add them with {more}",
+    )
+
+
+def _counts_tokens(name: str) -> bool:
+    words = set(re.split(r"[^a-z0-9]+", _plain(name)))
+    return bool(words & _TOKEN_WORDS) and not words & _NO_PART
+
+
+def _is_count(value: object) -> bool:
+    try:
+        return float(str(value).replace(",", "")) > 0
+    except ValueError:
+        return False
 
 
 def _known_columns(shape: Shape) -> dict[str, str]:

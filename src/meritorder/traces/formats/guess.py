@@ -15,7 +15,8 @@ _TIME_WORDS: Final = frozenset(
     {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
 )
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
-_TOTAL_WORDS: Final = frozenset({"total", "sum", "both"})
+# Words of columns that count neither side of one call.
+_NO_SIDE: Final = frozenset({"total", "sum", "both", "avg", "average", "mean", "median", "max", "min", "limit"})
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "input": frozenset({"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}),
     "output": frozenset(
@@ -33,7 +34,7 @@ def guess(shape: Shape) -> dict[str, str]:
     counts = [
         name
         for name, column in values.items()
-        if name != taken["arrival"] and not _words(name) & _TOTAL_WORDS and _are_counts(column)
+        if name != taken["arrival"] and not _words(name) & _NO_SIDE and _are_counts(column)
     ]
     for field in _WORDS:
         free = [name for name in counts if name not in taken.values()]

@@ -325,13 +325,13 @@ LOGS: Final = (
             requires=(
                 f"{at}input_tokens",
                 f"{at}output_tokens",
-                f"{at}cache_read_input_tokens | {at}cache_creation_input_tokens",
+                f"{at}cache_read_{tokens} | {at}cache_creation_{tokens}",
             ),
             fields={
                 "arrival": "timestamp | created_at | time | arrived_s | arrival | start_time | created | date",
-                "input": f"{at}input_tokens + {at}cache_read_input_tokens + {at}cache_creation_input_tokens",
+                "input": f"{at}input_tokens + {at}cache_read_{tokens} + {at}cache_creation_{tokens}",
                 "output": f"{at}output_tokens",
-                "cached": f"{at}cache_read_input_tokens",
+                "cached": f"{at}cache_read_{tokens}",
                 "model": "model | message.model | response.model",
                 "tenant": "tenant | workspace | workspace_id | api_key | user_id | user",
                 "session": "session | session_id | conversation_id",
@@ -342,5 +342,6 @@ LOGS: Final = (
             },
         )
         for at in ("", "usage.", "message.usage.", "response.usage.", "response.body.usage.")
+        for tokens in ("input_tokens", "tokens")
     ),
 )

@@ -38,3 +38,22 @@ def test_missing_column_is_named(tmp_path: Path) -> None:
     message = refused(written(tmp_path, "arrived_s,prompt_tokens\n1,2\n"), format="columns")
     assert "column for output" in message
     assert "--columns output=NAME" in message
+
+
+def test_unread_token_columns_are_stated(tmp_path: Path) -> None:
+    header = "timestamp,prompt_tokens,completion_tokens,reasoning_tokens,max_tokens,audio_tokens,total_tokens\n"
+    path = written(tmp_path, header + "2026-11-02T09:00:00Z,500,90,1900,4096,0,590\n")
+    stated = [text for text in read_trace([path]).report.assumptions if text.startswith("not read")]
+    # Limits, totals and columns of zeros are no parts.
+    assert len(stated) == 1
+    assert "counts: reasoning_tokens; if" in stated[0]
+    added = read_trace([path], columns={"output": "completion_tokens+reasoning_tokens"})
+    assert added.requests["output_tokens"].to_list() == [1990]
+    assert not any(text.startswith("not read") for text in added.report.assumptions)
+
+
+def test_unsuccessful_calls_are_failures(tmp_path: Path) -> None:
+    header = "timestamp,prompt_tokens,completion_tokens,success\n"
+    path = written(tmp_path, header + "2026-11-02T09:00:00Z,500,90,true\n2026-11-02T09:00:01Z,500,90,False\n")
+    report = read_trace([path]).report
+    assert (report.requests, report.failed_rows) == (1, 1)

@@ -390,3 +390,11 @@ def test_ledger_is_a_trace(tmp_path: Path) -> None:
     assert trace.report.format == "ledger"
     assert cells(trace, *LENGTHS, "deadline_s") == [(0.0, 50, 0, 5, None), (10.0, 60, 32, 6, 3599.5)]
     assert trace.report.set_aside == {Kind.ERROR: 1}
+
+
+@pytest.mark.parametrize("tokens", ["input_tokens", "tokens"])
+def test_cache_columns_are_added_to_input(tmp_path: Path, tokens: str) -> None:
+    header = f"timestamp,input_tokens,cache_creation_{tokens},cache_read_{tokens},output_tokens\n"
+    trace = read_trace([written(tmp_path, header + "2026-11-02T09:00:00Z,5,200,300,90\n")])
+    assert trace.report.format == "anthropic"
+    assert cells(trace, *LENGTHS) == [(0.0, 505, 300, 90)]
