@@ -79,6 +79,6 @@ async def _respond(request: Request, answer: RequestAnswer, send: Send) -> None:
     status, body = answer.status_code or 503, answer.body or answer.error()
     kind = JSON
     if request.call.stream and answer.succeeded:
-        kind, body = EVENT_STREAM, to_events(body, with_usage=calls.wants_usage(request.body))
+        kind, body = EVENT_STREAM, to_events(body, request.endpoint, with_usage=calls.wants_usage(request.body))
     headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
     await respond(send, status, headers, body)

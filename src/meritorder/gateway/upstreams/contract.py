@@ -43,12 +43,18 @@ class _Embeddings(msgspec.Struct, gc=False):
     data: Annotated[list[_Object], Meta(min_length=1)]
 
 
+class _Part(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
 class _Item(msgspec.Struct, gc=False):
-    content: list[_Object] | str | None = None
+    type: str | None = None
+    content: list[_Part] | None = None
 
 
 class _Response(msgspec.Struct, gc=False):
     output: list[_Item]
+    status: str | None = None
 
 
 class _ChunkChoice(msgspec.Struct, gc=False):

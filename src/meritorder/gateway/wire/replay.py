@@ -9,22 +9,24 @@ from meritorder.gateway.wire.events import DONE, event
 
 JSON = dict[str, Any]
 
+_CHAT: Final = "/v1/chat/completions"
 _ENDS: Final = {"completed": "response.completed", "failed": "response.failed"}
 _NOT_IN_CHUNKS: Final = frozenset({"choices", "usage", "object"})
 _TEXTS: Final = {"output_text": "text", "refusal": "refusal"}
 
 
-def to_events(body: bytes, *, with_usage: bool = True) -> bytes:
+def to_events(body: bytes, endpoint: str, *, with_usage: bool = True) -> bytes:
     """Return an answer as server-sent events.
 
     Args:
-        body: A chat completion, a completion or a response.
+        body: The answer, which has passed the check of its contract.
+        endpoint: What was called.
         with_usage: Whether a completion's stream includes usage; a response's always does.
     """
     whole = msgspec.json.decode(body)
-    if whole.get("object") == "response":
+    if endpoint == "/v1/responses":
         return b"".join(encode_events([*opening_events(whole), *output_events(whole)]))
-    return b"".join(map(event, _chunks(whole, with_usage=with_usage))) + DONE
+    return b"".join(map(event, _chunks(whole, is_chat=endpoint == _CHAT, with_usage=with_usage))) + DONE
 
 
 def encode_events(events: list[JSON], first: int = 0) -> list[bytes]:
@@ -37,7 +39,7 @@ def encode_events(events: list[JSON], first: int = 0) -> list[bytes]:
 
 def opening_events(response: JSON) -> list[JSON]:
     """Return the opening events of a response; a queued response is announced as such."""
-    status = "queued" if response["status"] == "queued" else "in_progress"
+    status = "queued" if response.get("status") == "queued" else "in_progress"
     bare = {**response, "status": status, "output": [], "usage": None}
     return [{"type": kind, "response": bare} for kind in ("response.created", f"response.{status}")]
 
@@ -45,7 +47,10 @@ def opening_events(response: JSON) -> list[JSON]:
 def output_events(response: JSON) -> list[JSON]:
     """Return the events of a response's output, and its final event."""
     events = [part for index, item in enumerate(response.get("output") or ()) for part in _item_events(index, item)]
-    return [*events, {"type": _ENDS.get(response["status"], "response.incomplete"), "response": response}]
+    return [
+        *events,
+        {"type": _ENDS.get(response.get("status") or "completed", "response.incomplete"), "response": response},
+    ]
 
 
 def _item_events(index: int, item: JSON) -> Iterator[JSON]:
@@ -73,15 +78,14 @@ def _part_events(at: JSON, part: JSON) -> Iterator[JSON]:
     yield {"type": "response.content_part.done", **at, "part": part}
 
 
-def _chunks(whole: JSON, *, with_usage: bool) -> list[JSON]:
-    is_chat = whole.get("object") == "chat.completion"
+def _chunks(whole: JSON, *, is_chat: bool, with_usage: bool) -> list[JSON]:
     kind = "chat.completion.chunk" if is_chat else whole.get("object")
     base = {name: value for name, value in whole.items() if name not in _NOT_IN_CHUNKS} | {"object": kind}
     if with_usage:
         base["usage"] = None
     choices = whole.get("choices") or ()
     chunks = [
-        {**base, "choices": [_content_choice(choice) for choice in choices]},
+        {**base, "choices": [_content_choice(choice, is_chat=is_chat) for choice in choices]},
         {**base, "choices": [_final_choice(choice, is_chat=is_chat) for choice in choices]},
     ]
     if with_usage and whole.get("usage") is not None:
@@ -89,13 +93,14 @@ def _chunks(whole: JSON, *, with_usage: bool) -> list[JSON]:
     return chunks
 
 
-def _content_choice(choice: JSON) -> JSON:
+def _content_choice(choice: JSON, *, is_chat: bool) -> JSON:
     """Return the content of a choice, without its finish reason."""
-    part = {"delta" if name == "message" else name: value for name, value in choice.items()}
-    calls = part.get("delta", {}).get("tool_calls")
-    if calls:
-        part["delta"] = {**part["delta"], "tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]}
-    return {**part, "finish_reason": None}
+    content = {**choice, "finish_reason": None}
+    if is_chat:
+        delta = content["delta"] = dict(content.pop("message"))
+        if calls := delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": at, **call} for at, call in enumerate(calls)]
+    return content
 
 
 def _final_choice(choice: JSON, *, is_chat: bool) -> JSON:

@@ -31,12 +31,12 @@ def assembled(stream: bytes) -> dict[str, Any]:
 
 def test_replayed_answer_assembles_again() -> None:
     whole = assembled(CHAT)
-    assert assembled(to_events(json.dumps(whole).encode())) == whole
+    assert assembled(to_events(json.dumps(whole).encode(), "/v1/chat/completions")) == whole
 
 
 def test_usage_only_on_request() -> None:
     whole = assembled(CHAT)
-    assert "usage" not in assembled(to_events(json.dumps(whole).encode(), with_usage=False))
+    assert "usage" not in assembled(to_events(json.dumps(whole).encode(), "/v1/chat/completions", with_usage=False))
 
 
 def test_response_events_are_numbered() -> None:
@@ -78,9 +78,8 @@ def test_replayed_response_has_complete_events(status: str) -> None:
     call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
     refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
     more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}
-    parsed = parsed_events(
-        to_events(json.dumps({**WHOLE_RESPONSE, **more, "status": status, "output": [DONE, call, refusal]}).encode())
-    )
+    body = json.dumps({**WHOLE_RESPONSE, **more, "status": status, "output": [DONE, call, refusal]}).encode()
+    parsed = parsed_events(to_events(body, "/v1/responses"))
     for event in parsed:
         EVENT.validate_python(event)
     assert [event["sequence_number"] for event in parsed] == list(range(len(parsed)))
