@@ -50,6 +50,10 @@ def ledger(
     slo: SloText = "",
     json: JsonFile = None,
     html: HtmlFile = None,
+    focus: Annotated[
+        Path | None,
+        typer.Option("--focus", metavar="FILE", help="Export costs as FOCUS 1.2, to a .csv or .parquet file."),
+    ] = None,
 ) -> None:
     """Show what was paid and for what, by day, tenant or any other group, and export the ledger as a trace.
 
@@ -58,15 +62,17 @@ def ledger(
     from meritorder.report import files
     from meritorder.report.ledger import text
     from meritorder.study.fleet.options import CompareOptions
-    from meritorder.study.ledger.answer import account, whole_period
+    from meritorder.study.ledger.answer import account, cost_all, whole_period
+    from meritorder.study.ledger.focus import check_suffix, to_focus
     from meritorder.study.ledger.summary import parse_dimensions
 
     if (config is None) == (file is None):
         raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
     names = parse_dimensions(by)
-    if config and not (out or json or html or start or end or by != _DEFAULT_BY):
+    if config and not (out or json or html or focus or start or end or by != _DEFAULT_BY):
         out = Path(_LEDGER)
-    files.check_target(out, json, html)
+    files.check_target(out, json, html, focus)
+    check_suffix(focus)
     from_s, to_s = _instant(start, "--from"), _instant(end, "--to")
     if config is not None:
         attempts, paid = _of_gateway(config, out, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
@@ -82,7 +88,10 @@ def ledger(
         raise ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
     real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
     with progress() as status:
-        answer = account(attempts, paid, names, period, real_time=real_time, progress=status.update)
+        costed = cost_all(attempts, paid, period)
+        answer = account(costed, names, real_time=real_time, progress=status.update)
+        if focus:
+            files.write_bytes(focus, to_focus(costed, focus.suffix))
     _write(answer, json, html)
     text.render(answer, Console())
 

@@ -30,7 +30,7 @@ _NUL: Final = b"\\u0000"  # as JSON has it; no database takes it in a text
 _Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One row. Times are epoch seconds.
 
     The row of an answer has in `lost_tokens` what its earlier attempts had generated and discarded; attempts that were

@@ -13,7 +13,7 @@ from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, REPLICA, CapacityRecord
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
-from meritorder.study.ledger.costing import Period, cost
+from meritorder.study.ledger.costing import CostedLedger, Period, cost
 from meritorder.study.ledger.summary import dollars, report
 
 _NOT_ASKED: Final = "real time alone was not simulated; --counterfactual does"
@@ -24,37 +24,43 @@ _CAPACITY: Final = (
 Paid = PaidCapacity | PaidCommitment
 
 
-def account(
-    attempts: pl.DataFrame,
-    paid: Sequence[Paid],
-    by: Sequence[str],
-    period: Period,
-    *,
-    real_time: CompareOptions | None = None,
-    progress: Progress = lambda _: None,
-) -> LedgerReport:
-    """Return what was paid within a period, and for what.
+def cost_all(attempts: pl.DataFrame, paid: Sequence[Paid], period: Period) -> CostedLedger:
+    """Attribute what was paid within a period.
 
     Args:
         attempts: As in `ATTEMPTS`.
         paid: Replicas and commitments.
-        by: Names of `DIMENSIONS`.
         period: The period.
-        real_time: Options of the simulation of real time alone; None leaves it out.
-        progress: Receives each step.
 
     Raises:
         ConfigError: A price is out of range.
     """
     capacity = [record for record in paid if isinstance(record, PaidCapacity)]
     commitments = [record for record in paid if isinstance(record, PaidCommitment)]
-    costed = cost(attempts, capacity, commitments, period=period)
-    answer = report(costed, period, by, no_saving_because=_NOT_ASKED)
+    return cost(attempts, capacity, commitments, period=period)
+
+
+def account(
+    costed: CostedLedger,
+    by: Sequence[str],
+    *,
+    real_time: CompareOptions | None = None,
+    progress: Progress = lambda _: None,
+) -> LedgerReport:
+    """Return what was paid, and for what.
+
+    Args:
+        costed: The costs of a period.
+        by: Names of `DIMENSIONS`.
+        real_time: Options of the simulation of real time alone; None leaves it out.
+        progress: Receives each step.
+    """
+    answer = report(costed, costed.period, by, no_saving_because=_NOT_ASKED)
     if real_time is None:
         return answer
     from meritorder.study.ledger.counterfactual import with_counterfactual  # noqa: PLC0415 - it compiles the simulator
 
-    return with_counterfactual(answer, costed, capacity, real_time, progress)
+    return with_counterfactual(answer, costed, real_time, progress)
 
 
 def whole_period(attempts: pl.DataFrame, paid: Sequence[Paid]) -> Period:

@@ -47,6 +47,7 @@ class CostedLedger:
     Args:
         costs: One row for each part: index of its `attempt` or null, `hour`, `venue`, `replica`, `use`, `picousd`.
         attempts: The attempts, as in `ATTEMPTS`, with the `replica` that was charged and the `use`; neither is null.
+        capacity: The replicas that were paid.
         paid: What was paid by time, as spans.
         period: The period.
         warnings: What has no price, and what was assumed.
@@ -54,6 +55,7 @@ class CostedLedger:
 
     costs: pl.DataFrame
     attempts: pl.DataFrame
+    capacity: Sequence[PaidCapacity]
     paid: Sequence[Span]
     period: Period
     warnings: tuple[str, ...]
@@ -142,6 +144,7 @@ def cost(
     return CostedLedger(
         costs=pl.concat(frames),
         attempts=_described(attempts, on_machine, charged, [replica for _, replica in units]),
+        capacity=capacity,
         paid=paid,
         period=period,
         warnings=tuple(warnings),

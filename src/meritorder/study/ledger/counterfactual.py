@@ -68,7 +68,6 @@ class _Ran:
 def with_counterfactual(
     report: LedgerReport,
     costed: CostedLedger,
-    capacity: Sequence[PaidCapacity],
     options: CompareOptions,
     progress: Progress,
 ) -> LedgerReport:
@@ -77,12 +76,11 @@ def with_counterfactual(
     Args:
         report: The report without it.
         costed: The costs that it sums up.
-        capacity: The replicas that were paid.
         options: Model, profile and SLO; the machine is that of the ledger.
         progress: Receives each step.
     """
     try:
-        counterfactual, savings = _simulate(report, costed, capacity, options, progress)
+        counterfactual, savings = _simulate(report, costed, options, progress)
     except (_NoClaimError, MeritorderError) as error:
         return _replaced(report, no_saving_because=str(error))
     drift = _drift(counterfactual)
@@ -107,7 +105,6 @@ def _replaced(report: LedgerReport, **fields: object) -> LedgerReport:
 def _simulate(
     report: LedgerReport,
     costed: CostedLedger,
-    capacity: Sequence[PaidCapacity],
     options: CompareOptions,
     progress: Progress,
 ) -> tuple[Counterfactual, list[Decimal]]:
@@ -117,7 +114,7 @@ def _simulate(
     model, _ = find_model_or_prices(facts.load(options.catalogs), options.model or only_model(trace))
     if model is None:
         raise _NoClaimError("the performance of the model is not known; name it with --model, or give --profile")
-    options = _on_machine_of_ledger(options, capacity)
+    options = _on_machine_of_ledger(options, costed.capacity)
     assigned = assign_workloads(trace, options)
     if assigned.span_s != trace.span_s:
         raise _NoClaimError("the ledger has long times without a request; choose a period with --from and --to")

@@ -46,7 +46,10 @@ def hourly(start_us: Integers, end_us: Integers, rates: Integers) -> tuple[Integ
     index, hour = _repeated(first, (end_us - 1) // US_PER_HOUR - first + 1)
     part_start = np.maximum(start_us[index], hour * US_PER_HOUR)
     part_end = np.minimum(end_us[index], (hour + 1) * US_PER_HOUR)
-    return index, hour, _price(rates[index], part_end - part_start)
+    # Each part is a difference of rounded sums, so that the parts of an interval sum to its rounded cost.
+    began_us, rates = start_us[index], rates[index]
+    cost = _cost_until(rates, part_end - began_us) - _cost_until(rates, part_start - began_us)
+    return index, hour, cost
 
 
 def share(start_us: Integers, end_us: Integers, bounds_us: Integers, rates: Integers, paid: Integers) -> Shares:
@@ -165,7 +168,10 @@ def _repeated(first: Integers, counts: Integers) -> tuple[Integers, Integers]:
     return index, first[index] + offset
 
 
-def _price(rates: Integers, elapsed_us: Integers) -> Integers:
-    """Return rate * time / hour, rounded down, without overflow: rates and times are split into hours and a rest."""
+def _cost_until(rates: Integers, elapsed_us: Integers) -> Integers:
+    """Return rate * time / hour, rounded down; it may overflow, since its differences are right all the same."""
     whole, rest = np.divmod(rates, US_PER_HOUR)
-    return whole * elapsed_us + (rest.astype(np.uint64) * elapsed_us.astype(np.uint64) // US_PER_HOUR).astype(np.int64)
+    hours, remaining_us = np.divmod(elapsed_us, US_PER_HOUR)
+    part = rest.astype(np.uint64) * remaining_us.astype(np.uint64) // US_PER_HOUR
+    cost: Integers = whole * elapsed_us + rest * hours + part.astype(np.int64)
+    return cost

@@ -89,7 +89,7 @@ def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving
         by: Names of `DIMENSIONS`.
         no_saving_because: Why no saving is claimed.
     """
-    uses = dict(_cost_sums(costed, ("use",)).iter_rows())
+    uses = dict(cost_sums(costed, ("use",)).iter_rows())
     used = {use: dollars(uses.get(use.value, 0)) for use in Use}
     ended = _ended(costed, period)
     final = ended.filter(_is_final())
@@ -127,7 +127,7 @@ def _is_final() -> pl.Expr:
     return ~pl.col("outcome").is_in(NOT_FINAL).fill_null(value=False)
 
 
-def _cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
+def cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
     """Return the sums of costs by some dimensions; 128-bit, since a large bill overflows 64 bits of picodollars."""
     costs = costed.costs
     owners = {DIMENSIONS[name].column for name in by if not DIMENSIONS[name].of_costs}
@@ -139,6 +139,11 @@ def _cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
     columns = [DIMENSIONS[name].column for name in by]
     picousd = pl.col("picousd").cast(pl.Int128).sum()
     return _with_calendar(costs).group_by(columns).agg(picousd)
+
+
+def work_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
+    """Return the requests, attempts and tokens that ended in the period, by some dimensions."""
+    return _work_sums(_ended(costed, costed.period), by)
 
 
 def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -154,7 +159,7 @@ def _rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple
     columns = [DIMENSIONS[name].column for name in by]
     costs, work = (
         frame.with_columns(pl.col(column).cast(pl.String) for column in columns if column not in _TIMES)
-        for frame in (_cost_sums(costed, by), _work_sums(ended, by))
+        for frame in (cost_sums(costed, by), _work_sums(ended, by))
     )
     joined = costs.join(work, on=columns, how="full", coalesce=True, nulls_equal=True).sort(columns, nulls_last=True)
     return tuple(

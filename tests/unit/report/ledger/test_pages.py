@@ -9,7 +9,7 @@ from tests.samples.ledgers import attempts, replica
 
 from meritorder.accounting import Counterfactual, LedgerReport
 from meritorder.report.ledger import html, text
-from meritorder.study.ledger.answer import account, whole_period
+from meritorder.study.ledger.answer import account, cost_all, whole_period
 
 HOSTILE = "<script>alert(1)</script>[bold]"
 
@@ -20,7 +20,7 @@ def _report(*by: str, tenants: int = 1) -> LedgerReport:
         {"venue": "api", "ended_s": 30.0, "deadline_s": 60.0, "status_code": 200, "lane": "deferrable"},
     )
     paid = [replica(0, 3600, "3.6", ready_s=5)]
-    return account(rows, paid, by, whole_period(rows, paid))
+    return account(cost_all(rows, paid, whole_period(rows, paid)), by)
 
 
 def _text(report: LedgerReport, width: int = 80) -> str:

@@ -6,7 +6,7 @@ from tests.samples.ledgers import attempts, replica
 
 from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, CapacityRecord
-from meritorder.study.ledger.answer import account, from_store, read_capacity, whole_period, write_capacity
+from meritorder.study.ledger.answer import account, cost_all, from_store, read_capacity, whole_period, write_capacity
 from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
 
 _RECORD = CapacityRecord(
@@ -33,7 +33,7 @@ def test_two_gateways_pay_a_commitment_once() -> None:
     seen = [_RECORD.__class__(**{**_as_dict(), **fields, "id": name, "stopped_s": 3610.0}) for name in ("c1", "c2")]
     paid = from_store(seen)
     rows = attempts()
-    assert account(rows, paid, (), whole_period(rows, paid)).unused_commitment_usd == Decimal("3.6")
+    assert account(cost_all(rows, paid, whole_period(rows, paid)), ()).unused_commitment_usd == Decimal("3.6")
 
 
 def _as_dict() -> dict[str, object]:

@@ -10,7 +10,7 @@ import pytest
 
 from meritorder.accounting import LedgerReport
 from meritorder.study.fleet.options import CompareOptions
-from meritorder.study.ledger.answer import account, whole_period
+from meritorder.study.ledger.answer import account, cost_all, whole_period
 from meritorder.study.ledger.attempts import from_columns
 from meritorder.study.ledger.capacity import PaidCapacity
 from meritorder.study.ledger.counterfactual import MAX_DRIFT
@@ -66,7 +66,7 @@ def _replicas(count: int, machine: str = "runpod L40S") -> list[PaidCapacity]:
 
 def _report(rows: pl.DataFrame, paid: list[PaidCapacity], model: str = "") -> LedgerReport:
     period = whole_period(rows, paid)
-    return account(rows, paid, (), period, real_time=CompareOptions(model=model))
+    return account(cost_all(rows, paid, period), (), real_time=CompareOptions(model=model))
 
 
 def test_needed_machine_saves_nothing() -> None:

@@ -16,6 +16,14 @@ def test_hourly_parts_never_overflow() -> None:
     assert sum(picousd.tolist()) == 720 * 10**18
 
 
+def test_parts_sum_to_rounded_cost() -> None:
+    # 30.5 hours at a price that has a fraction of a picodollar in each part.
+    rate, start_us = 1_234_567_890_123, US_PER_HOUR // 4
+    end_us = start_us + 61 * US_PER_HOUR // 2
+    _, _, picousd = hourly(_array(start_us), _array(end_us), _array(rate))
+    assert sum(picousd.tolist()) == rate * 61 // 2
+
+
 def test_largest_fraction_rounded_up() -> None:
     rounded = largest_remainder(np.array([1.2, 1.7, 1.1]), _array(0, 0, 0), _array(4))
     assert rounded.tolist() == [1, 2, 1]
