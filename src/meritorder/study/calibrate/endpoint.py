@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,12 @@ _VOCABULARY: Final = (
     *("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market", "letter"),
     *("harbor", "signal", "meadow", "candle", "bridge", "silver", "morning", "thunder", "pocket", "ladder", "compass"),
 )
+# The load of a slow engine is cut to about this time, by shorter prompts and answers, but no shorter than this.
+_LOAD_S: Final = 90.0
+_LEAST_LONGEST: Final = 4
+_PROBE_TOKENS: Final = 32
+# Sequences that a slow engine decodes at once at no loss.
+_DECODED_AT_ONCE: Final = 4
 _CONNECT_S: Final = 10.0
 _MIN_ANSWERS: Final = 8
 _BAD_REQUEST: Final = 400
@@ -84,6 +90,29 @@ class _TimedAnswer:
     output_tokens: int
 
 
+def _length_share(answer: _TimedAnswer, stages: Sequence[int]) -> float:
+    """Return the share of the longest lengths at which a load takes about as long as it should, at most 1.
+
+    Args:
+        answer: One answer of an idle engine.
+        stages: The concurrency of each stage.
+    """
+    prefill_s = answer.ttft_s / answer.input_tokens
+    decode_s = (answer.e2e_s - answer.ttft_s) / max(answer.output_tokens - 1, 1)
+    words, tokens = _mean(_WORDS), _mean(_OUTPUT_TOKENS)
+    load_s = sum(
+        max(2, concurrency) * (words * prefill_s + tokens * decode_s / min(concurrency, _DECODED_AT_ONCE))
+        for concurrency in stages
+    )
+    return min(1.0, _LOAD_S / load_s) if load_s > 0 else 1.0
+
+
+def _mean(span: tuple[int, int]) -> float:
+    """Return the mean of lengths whose logarithm is uniform."""
+    low, high = span
+    return float((high - low) / np.log(high / low))
+
+
 class _LoadTest:
     """One load test of one endpoint."""
 
@@ -92,17 +121,20 @@ class _LoadTest:
         self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
         self.generator = np.random.default_rng(seed)
         self.exact_lengths = True
+        self.words, self.output_tokens = _WORDS, _OUTPUT_TOKENS
         self.answers: list[_TimedAnswer] = []
         self.failures: list[str] = []
         self.began_s = 0.0
 
     async def run(self, progress: Progress) -> None:
         await self._send(4)  # warm up: a cold start is not typical
+        await self._send(_PROBE_TOKENS)
         if self.failures:
             raise ConfigError(self.failures[0], where=self.url)
+        stages = self.bounds.stages()
+        self._shorten(_length_share(self.answers[-1], stages), progress)
         self.answers.clear()
         self.began_s = time.perf_counter()
-        stages = self.bounds.stages()
         for number, concurrency in enumerate(stages, start=1):
             left_s = self.bounds.max_s - (time.perf_counter() - self.began_s)
             if left_s <= 0:
@@ -110,7 +142,7 @@ class _LoadTest:
                 return
             done = f"{len(self.answers)} of at most {self.bounds.max_requests} requests"
             progress(f"loading the endpoint: {concurrency} at once (stage {number} of {len(stages)}, {done})")
-            lengths = [self._length(_OUTPUT_TOKENS) for _ in range(max(2, concurrency))]
+            lengths = [self._length(self.output_tokens) for _ in range(max(2, concurrency))]
             stage = asyncio.create_task(self._stage(lengths, concurrency))
             _, pending = await asyncio.wait({stage}, timeout=left_s)
             if pending:
@@ -118,6 +150,17 @@ class _LoadTest:
                 await asyncio.gather(stage, return_exceptions=True)
             else:
                 stage.result()
+
+    def _shorten(self, share: float, progress: Progress) -> None:
+        """Take a share of the longest prompts and answers."""
+        if share == 1:
+            return
+        (least_words, most_words), (least_tokens, most_tokens) = _WORDS, _OUTPUT_TOKENS
+        self.words = least_words, max(_LEAST_LONGEST * least_words, round(most_words * share))
+        self.output_tokens = least_tokens, max(_LEAST_LONGEST * least_tokens, round(most_tokens * share))
+        progress(
+            f"a slow engine: prompts of up to {self.words[1]} words, answers of up to {self.output_tokens[1]} tokens"
+        )
 
     async def _stage(self, output_tokens: list[int], concurrency: int) -> None:
         if concurrency > 1:
@@ -133,7 +176,7 @@ class _LoadTest:
     async def _send(self, output_tokens: int) -> None:
         import httpx2
 
-        words = self.generator.choice(_VOCABULARY, self._length(_WORDS))
+        words = self.generator.choice(_VOCABULARY, self._length(self.words))
         body: dict[str, Any] = {
             "model": self.model,
             # The number comes first, so that no two prompts share a prefix that could be cached.

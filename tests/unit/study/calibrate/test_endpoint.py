@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from meritorder.errors import ConfigError
+from meritorder.study.calibrate import endpoint
 from meritorder.study.calibrate.endpoint import Bounds, measure
 
 pytest.importorskip("httpx2")
@@ -133,7 +134,22 @@ def test_stages_repeat_within_bounds(stub: Stub) -> None:
     assert Bounds(max_requests=200, max_concurrency=4).stages() == [1, 2, 4] * 2
     measure(f"{stub.url}/v1/", "m", bounds=Bounds(max_requests=32))
     assert stub.most_running <= 8
-    assert len(stub.asked) <= 33, "one more to warm up"
+    assert len(stub.asked) <= 34, "two more to warm up, and to see the pace"
+
+
+def test_slow_engine_gets_shorter_requests(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(endpoint, "_LOAD_S", 0.01)  # what the stub would take is a thousand times as long
+    measure(stub.url, "m", bounds=Bounds(max_requests=32), progress=lines.append)
+    assert lines[0] == "a slow engine: prompts of up to 96 words, answers of up to 64 tokens"
+    assert max(body["max_tokens"] for body in stub.asked) <= 64
+    assert max(len(body["messages"][0]["content"].split()) for body in stub.asked[2:]) <= 97
+
+
+def test_fast_engine_keeps_its_lengths(stub: Stub) -> None:
+    lines: list[str] = []
+    measure(stub.url, "m", bounds=Bounds(max_requests=32), progress=lines.append)
+    assert not any("slow" in line for line in lines)
 
 
 def test_ignore_eos_dropped_when_refused(stub: Stub) -> None:
