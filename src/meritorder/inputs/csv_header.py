@@ -37,10 +37,12 @@ def read_header(file: PlainFile) -> CsvHeader:
     """Return the header: the first line that is not blank, states no separator, and is no title above the columns.
 
     Raises:
-        InputError: Lines end with CR alone, or no single character separates the columns.
+        InputError: There is no text, lines end with CR alone, or no single character separates the columns.
     """
     lines = file.head.decode("utf-8", errors="replace").split("\n")
-    line = next(number for number, text in enumerate(lines, start=1) if text.strip())
+    line = next((number for number, text in enumerate(lines, start=1) if text.strip()), 0)
+    if not line:
+        raise InputError("has no text", where=file.name, fix="fetch it again")
     header = lines[line - 1].rstrip("\r")
     separator = max(_SEPARATORS, key=lambda sign: (header.count(sign), file.head.count(sign.encode())))
     if header.lower().startswith(_SEPARATOR_LINE) and len(lines) > line:

@@ -41,3 +41,7 @@ def test_stray_carriage_return_is_one_line(tmp_path: Path) -> None:
     """The first line has few cells, as a title has, and a later one is no line of a CSV."""
     message = refused(written(tmp_path, "report,,,\na,b\rc,d,e\n1,2,3,4\n"))
     assert "\n" not in message
+
+
+def test_control_characters_alone_are_no_text(tmp_path: Path) -> None:
+    assert "has no text" in refused(written(tmp_path, "\x1f", "a.csv"))
