@@ -84,7 +84,8 @@ class LedgerWriter:
         self._write(waiting)
         if self._journal.size > self._synced_bytes:
             self._synced_bytes = self._journal.size
-            await asyncio.to_thread(self._journal.sync)
+            with contextlib.suppress(OSError):  # the database is about to have them
+                await asyncio.to_thread(self._journal.sync)
         await self._add_all(self._journal)
         if self._journal.added > _MAX_JOURNAL_BYTES and self._journal.added == self._journal.size:
             journal_id = self._journal.id

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
@@ -131,9 +131,9 @@ def _insert(connection: Connection, entries: Sequence[LedgerEntry]) -> list[tupl
         insert_rows(connection, LEDGER, _NAMES, [msgspec.structs.astuple(entry) for entry in entries])
         budgets.charge(connection, entries)
         savepoint.commit()
-    except OperationalError:
+    except (OperationalError, InterfaceError):
         raise
-    except SQLAlchemyError as error:
+    except Exception as error:  # noqa: BLE001 - an entry that breaks us is set aside alone
         savepoint.rollback()
         if len(entries) == 1:
             return [(encode(entries[0]), str(error)[:_MAX_REASON])]

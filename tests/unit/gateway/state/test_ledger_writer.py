@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, text
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state import journal, ledger_writer
@@ -213,6 +213,24 @@ def test_refused_row_is_set_aside(database: Database, tmp_path: Path) -> None:
         writer.add(realtime(number))
     asyncio.run(writer.flush())
     assert written(database) == ["req_0", "req_1", "req_2"]
+    assert database.read_now(ledger.rejected) == 1
+
+
+def test_breaking_entry_is_set_aside(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours breaks one entry: the others are added."""
+    insert_rows = ledger.insert_rows
+
+    def break_once(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        if table.name == "ledger" and any("req_1" in row for row in rows):
+            raise KeyError("req_1")
+        insert_rows(connection, table, names, rows)
+
+    monkeypatch.setattr(ledger, "insert_rows", break_once)
+    writer = new_writer(database, tmp_path)
+    for number in range(3):
+        writer.add(realtime(number))
+    asyncio.run(writer.flush())
+    assert written(database) == ["req_0", "req_2"]
     assert database.read_now(ledger.rejected) == 1
 
 

@@ -12,6 +12,7 @@ from tests.samples.batches import WINDOW_S, begin_batch, claim_lines, only_batch
 from tests.samples.service import open_service
 
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.store import batches, files, heartbeats, requests
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.requests import RequestAnswer
@@ -66,6 +67,22 @@ def test_silent_gateway_loses_its_requests(gateway: Gateway, later_s: float, *, 
     asyncio.run(gateway.maintenance.heartbeat())
     assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq)) is running
     assert gateway.woken is not running
+
+
+def test_killed_gateway_loses_its_work_at_once(gateway: Gateway) -> None:
+    """Its heartbeat holds for days, but the lock of its journal is free: no lease is waited for."""
+    context = gateway.context
+    begin_batch(context, lines=1)
+    context.database.submit(lambda connection: heartbeats.beat(connection, "other", alive_until_s=NOW_S + 1e6)).result()
+    other = Journal.create(context.settings.journal_folder, "other")
+    (request,) = claim_lines(context, limit=1, owner="other")
+    asyncio.run(gateway.maintenance.take_over())
+    assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq)), "it lives"
+    other.close()
+    asyncio.run(gateway.maintenance.take_over())
+    assert not context.database.read_now(lambda connection: requests.is_running(connection, request.seq))
+    assert gateway.woken
+    assert not other.path.exists()
 
 
 def test_own_requests_survive_heartbeats(gateway: Gateway) -> None:
