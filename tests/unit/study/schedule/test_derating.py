@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from tests.samples import fleets
 
-from meritorder.planner.model.demand import Horizon
 from meritorder.study.schedule.derating import (
     Derating,
-    _area_by_slot,
     halfway,
     lower_backfill_shares,
     with_more_headroom,
@@ -19,7 +17,6 @@ from meritorder.study.schedule.simulate import ModelOutcome
 
 SLOT_S = 100.0
 REQUESTS_IN_A_SLOT = 1000
-QUARTERS = Horizon(slot_s=900.0, slots=4)
 
 
 def test_share_scales_sequences_and_memory() -> None:
@@ -87,13 +84,3 @@ def test_steps_grow_while_without_effect() -> None:
     for _ in range(10):
         shares = lower_backfill_shares(shares, outcome(45, 0), outcome(0, 0), SLOT_S)
     assert shares[0] > 0
-
-
-def test_work_counts_where_it_ran() -> None:
-    begin_s, end_s, rate = (
-        np.array([450.0, 900.0, 3000.0]),
-        np.array([1350.0, 1000.0, 5000.0]),
-        np.array([1.0, 2.0, 0.5]),
-    )
-    done_s = _area_by_slot(begin_s, rate, QUARTERS) - _area_by_slot(end_s, rate, QUARTERS)
-    assert done_s.tolist() == pytest.approx([450.0, 450.0 + 200.0, 0.0, 300.0])
