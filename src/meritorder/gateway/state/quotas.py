@@ -17,7 +17,7 @@ from meritorder.gateway.store import requests
 from meritorder.gateway.store.database import Change, Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas import admission, budgets
-from meritorder.gateway.store.quotas.admission import Admission, Demand, Refusal, Unused
+from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Refusal, Unused
 from meritorder.gateway.store.requests import ClaimedRequest
 from meritorder.gateway.wire.quotas import quota_error, rate_headers
 from meritorder.policy.rates import bucket_number
@@ -158,7 +158,7 @@ class Quotas:
             return [(request, UNLIMITED) for request in await self._database.write(claim)]
         calls = self._calls_of(key)
 
-        def change(connection: Connection, unused: Unused) -> tuple[list[ClaimedRequest], Admission]:
+        def change(connection: Connection, unused: Unused) -> tuple[list[ClaimedRequest], AdmittedCalls]:
             claimed = claim(connection)
             admitted = self._admit_claimed(connection, self._holder, key, claimed, unused)
             return claimed[: admitted.accepted], admitted
@@ -285,7 +285,7 @@ class Quotas:
             return None
         key, demands, now_s = calls.key, [waiting.demand for waiting in asked], self._now_s()
 
-        def change(connection: Connection, unused: Unused) -> tuple[None, Admission]:
+        def change(connection: Connection, unused: Unused) -> tuple[None, AdmittedCalls]:
             admitted = admission.admit(
                 connection, self._holder, key, demands, now_s=now_s, unused=unused, to_spare=True
             )
@@ -310,9 +310,9 @@ class Quotas:
     async def _change(
         self,
         calls: KeyCalls,
-        change: Callable[[Connection, Unused], tuple[T, Admission]],
-        write: Callable[[Callable[[Connection], tuple[T, Admission]]], Awaitable[tuple[T, Admission]]],
-    ) -> tuple[T, Admission]:
+        change: Callable[[Connection, Unused], tuple[T, AdmittedCalls]],
+        write: Callable[[Callable[[Connection], tuple[T, AdmittedCalls]]], Awaitable[tuple[T, AdmittedCalls]]],
+    ) -> tuple[T, AdmittedCalls]:
         """Admit calls of a key in the store, which first takes back all that is not in use."""
         leases = {budget.id: self._leases[budget.id] for budget in calls.key.budgets}
         rates = calls.take_back()
@@ -338,7 +338,7 @@ class Quotas:
 
     def _admit_claimed(
         self, connection: Connection, holder: str, key: Key, claimed: Sequence[ClaimedRequest], unused: Unused
-    ) -> Admission:
+    ) -> AdmittedCalls:
         demands = [_demand(request) for request in claimed]
         admitted = admission.admit(connection, holder, key, demands, now_s=self._now_s(), unused=unused)
         requests.unclaim(connection, [request.seq for request in claimed[admitted.accepted :]])

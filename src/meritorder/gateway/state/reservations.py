@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import LedgerEntry
-from meritorder.gateway.store.quotas.admission import Admission, Demand, Unused
+from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Unused
 from meritorder.gateway.wire.quotas import RateUse
 from meritorder.policy.rates import bucket_number
 
@@ -177,7 +177,7 @@ class KeyCalls:
         self.spare_requests = self.spare_tokens = 0
         return unused
 
-    def apply(self, admitted: Admission) -> None:
+    def apply(self, admitted: AdmittedCalls) -> None:
         """Take over what an admission says about rates."""
         if admitted.window is not None:
             window = admitted.window

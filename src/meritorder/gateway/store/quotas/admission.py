@@ -45,7 +45,7 @@ class Unused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class AdmittedCalls:
     """The outcome of an admission.
 
     Args:
@@ -77,7 +77,7 @@ def admit(
     now_s: float,
     unused: Unused = NOTHING,
     to_spare: bool = False,
-) -> Admission:
+) -> AdmittedCalls:
     """Admit calls in order, as many as the budgets and rates of their key permit, and lease what they need.
 
     Args:
@@ -115,7 +115,7 @@ def admit(
             spare_requests, spare_tokens = _spare_rates(key.rates, window)
             window.take(spare_requests, spare_tokens)
         _write_window(connection, key, window)
-    return Admission(
+    return AdmittedCalls(
         accepted=accepted,
         refusal=refusal,
         leased=leased,

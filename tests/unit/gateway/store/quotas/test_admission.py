@@ -4,7 +4,7 @@ from meritorder.gateway.store import heartbeats, keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import admission, budgets
-from meritorder.gateway.store.quotas.admission import Admission, Demand, Unused
+from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Unused
 from meritorder.policy.rates import bucket_number
 
 NOW_S = 1000.0
@@ -27,7 +27,7 @@ def created(database: Database, name: str, amount: int | None = None, **limits: 
 
 def admit(
     database: Database, holder: str, key: Key, *demands: Demand, now_s: float = NOW_S, **more: object
-) -> Admission:
+) -> AdmittedCalls:
     return database.submit(
         lambda connection: admission.admit(connection, holder, key, demands, now_s=now_s, **more)  # type: ignore[arg-type]
     ).result()
