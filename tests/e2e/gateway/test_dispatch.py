@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -49,8 +50,8 @@ async def test_unstarted_requests_run_again(
     venue, dispatcher, interrupted = service.venues.all[0], service.dispatcher, set[int]()
     begin, send = dispatcher._begin, dispatcher._attempts.send
 
-    def begin_and_preempt(request: ClaimedRequest, at: Venue, *, urgent: bool) -> None:
-        begin(request, at, urgent=urgent)
+    def begin_and_preempt(request: ClaimedRequest, at: Venue, **more: Any) -> None:  # noqa: ANN401
+        begin(request, at, **more)
         if how == "preempted" and request.seq not in interrupted:
             interrupted.add(request.seq)
             at.preempt(1)

@@ -211,8 +211,12 @@ class Dispatcher:
                     continue
                 free = min((capacity if is_urgent else backfill)[venue.name], remaining, target.max_requests)
                 claimed = await self._claim(work, int(free)) if free > 0 else []
-                for request, reservation in claimed:
-                    self._begin(request, venue, urgent=is_urgent, reservation=reservation)
+                with contextlib.ExitStack() as unused:
+                    for _, reservation in claimed:
+                        unused.enter_context(reservation)
+                    for request, reservation in claimed:
+                        self._begin(request, venue, urgent=is_urgent, reservation=reservation)
+                    unused.pop_all()  # each ends with its task
                 self._plan_executor.record_dispatch(work, venue, len(claimed))
                 backfill[venue.name] -= len(claimed)
                 capacity[venue.name] -= len(claimed)
