@@ -59,6 +59,13 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     missed: int
 
 
+class LaneCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What was paid because of one lane: real time what its fleet would cost alone, the deferrable lane the rest."""
+
+    lane: str
+    paid_usd: Decimal
+
+
 class Counterfactual(msgspec.Struct, frozen=True, kw_only=True):
     """Real time alone, simulated for the same requests on the same machines at the same price.
 
@@ -101,6 +108,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
         starting_usd: Paid for capacity before it was ready.
         unused_commitment_usd: Paid for commitments that no replica used.
         by_use: `paid_usd` by what it was paid for.
+        by_cause: `paid_usd` by the lane that it was paid because of; empty without a simulation.
         by_workload: What was paid for requests, by workload and lane.
         rows: `paid_usd` by the groups that were asked for.
         requests: Requests that ended.
@@ -121,6 +129,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     starting_usd: Decimal
     unused_commitment_usd: Decimal
     by_use: tuple[UseCost, ...]
+    by_cause: tuple[LaneCost, ...] = ()
     by_workload: tuple[WorkloadCost, ...]
     rows: tuple[CostRow, ...]
     requests: int

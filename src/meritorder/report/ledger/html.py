@@ -12,6 +12,7 @@ _TEMPLATE: Final = "ledger.html.j2"
 def render(report: LedgerReport) -> str:
     """Return the whole page, with all text of the user escaped."""
     tables = [("What it was paid for", words.uses(report)), ("Requests by workload", words.workloads(report))]
+    tables.insert(1, ("What it was paid because of", words.causes(report)))
     tables.append(("Simulation", words.simulation(report)))
     if report.rows:
         tables.append((words.by(tuple(report.rows[0].by)), words.groups(report)))

@@ -37,6 +37,9 @@ def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     if report.warnings:
         yield warnings_section(report.warnings, reading)
     yield section("What it was paid for", "", _table(words.uses(report), width))
+    if report.by_cause:
+        about = "real time what its machines would cost alone, the rest deferrable"
+        yield section("What it was paid because of", about, _table(words.causes(report), width))
     if report.by_workload:
         yield section("Requests by workload", "", _table(words.workloads(report), width))
     if report.counterfactual:

@@ -78,6 +78,13 @@ def uses(report: LedgerReport) -> Grid:
     return Grid(headings=("Use", "", "paid", "share"), texts=2, rows=rows)
 
 
+def causes(report: LedgerReport) -> Grid:
+    """Return what was paid by cause."""
+    cells = usd_cells([cause.paid_usd for cause in report.by_cause])
+    rows = tuple((lane_title(cause.lane), usd) for cause, usd in zip(report.by_cause, cells, strict=True))
+    return Grid(headings=("Lane", "paid"), texts=1, rows=rows)
+
+
 def workloads(report: LedgerReport) -> Grid:
     """Return what was paid for the requests of each workload."""
     paid = report.by_workload

@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
-from meritorder.accounting import Counterfactual, LedgerReport
+from meritorder.accounting import Counterfactual, LaneCost, LedgerReport
 from meritorder.catalog.machines import find_machine
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.domain import BackfillLimits, Offer, PricingModel
+from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel
 from meritorder.errors import InfeasibleError, MeritorderError
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.sim.pools import Scheduled
@@ -31,7 +31,7 @@ from meritorder.study.fleet.realtime import search_realtime
 from meritorder.study.fleet.workloads import assign_workloads, only_model
 from meritorder.study.ledger.capacity import PaidCapacity, Span, Use
 from meritorder.study.ledger.costing import CostedLedger, Period
-from meritorder.study.ledger.summary import NOT_FINAL
+from meritorder.study.ledger.summary import NOT_FINAL, cost_sums, dollars
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.units import SECONDS_PER_MINUTE, format_share
@@ -65,6 +65,21 @@ class _Ran:
     startup_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Simulated:
+    """What was simulated.
+
+    Args:
+        counterfactual: Real time alone, and what ran.
+        savings_usd: The saving: as simulated, then with every step of a replica shorter and longer by its error.
+        realtime_lane_usd: What the machines of the real-time lane alone would cost, at most what was paid.
+    """
+
+    counterfactual: Counterfactual
+    savings_usd: Sequence[Decimal]
+    realtime_lane_usd: Decimal
+
+
 def with_counterfactual(
     report: LedgerReport,
     costed: CostedLedger,
@@ -80,9 +95,10 @@ def with_counterfactual(
         progress: Receives each step.
     """
     try:
-        counterfactual, savings = _simulate(report, costed, options, progress)
+        simulated = _simulate(report, costed, options, progress)
     except (_NoClaimError, MeritorderError) as error:
         return _replaced(report, no_saving_because=str(error))
+    counterfactual, savings = simulated.counterfactual, simulated.savings_usd
     drift = _drift(counterfactual)
     if drift:
         return _replaced(report, no_saving_because=drift, counterfactual=counterfactual)
@@ -94,6 +110,19 @@ def with_counterfactual(
         counterfactual_usd=report.paid_usd + saved_usd,
         saved_usd=saved_usd,
         saved_interval=(min(savings), max(savings)),
+        by_cause=_causes(report, costed, simulated.realtime_lane_usd),
+    )
+
+
+def _causes(report: LedgerReport, costed: CostedLedger, realtime_lane_usd: Decimal) -> tuple[LaneCost, ...]:
+    """Return what was paid by cause: machines of the real-time lane alone and its tokens, and the rest."""
+    tokens = cost_sums(costed, ("lane", "use")).filter(
+        (pl.col("use") == Use.TOKENS) & (pl.col("lane").cast(pl.String) == Lane.REALTIME)
+    )
+    realtime_usd = realtime_lane_usd + dollars(sum(tokens["picousd"].to_list()))
+    return (
+        LaneCost(lane=Lane.REALTIME, paid_usd=realtime_usd),
+        LaneCost(lane=Lane.DEFERRABLE, paid_usd=report.paid_usd - realtime_usd),
     )
 
 
@@ -107,10 +136,11 @@ def _simulate(
     costed: CostedLedger,
     options: CompareOptions,
     progress: Progress,
-) -> tuple[Counterfactual, list[Decimal]]:
-    """Return the simulation, and the saving: as simulated, then with every step shorter and longer by its error."""
+) -> _Simulated:
     ran = _replicas(report, costed)
     trace = _requests(costed.attempts)
+    if len(trace.models) > 1:
+        raise _NoClaimError(f"the engines served {len(trace.models)} models; only one can be simulated")
     model, _ = find_model_or_prices(facts.load(options.catalogs), options.model or only_model(trace))
     if model is None:
         raise _NoClaimError("the performance of the model is not known; name it with --model, or give --profile")
@@ -134,9 +164,9 @@ def _simulate(
     scale = float(ran.paid_usd) / as_ran.usd
     savings = [round(Decimal((trial.usd - as_ran.usd) * scale), 6) for trial in realtime]
     account = as_ran.result.pools[0]
-    serving_s = account.paid_s - account.startup_s
-    return (
-        Counterfactual(
+    serving_s = max(account.paid_s - account.startup_s, 1e-9)
+    return _Simulated(
+        counterfactual=Counterfactual(
             arrangement=realtime[0].label,
             machine=machine.profile.replica.label,
             realtime_usd=realtime[0].usd,
@@ -147,8 +177,21 @@ def _simulate(
             basis=f"steps of a replica from {factors[1]:.2f} to {factors[2]:.2f} times as long: {known.basis}",
             assumptions=tuple(assumption.text for assumption in assigned.assumptions),
         ),
-        savings,
+        savings_usd=savings,
+        realtime_lane_usd=min(_lane_alone(machine, load, progress, scale), ran.paid_usd),
     )
+
+
+def _lane_alone(machine: CandidateMachine, load: TraceLoad, progress: Progress, scale: float) -> Decimal:
+    """Return what the cheapest fleet of the real-time lane alone would cost, on the scale of what was paid."""
+    deferrable = load.deferrable
+    if deferrable.all():
+        return Decimal(0)
+    if not deferrable.any():
+        return Decimal("Infinity")
+    lane = load.select(~deferrable)
+    fleets = search_realtime(lane, [machine], progress, title="real-time lane alone")
+    return round(Decimal(fleets.cheapest.usd * scale), 6)
 
 
 def _replicas(report: LedgerReport, costed: CostedLedger) -> _Ran:

@@ -78,6 +78,7 @@ def test_needed_machine_saves_nothing() -> None:
     assert report.saved_usd == pytest.approx(0, abs=0.001)
     assert report.saved_interval[0] <= report.saved_usd <= report.saved_interval[1]
     assert report.counterfactual_usd == report.paid_usd + report.saved_usd
+    assert [cause.paid_usd for cause in report.by_cause] == [report.paid_usd, 0]
 
 
 def test_superfluous_machine_is_no_saving() -> None:
@@ -109,6 +110,28 @@ def test_waiting_backlog_saves_machines() -> None:
     assert report.counterfactual.arrangement == f"{round(machines)} replicas, always on"
     assert float(report.saved_usd / report.paid_usd) == pytest.approx(machines - 1, rel=1e-3)
     assert machines > 1.9
+    assert [(cause.lane, cause.paid_usd) for cause in report.by_cause] == [
+        ("realtime", 0),
+        ("deferrable", report.paid_usd),
+    ]
+
+
+def test_deferrable_lane_pays_the_rest() -> None:
+    # Two machines ran; the real-time half of the requests needs one.
+    lanes = ["realtime", "deferrable"] * (_COUNT // 2)
+    deadlines = [None, _EPOCH_S + 2 * _SPAN_S] * (_COUNT // 2)
+    rows = _realtime().with_columns(lane=pl.Series(lanes, dtype=pl.Categorical), deadline_s=pl.Series(deadlines))
+    report = _report(rows, _replicas(2))
+    assert report.no_saving_because == ""
+    realtime, deferrable = (cause.paid_usd for cause in report.by_cause)
+    assert realtime + deferrable == report.paid_usd
+    assert float(realtime) == pytest.approx(0.86, rel=0.02)
+
+
+def test_several_models_claim_nothing() -> None:
+    models = pl.Series(["llama-3.1-8b", "llama-3.1-70b"] * (_COUNT // 2), dtype=pl.Categorical)
+    report = _report(_realtime().with_columns(model=models), _replicas(2))
+    assert "served 2 models" in report.no_saving_because
 
 
 def test_drift_claims_nothing() -> None:
