@@ -15,6 +15,7 @@ from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.wire import calls
 from meritorder.gateway.workers import batch_input
 from meritorder.gateway.workers.batch_input import _InputState, _lines, ingest
 
@@ -213,6 +214,21 @@ def test_hostile_line_fails_batch_with_reason(tmp_path: Path, hostile: bytes | d
     (error,) = json.loads(batch.errors or "")["data"]
     assert error["line"] == 2
     assert error["message"]
+
+
+@pytest.mark.parametrize("error", [RecursionError(), KeyError("x"), OverflowError(), EOFError()])
+def test_line_that_breaks_us_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def parse_or_fail(text: bytes) -> calls.LineFields:
+        fields = parse_line(text)
+        if fields.custom_id == "c2":
+            raise error
+        return fields
+
+    parse_line = calls.parse_line
+    monkeypatch.setattr(calls, "parse_line", parse_or_fail)
+    batch, _ = read_input(tmp_path, [line(1), line(2), line(3)])
+    assert batch.status == "failed"
+    assert [problem["line"] for problem in json.loads(batch.errors or "")["data"]] == [2]
 
 
 def test_many_bad_lines_end_in_failed_batch(tmp_path: Path) -> None:
