@@ -1,7 +1,7 @@
 """Errors in OpenAI's format: a status and `{"error": {"message", "type", "param", "code"}}`."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +21,20 @@ _TYPES: Final = {
     429: "rate_limit_error",
 }
 _SERVER_ERROR: Final = "server_error"
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_RESPONSES: Final = "/v1/responses"
+_MESSAGES: Final = "/v1/messages"
 _NO_MESSAGE: Final = "The model's server answered with an error."
 _ACCESS: Final = frozenset({401, 402, 403, 407})
 _MAX_MESSAGE: Final = 1000  # a message may quote what the client sent
@@ -71,12 +85,27 @@ class ApiError(Exception):
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
-    def event(self, endpoint: str) -> bytes:
+    def body_of(self, path: str, request_id: str) -> bytes:
+        """Return the error object in the form of the API that a path belongs to."""
+        if path.startswith(_MESSAGES):
+            return msgspec.json.encode(anthropic_error(self.status, self.message, request_id))
+        return self.body()
+
+    def event(self, path: str) -> bytes:
         """Return the error as the last event of a stream that has begun."""
-        if endpoint == "/v1/responses":
+        if path.startswith(_RESPONSES):
             fields = {"type": "error", "code": self.code, "message": self.message, "param": self.param}
-            return b"event: error\ndata: " + msgspec.json.encode(fields) + b"\n\n"
-        return b"data: " + self.body() + b"\n\n"
+        elif path.startswith(_MESSAGES):
+            fields = anthropic_error(self.status, self.message)
+        else:
+            return b"data: " + self.body() + b"\n\n"
+        return b"event: error\ndata: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+def anthropic_error(status: int, message: str, request_id: str | None = None) -> dict[str, Any]:
+    """Return an error in Anthropic's form."""
+    kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 
 
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:

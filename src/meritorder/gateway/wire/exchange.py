@@ -1,4 +1,4 @@
-"""One request and its answer: every answer has an id, and every failure ends it as an error in OpenAI's form."""
+"""One request and its answer: every answer has an id, and every failure ends it as an error in its API's form."""
 
 import random
 from collections.abc import Awaitable
@@ -41,7 +41,7 @@ class Exchange:
         if not self._started:
             headers = [(b"content-type", JSON)]
             headers += [(name.lower().encode(), value.encode()) for name, value in error.headers]
-            await respond(self.send, error.status, headers, error.body())
+            await respond(self.send, error.status, headers, error.body_of(self._path, self.id))
         elif self._streamed and not self._ended:
             await self.send({"type": "http.response.body", "body": error.event(self._path)})
 

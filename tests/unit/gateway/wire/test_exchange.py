@@ -41,7 +41,12 @@ def test_failure_before_the_answer_is_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "beginning"), [("/v1/chat/completions", b'data: {"error":'), ("/v1/responses", b"event: error\ndata: ")]
+    ("path", "beginning"),
+    [
+        ("/v1/chat/completions", b'data: {"error":'),
+        ("/v1/responses", b'event: error\ndata: {"type":"error","code"'),
+        ("/v1/messages", b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"'),
+    ],
 )
 def test_broken_stream_ends_with_error_event(path: str, beginning: bytes) -> None:
     *_, last = failed_after(STREAM, MORE, path=path)
@@ -67,3 +72,10 @@ def test_request_id_is_added_once() -> None:
 
 def test_unknown_status_becomes_a_bad_gateway() -> None:
     assert failed_after({**WHOLE, "status": 600}, LAST)[0]["status"] == 502
+
+
+def test_failure_has_the_form_of_its_api() -> None:
+    _, body = failed_after(path="/v1/messages/batches")
+    error = msgspec.json.decode(body["body"])
+    assert (error["type"], error["error"]) == ("error", {"type": "overloaded_error", "message": "gone"})
+    assert error["request_id"].startswith("req_")

@@ -7,7 +7,7 @@ import msgspec
 
 from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.upstreams.responses.answer import reasoning_of
-from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.errors import INVALID_JSON, anthropic_error
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -15,18 +15,6 @@ _STOP_REASONS: Final = {
     "tool_calls": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
-}
-_ERRORS: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
 }
 
 
@@ -60,13 +48,7 @@ def to_error(status: int, body: bytes, request_id: str | None = None) -> Json:
         message = msgspec.json.decode(body)["error"]["message"]
     except (*INVALID_JSON, KeyError, TypeError):
         message = "The request failed."
-    return error(status, str(message), request_id)
-
-
-def error(status: int, message: str, request_id: str | None = None) -> Json:
-    """Return an error in Anthropic's form."""
-    kind = _ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    return anthropic_error(status, str(message), request_id)
 
 
 class MessageEvents:
@@ -89,7 +71,7 @@ class MessageEvents:
         if failure := chunk.get("error"):
             self.ended = True
             message = failure.get("message") if isinstance(failure, dict) else failure
-            return [error(500, str(message))]
+            return [anthropic_error(500, str(message))]
         events = self._begin(chunk.get("model"))
         self._usage = chunk.get("usage") or self._usage
         for choice in (chunk.get("choices") or ())[:1]:

@@ -22,7 +22,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
-from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, anthropic_error, invalid_request
 from meritorder.gateway.wire.events import EventCutter, parse_events
 
 _CHAT: Final = "/v1/chat/completions"
@@ -210,10 +210,10 @@ def _in_their_form(handler: Callable[[Request], Awaitable[Response]]) -> Callabl
         try:
             return await handler(request)
         except UnsupportedError as error:
-            return _json(answer.error(400, error.what), status=400)
+            return _json(anthropic_error(400, error.what), status=400)
         except ApiError as error:
             status = 529 if error.status == 503 else error.status
-            return _json(answer.error(status, error.message), dict(error.headers), status=status)
+            return _json(anthropic_error(status, error.message), dict(error.headers), status=status)
 
     return handle
 
@@ -252,7 +252,7 @@ async def _events(reply: _Reply) -> AsyncIterator[bytes]:
                     return
     except (*INVALID_JSON, KeyError, TypeError, AttributeError, ValueError):
         pass
-    yield _event(answer.error(500, "The answer broke off."))
+    yield _event(anthropic_error(500, "The answer broke off."))
 
 
 def _event(content: Json) -> bytes:
@@ -328,7 +328,9 @@ def _result(line: bytes) -> bytes:
     result: Json
     if response is None:
         kind = _NOT_RUN.get(str(code))
-        result = {"type": kind} if kind else {"type": "errored", "error": answer.error(500, given["error"]["message"])}
+        result = (
+            {"type": kind} if kind else {"type": "errored", "error": anthropic_error(500, given["error"]["message"])}
+        )
     elif response["status_code"] == 200:
         result = {"type": "succeeded", "message": answer.to_message(response["body"])}
     else:
