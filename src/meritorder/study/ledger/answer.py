@@ -12,6 +12,7 @@ from meritorder.accounting import LedgerReport
 from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, REPLICA, CapacityRecord
 from meritorder.study.fleet.options import CompareOptions, Progress
+from meritorder.study.ledger.attempts import MAX_EPOCH_S
 from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
 from meritorder.study.ledger.costing import CostedLedger, Period, cost
 from meritorder.study.ledger.summary import dollars, report
@@ -140,10 +141,17 @@ def read_capacity(path: Path) -> list[Paid]:
         raise TraceError(f"cannot be read: {error}", where=str(path)) from error
 
 
+def _times(started: str, ended: str) -> tuple[float, float]:
+    started_s, ended_s = float(started), float(ended)
+    if not 0 <= started_s <= ended_s <= MAX_EPOCH_S:
+        raise ValueError(f"from {started} to {ended} is no time in epoch seconds")
+    return started_s, ended_s
+
+
 def _paid(row: dict[str, str], where: str) -> Paid:
     try:
         usd_per_hour = Decimal(row["usd_per_hour"]) if row["usd_per_hour"] else None
-        started_s, ended_s = float(row["started_s"]), float(row["ended_s"])
+        started_s, ended_s = _times(row["started_s"], row["ended_s"])
         if row["kind"] == COMMITMENT:
             return PaidCommitment(
                 venue=row["venue"],

@@ -44,7 +44,10 @@ ATTEMPTS: Final = (
 )
 """What costing needs of a ledger row; columns that an older ledger lacks are null."""
 
-_NAMES: Final = tuple(column.name for column in ATTEMPTS)
+MAX_EPOCH_S: Final = 1e11
+"""Later times are milliseconds, or none at all."""
+
+_TIMES: Final = ("arrived_s", "started_s", "ended_s")
 _COST_USD: Final = "cost_usd"
 
 
@@ -55,7 +58,7 @@ def from_columns(columns: Mapping[str, list[object]]) -> pl.DataFrame:
         schema_overrides={column.name: column.dtype for column in ATTEMPTS if column.name in columns},
         strict=False,
     )
-    return _completed(frame.lazy(), set(frame.columns), "the store").collect()
+    return _checked(_completed(frame.lazy(), set(frame.columns), "the store").collect(), "the store")
 
 
 def read_attempts(path: Path) -> pl.DataFrame:
@@ -66,12 +69,27 @@ def read_attempts(path: Path) -> pl.DataFrame:
     """
     try:
         rows = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
-        return _completed(rows, set(rows.collect_schema().names()), str(path)).collect(engine="streaming")
+        attempts = _completed(rows, set(rows.collect_schema().names()), str(path)).collect(engine="streaming")
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(
             f"not a ledger: {reason}", where=str(path), fix="write one with `meritorder ledger`"
         ) from error
+    return _checked(attempts, str(path))
+
+
+def _checked(attempts: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Return attempts whose times are epoch seconds.
+
+    Raises:
+        TraceError: Some are none.
+    """
+    for name in _TIMES:
+        wrong = attempts.filter(~pl.col(name).is_between(0, MAX_EPOCH_S))
+        if len(wrong):
+            what = f"{name} is {wrong[name][0]} for {wrong['request_id'][0]}, which is no time in epoch seconds"
+            raise TraceError(what, where=where, fix="correct it, or leave the row out")
+    return attempts
 
 
 def _completed(rows: pl.LazyFrame, present: set[str], where: str) -> pl.LazyFrame:

@@ -50,8 +50,18 @@ def test_capacity_file_is_read_back(tmp_path: Path) -> None:
     assert read_capacity(tmp_path / "capacity.csv") == paid
 
 
+_HEADER = "kind,venue,replica,usd_per_hour,started_s,ready_s,ended_s"
+
+
 @pytest.mark.parametrize(
-    "text", ["kind,venue\nreplica,gpu\n", "kind,venue,replica,usd_per_hour,started_s,ended_s\nreplica,v,r,cheap,1,2\n"]
+    "text",
+    [
+        "kind,venue\nreplica,gpu\n",
+        f"{_HEADER}\nreplica,v,r,cheap,1,1,2\n",
+        f"{_HEADER}\nreplica,v,r,1,1,1,1e300\n",
+        f"{_HEADER}\nreplica,v,r,1,nan,1,2\n",
+        f"{_HEADER}\nreplica,v,r,1,9,1,2\n",
+    ],
 )
 def test_wrong_capacity_names_its_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "capacity.csv"

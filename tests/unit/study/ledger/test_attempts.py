@@ -21,6 +21,14 @@ def test_parquet_equals_store_rows(tmp_path: Path) -> None:
     assert read_attempts(tmp_path / "ledger.parquet").equals(rows)
 
 
+@pytest.mark.parametrize("ended_s", ["1790000000000", "nan", "inf", "-5", "1e300"])
+def test_impossible_times_are_refused(tmp_path: Path, ended_s: str) -> None:
+    path = tmp_path / "ledger.csv"
+    path.write_text(f"{_HEADER}\nreq_7,realtime,m,api,1,1,{ended_s},10,5,0\n")
+    with pytest.raises(TraceError, match=r"ended_s is .* for req_7, which is no time"):
+        read_attempts(path)
+
+
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "", f"{_HEADER}\nr,realtime,m,api,soon,1,2,10,5,\n"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ledger.csv"
