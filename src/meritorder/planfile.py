@@ -99,7 +99,10 @@ class PlanRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Commitment(msgspec.Struct, frozen=True, kw_only=True):
-    """A commitment: `amount` units to buy, `have` held already; a bought unit costs `usd_per_hour` for the term."""
+    """A commitment: `amount` units to buy, `have` held already; a bought unit costs `usd_per_hour` for the term.
+
+    `owed_usd` is the cost of what is bought over its whole term; null without a term in years.
+    """
 
     name: str
     pricing_model: str
@@ -115,6 +118,7 @@ class Commitment(msgspec.Struct, frozen=True, kw_only=True):
     saves_alone_usd: float | None = None
     saves_together_usd: float | None = None
     ladder: list[tuple[float, int]] = []
+    owed_usd: float | None = None
 
 
 class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,6 +121,7 @@ class CommitmentRow:
         terms: Term and payment option.
         price: Hourly price of each unit.
         usd: Cost over the horizon.
+        owed: Cost of what is bought over its whole term.
         used: Share that the plan uses.
         break_even: Use at which it breaks even.
         alone: Saving if it is the only commitment.
@@ -134,6 +135,7 @@ class CommitmentRow:
     terms: str
     price: str
     usd: str
+    owed: str
     used: str
     break_even: str
     alone: str
@@ -152,6 +154,7 @@ def commitments(plan: Plan) -> list[CommitmentRow]:
             terms=", ".join(filter(None, (_term(plan, commitment), spaced(commitment.payment)))),
             price=MISSING if commitment.pricing_model == "savings_plan" else format_usd(commitment.usd_per_hour),
             usd=usd,
+            owed=or_missing(commitment.owed_usd, format_usd),
             used=format_share(commitment.used_share),
             break_even=or_missing(commitment.break_even_use, format_share),
             alone=or_missing(commitment.saves_alone_usd, format_usd),

@@ -106,6 +106,7 @@ def _commit(plan: Plan, width: int) -> RenderableType:
         details = (
             row.terms,
             f"{row.usd} over {span}",
+            f"{row.owed} owed over the whole term" if row.owed != MISSING else "",
             f"{row.price} an hour each" if row.price != MISSING else "",
             f"used {row.used}",
             f"breaks even at {row.break_even} use" if row.break_even != MISSING else "",

@@ -1,6 +1,7 @@
 """The part of a solution that the simulator executes, as records of the plan file."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.simulate import ExecutablePlan
-from meritorder.study.schedule.supply import Site
+from meritorder.study.schedule.supply import TERM_YEARS, Site
 
 Floats = NDArray[np.float64]
+
+_HOURS_PER_YEAR: Final = 8760.0
 
 
 def executable_plan(solution: Solution, case: PlanningCase, backfill_shares: Mapping[str, Floats]) -> ExecutablePlan:
@@ -131,12 +134,13 @@ def plan_commitment(
     chosen = {bought.name: bought.amount for bought in case.commitments.purchases} if case.commitments else {}
     usd = {} if case.commitments is None else case.commitments.usd_by_name
     saves = next((row for row in sensitivity.commitments if row.name == purchase.name), None) if sensitivity else None
+    amount = chosen.get(purchase.name, purchase.amount)
     return planfile.Commitment(
         name=purchase.name,
         pricing_model=purchase.pricing_model,
         term=purchase.term,
         payment=purchase.payment,
-        amount=chosen.get(purchase.name, purchase.amount),
+        amount=amount,
         have=purchase.held - chosen.get(purchase.name, 0.0),
         usd_per_hour=purchase.usd_per_hour,
         usd=usd.get(purchase.name, purchase.usd),
@@ -146,4 +150,14 @@ def plan_commitment(
         saves_alone_usd=saves.alone_usd if saves else None,
         saves_together_usd=saves.together_usd if saves else None,
         ladder=[(step.after_share, step.machines) for step in recommendation.ladder] if recommendation else [],
+        owed_usd=_owed_usd(purchase, amount),
     )
+
+
+def _owed_usd(purchase: CommitmentPurchase, amount: float) -> float | None:
+    """Return what an amount of a commitment costs over its whole term; None without a term in years."""
+    years = TERM_YEARS.get(purchase.term)
+    if not amount or years is None:
+        return None
+    unit_usd_per_hour = 1.0 if purchase.pricing_model == "savings_plan" else purchase.usd_per_hour
+    return amount * unit_usd_per_hour * years * _HOURS_PER_YEAR

@@ -28,7 +28,8 @@ from meritorder.study.schedule.capacity import Serving
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.units import format_count
 
-_TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
+TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
+"""Years of each term of a commitment."""
 _BLOCK_DAYS: Final = (1, 7)
 
 
@@ -135,8 +136,8 @@ def _is_allowed(offer: Offer, options: PlanOptions) -> bool:
         case PricingModel.CAPACITY_BLOCK:
             return bool(options.terms)
         case _:
-            max_years = max((_TERM_YEARS.get(term, 0.0) for term in options.terms or ()), default=0.0)
-            return 0 < _TERM_YEARS.get(offer.term, math.inf) <= max_years
+            max_years = max((TERM_YEARS.get(term, 0.0) for term in options.terms or ()), default=0.0)
+            return 0 < TERM_YEARS.get(offer.term, math.inf) <= max_years
 
 
 def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Catalog) -> MachinePool:

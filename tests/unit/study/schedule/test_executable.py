@@ -43,3 +43,5 @@ def test_commitments_chosen_before_are_bought() -> None:
     recorded = plan.commitments[0]
     assert (recorded.amount, recorded.have) == (bought.amount, bought.held - bought.amount)
     assert recorded.usd == pytest.approx(bought.amount * bought.usd_per_hour * PROBLEM.horizon.hours)
+    # The whole year is owed, whatever the plan covers.
+    assert recorded.owed_usd == pytest.approx(bought.amount * bought.usd_per_hour * 8760)
