@@ -78,6 +78,8 @@ def keys(
         tokens_per_minute=tokens_per_minute,
     )
     with Administration(config) as store:
+        if limits.changes_budget() and not store.has_prices:
+            typer.echo("meritorder: no venue has a price: calls cost nothing, so that a budget has no effect", err=True)
         if action == "create":
             request = KeyRequest(name=name, tenant=tenant, admin=admin, deadline=deadline, team=team, limits=limits)
             typer.echo(store.create_key(request))

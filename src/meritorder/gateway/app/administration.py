@@ -77,6 +77,7 @@ class Administration:
     def __init__(self, path: Path) -> None:
         settings = config.read(path)
         self._receivers = {webhook.url for webhook in settings.webhook}
+        self.has_prices = any(venue.price is not None for venue in settings.venue)
         self._database = Database(settings.store.url)
         migrations.upgrade(self._database)
 

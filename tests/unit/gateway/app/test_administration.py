@@ -134,3 +134,12 @@ def entry(key_id: str | None, cost_picousd: int | None, *, ended_s: float = 2.0)
         counted=True,
         cost_picousd=cost_picousd,
     )
+
+
+@pytest.mark.parametrize("price", [True, False])
+def test_missing_prices_are_known(configuration: Path, *, price: bool) -> None:
+    with configuration.open("a", encoding="utf-8") as file:
+        file.write('[[venue]]\nname = "v"\nurl = "http://127.0.0.1:1/v1"\nmodels = ["m"]\n')
+        file.write("[venue.price]\ninput_usd_per_mtok = 1\n" if price else "")
+    with Administration(configuration) as store:
+        assert store.has_prices == price
