@@ -87,8 +87,8 @@ HEADER: Final = """# Clients
 
 What was tried with clients of others, on a real gateway with the local engine (llama.cpp, SmolLM2-135M), by
 `tools/try_clients.py` on {date}. Each was installed from its registry and was given the gateway's address; nothing else
-was changed. A name under "works" is something that the program of that client in `tools/clients` did and checked; what is
-not named was not tried. Versions are of the packages `langchain-openai`, `llama-index-llms-openai-like`,
+was changed. A name under "works" is something that the program of that client in `tools/clients` did and checked; what
+is not named was not tried. Versions are of the packages `langchain-openai`, `llama-index-llms-openai-like`,
 `pydantic-ai-slim` and `ai` where a client has several.
 
 | client | version | works | does not |
