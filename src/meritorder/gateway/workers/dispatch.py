@@ -6,7 +6,6 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -33,8 +32,8 @@ from meritorder.gateway.workers.attempt import (
     billed_usage,
     gateway_failed,
 )
+from meritorder.gateway.workers.turns import Turns, Urgency
 from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s
-from meritorder.policy.order import DispatchCandidate, dispatch_order
 from meritorder.policy.schedule import safe_completion_tokens_per_s
 
 T = TypeVar("T")
@@ -42,24 +41,8 @@ T = TypeVar("T")
 _ROUND_S: Final = 0.5  # when nothing happens; any event starts a round at once
 _STORE_RETRY_S: Final = 0.5
 _BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one error response of the venue
-_MAX_SERVED_TOKENS: Final = 1e7
 _WORK_PER_ROUND: Final = 200
 _MAX_EXTRA_WORK: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Urgency:
-    """How far work has escalated.
-
-    Args:
-        level: The capacity that it may use now.
-        latest_backfill_s: Until when it may wait for backfill.
-        plan_wait_s: Until when it may wait for its slot of the plan.
-    """
-
-    level: EscalationLevel
-    latest_backfill_s: float
-    plan_wait_s: float
 
 
 class Dispatcher:
@@ -85,7 +68,7 @@ class Dispatcher:
         self._tracked: dict[int, asyncio.Task[None]] = {}
         self._waiters: dict[int, asyncio.Future[RequestAnswer]] = {}
         self._rates: defaultdict[str, CompletionRate] = defaultdict(CompletionRate)
-        self._served_tokens: dict[str, float] = {}
+        self._turns = Turns()
         self._margin_s = duration_s(context.settings.lanes.margin)
         self._tpot_s = duration_s(context.settings.lanes.tpot)
         self._waiting_for_plan = 0
@@ -202,7 +185,7 @@ class Dispatcher:
             if self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s)
         ]
         self._waiting_for_plan += len(works) - len(ready)
-        for work, count in self._turns(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s):
+        for work, count in self._turns.order(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s):
             level, remaining = urgency[work].level, count
             for target in self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s):
                 venue, is_urgent = target.venue, level is not EscalationLevel.BACKFILL
@@ -226,7 +209,7 @@ class Dispatcher:
 
     def _urgency(
         self, model: str, works: list[QueuedRequests], venues: Sequence[Venue], now_s: float
-    ) -> dict[QueuedRequests, _Urgency]:
+    ) -> dict[QueuedRequests, Urgency]:
         """Return how far each has escalated, given all work that is due before it."""
         rate = self._rates[model].tokens_per_s(time.monotonic())
         startup_s = self._plan_executor.startup_s(venues)
@@ -242,29 +225,12 @@ class Dispatcher:
             level = escalation_level(
                 work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s
             )
-            urgency[work] = _Urgency(level, latest_s, plan_wait_s)
+            urgency[work] = Urgency(level, latest_s, plan_wait_s)
         return urgency
 
     def _is_fallback(self, venue: Venue, work: QueuedRequests, now_s: float) -> bool:
         """Tell whether a venue takes single requests of this work only if they would be late elsewhere."""
         return venue.table.fallback or self.batch_ways.fits(work, venue, now_s)
-
-    def _turns(
-        self, works: list[QueuedRequests], urgency: dict[QueuedRequests, _Urgency], capacity: int, now_s: float
-    ) -> list[tuple[QueuedRequests, int]]:
-        """Return the work to dispatch in order, and how many requests of each."""
-        entries = [work for work in works for _ in range(min(work.count, capacity))]
-        candidates = [
-            DispatchCandidate(
-                latest_start_s=urgency[work].latest_backfill_s,
-                tenant=work.tenant,
-                tokens=max(1, work.tokens // max(1, work.count)),
-                prefix=f"{work.batch_seq or work.seq}",
-            )
-            for work in entries
-        ]
-        order = dispatch_order(candidates, served_tokens=self._served_tokens, now_s=now_s, count=capacity)
-        return list(Counter(entries[index] for index in order).items())
 
     async def _claim(self, work: QueuedRequests, limit: int) -> list[tuple[ClaimedRequest, Reservation]]:
         context, now_s = self._context, self._context.now_s()
@@ -399,7 +365,7 @@ class Dispatcher:
         outcome = await self._durably(lambda: self._context.database.write_item(self._store_all, finished))
         estimated = request.input_tokens + request.output_tokens  # in the unit of the queued work
         self._rates[request.model].add(time.monotonic(), estimated)
-        self._add_served(request.tenant, answer.input_tokens + answer.output_tokens)
+        self._turns.add_served(request.tenant, answer.input_tokens + answer.output_tokens)
         if outcome.entry is not None:
             self._context.ledger_writer.observe(outcome.entry)
         self.deliver(request.seq, answer)
@@ -412,12 +378,6 @@ class Dispatcher:
                 conversations.append_turn(connection, response)
                 self._context.announce_response(connection, response)
         return outcomes
-
-    def _add_served(self, tenant: str, tokens: int) -> None:
-        """Add to the tokens served to a tenant; halve all counts now and then, so that the past fades."""
-        if self._served_tokens.get(tenant, 0.0) > _MAX_SERVED_TOKENS:
-            self._served_tokens = {name: served / 2 for name, served in self._served_tokens.items()}
-        self._served_tokens[tenant] = self._served_tokens.get(tenant, 0.0) + tokens
 
     async def _durably(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Write, however long the database is unavailable."""

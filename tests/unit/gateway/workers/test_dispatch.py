@@ -21,7 +21,8 @@ from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.workers import dispatch
 from meritorder.gateway.workers.attempt import AttemptFailedError, no_answer
-from meritorder.gateway.workers.dispatch import Dispatcher, _Urgency
+from meritorder.gateway.workers.dispatch import Dispatcher
+from meritorder.gateway.workers.turns import Urgency
 from meritorder.policy.backfill import Admission
 from meritorder.policy.escalation import EscalationLevel
 
@@ -48,16 +49,16 @@ def dispatcher(tmp_path: Path) -> Iterator[Dispatcher]:
 
 def test_turns_are_fair_between_tenants(dispatcher: Dispatcher) -> None:
     queued = [work(1, "flood", count=50), work(2, "small", count=2)]
-    calm = {request: _Urgency(EscalationLevel.BACKFILL, NOW_S + 9e5, NOW_S + 9e5) for request in queued}
-    turns = dispatcher._turns(queued, calm, 6, NOW_S)
+    calm = {request: Urgency(EscalationLevel.BACKFILL, NOW_S + 9e5, NOW_S + 9e5) for request in queued}
+    turns = dispatcher._turns.order(queued, calm, 6, NOW_S)
     assert {entry.tenant: count for entry, count in turns} == {"flood": 4, "small": 2}
 
 
 def test_served_tokens_fade(dispatcher: Dispatcher) -> None:
-    dispatcher._add_served("a", 20_000_000)
-    dispatcher._add_served("b", 1000)
-    dispatcher._add_served("a", 0)
-    assert dispatcher._served_tokens == {"a": 10_000_000, "b": 500}
+    dispatcher._turns.add_served("a", 20_000_000)
+    dispatcher._turns.add_served("b", 1000)
+    dispatcher._turns.add_served("a", 0)
+    assert dispatcher._turns.served_tokens == {"a": 10_000_000, "b": 500}
 
 
 @pytest.mark.asyncio
@@ -189,7 +190,7 @@ async def test_answer_is_stored_and_accounted(ready: Dispatcher) -> None:
     await settle(ready)
     assert row(ready, seq)[:2] == ("done", 0)
     assert (await waiter).output_tokens == 5
-    assert (ready._served_tokens, ready.running(), ready.tracked()) == ({"t": 14}, set(), set())
+    assert (ready._turns.served_tokens, ready.running(), ready.tracked()) == ({"t": 14}, set(), set())
     assert [tokens for _, tokens in ready._rates["m"]._completed] == [30]
     (entry,) = seen
     assert (entry.venue, entry.input_tokens, entry.cached_tokens, entry.output_tokens) == ("own", 9, 4, 5)
@@ -452,9 +453,7 @@ async def test_changes_outlast_the_store(ready: Dispatcher, monkeypatch: pytest.
     assert waits == [0.5, 0.5]
 
 
-def urgency(
-    dispatcher: Dispatcher, *works: QueuedRequests, rate: float | None = None
-) -> dict[QueuedRequests, _Urgency]:
+def urgency(dispatcher: Dispatcher, *works: QueuedRequests, rate: float | None = None) -> dict[QueuedRequests, Urgency]:
     if rate is not None:
         dispatcher._rates["m"]._last_rate = rate
     return dispatcher._urgency("m", works, dispatcher._venues.all, NOW_S)
@@ -520,38 +519,38 @@ def test_work_falls_back_if_all_is_down(ready: Dispatcher) -> None:
 
 
 def test_served_tokens_fade_only_above_limit(dispatcher: Dispatcher) -> None:
-    dispatcher._add_served("a", 10_000_000)
-    dispatcher._add_served("a", 2)
-    assert dispatcher._served_tokens == {"a": 10_000_002}
-    dispatcher._add_served("a", 1)
-    assert dispatcher._served_tokens == {"a": 5_000_002}
-    dispatcher._add_served("b", 10_000_001)
-    dispatcher._add_served("b", 1)
-    assert dispatcher._served_tokens == {"a": 2_500_001, "b": 5_000_001.5}
+    dispatcher._turns.add_served("a", 10_000_000)
+    dispatcher._turns.add_served("a", 2)
+    assert dispatcher._turns.served_tokens == {"a": 10_000_002}
+    dispatcher._turns.add_served("a", 1)
+    assert dispatcher._turns.served_tokens == {"a": 5_000_002}
+    dispatcher._turns.add_served("b", 10_000_001)
+    dispatcher._turns.add_served("b", 1)
+    assert dispatcher._turns.served_tokens == {"a": 2_500_001, "b": 5_000_001.5}
 
 
 def test_turns_are_limited_by_capacity(dispatcher: Dispatcher) -> None:
     """Tokens are counted per request: two requests of 50 tokens are served for one of 100."""
     small = dataclasses.replace(work(1, "small", count=4), tokens=200)
     large, empty = work(2, "large", count=4), dataclasses.replace(work(3, "empty"), tokens=0)
-    calm = {queued: _Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (small, large, empty)}
-    assert dict(dispatcher._turns([small, large], calm, 3, NOW_S)) == {small: 2, large: 1}
-    assert dispatcher._turns([small], calm, 9, NOW_S) == [(small, 4)]
-    assert dispatcher._turns([empty], calm, 0, NOW_S) == []
+    calm = {queued: Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (small, large, empty)}
+    assert dict(dispatcher._turns.order([small, large], calm, 3, NOW_S)) == {small: 2, large: 1}
+    assert dispatcher._turns.order([small], calm, 9, NOW_S) == [(small, 4)]
+    assert dispatcher._turns.order([empty], calm, 0, NOW_S) == []
 
 
 def test_turns_count_tokens_of_each_request(dispatcher: Dispatcher) -> None:
     """One request of 100 tokens is followed by two of 60; work without an estimate counts as one token."""
     single, batch = work(1, "single"), dataclasses.replace(work(2, "batch", count=3), tokens=180)
     again = work(3, "single")
-    calm = {queued: _Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (single, batch, again)}
-    assert dict(dispatcher._turns([single, batch, again], calm, 3, NOW_S)) == {single: 1, batch: 2}
+    calm = {queued: Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (single, batch, again)}
+    assert dict(dispatcher._turns.order([single, batch, again], calm, 3, NOW_S)) == {single: 1, batch: 2}
     unknown, known = (
         dataclasses.replace(work(number, tenant, count=4), tokens=tokens)
         for number, tenant, tokens in ((1, "unknown", 0), (2, "known", 4))
     )
-    calm = {queued: _Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (unknown, known)}
-    assert dict(dispatcher._turns([unknown, known], calm, 3, NOW_S)) == {unknown: 2, known: 1}
+    calm = {queued: Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (unknown, known)}
+    assert dict(dispatcher._turns.order([unknown, known], calm, 3, NOW_S)) == {unknown: 2, known: 1}
 
 
 @pytest.mark.asyncio
