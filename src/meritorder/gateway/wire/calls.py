@@ -5,8 +5,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from meritorder.gateway.wire.checks import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
-from meritorder.gateway.wire.nesting import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """Endpoints of calls and of batches."""

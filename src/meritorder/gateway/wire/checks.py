@@ -1,22 +1,41 @@
-"""Checks of request fields, with OpenAI's bounds and error codes."""
+"""Checks of request bodies and fields, with OpenAI's error codes and, where it has them, bounds."""
 
 import json
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
 
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
-from meritorder.gateway.wire.nesting import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
+MAX_DEPTH: Final = 100  # decoders recurse
+MAX_VALUES: Final = 500_000  # an empty list is two bytes in JSON, and 64 in memory
+_NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level down, one up
 _MAX_METADATA_PAIRS: Final = 16
 _MAX_METADATA_KEY: Final = 64
 _MAX_METADATA_VALUE: Final = 512
 _MIN_LIFETIME_S: Final = int(SECONDS_PER_HOUR)
 _MAX_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Tell whether arrays and objects are nested deeper than the maximum; whether the body is JSON is not checked."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    structure = b"".join(body.split(b'"')[::2]).translate(_STEPS, _NOT_STRUCTURE)  # without the strings
+    return max(accumulate(memoryview(structure).cast("b")), default=0) > MAX_DEPTH
+
+
+def has_too_many_values(body: bytes) -> bool:
+    """Tell whether there may be more values than the maximum; commas within strings count too."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES
 
 
 def json_object(body: bytes) -> dict[str, Any]:
