@@ -62,7 +62,7 @@ def test_good_answers_pass(path: str) -> None:
     check_answer(path, json.dumps(GOOD[path]).encode(), "v")
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(data=st.data(), odd=ODD, path=st.sampled_from(sorted(GOOD)))
 def test_what_passes_can_be_replayed(data: st.DataObject, odd: object, path: str) -> None:
     at = data.draw(st.sampled_from(places(GOOD[path])))
@@ -95,6 +95,7 @@ def test_large_answers_are_checked_in_form() -> None:
         check_answer("/v1/embeddings", b'{"data": "' + b"x" * 2**20 + b'"}', "v")
 
 
+@settings(deadline=None)
 @given(data=st.data(), odd=ODD)
 def test_odd_chunks_are_broken_at_worst(data: st.DataObject, odd: object) -> None:
     at = data.draw(st.sampled_from(places(CHUNK)))
