@@ -128,7 +128,12 @@ def add_call(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - co
 
 
 def queued_work(
-    connection: Connection, *, now_s: float, limit: int = 200, blocked_keys: Collection[str] = ()
+    connection: Connection,
+    *,
+    now_s: float,
+    limit: int = 200,
+    blocked_keys: Collection[str] = (),
+    full_models: Collection[str] = (),
 ) -> list[QueuedRequests]:
     """Return what may be dispatched now: batches in progress and single calls, each the most urgent first.
 
@@ -137,6 +142,7 @@ def queued_work(
         now_s: Epoch seconds.
         limit: Most of each kind.
         blocked_keys: Keys whose quotas permit nothing now.
+        full_models: Models whose venues have no capacity now; work that waits for them must not hide other work.
     """
     queued = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
@@ -153,7 +159,7 @@ def queued_work(
             (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
         )
         .where(BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None), queued.exists())
-        .where(_not_blocked(BATCHES, blocked_keys))
+        .where(_not_blocked(BATCHES, blocked_keys), BATCHES.c.model.not_in(full_models))
         .order_by(BATCHES.c.expires_s)
         .limit(limit)
     )
@@ -169,7 +175,7 @@ def queued_work(
             (REQUESTS.c.input_tokens + REQUESTS.c.output_tokens).label("tokens"),
         )
         .where(REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s)
-        .where(_not_blocked(REQUESTS, blocked_keys))
+        .where(_not_blocked(REQUESTS, blocked_keys), REQUESTS.c.model.not_in(full_models))
         .order_by(REQUESTS.c.deadline_s)
         .limit(limit)
     )

@@ -156,8 +156,11 @@ class Dispatcher:
         # Work that waits for the plan must not hide work that is ready; the most urgent is listed in any case.
         limit = _WORK_PER_ROUND + min(self._waiting_for_plan, _MAX_EXTRA_WORK)
         blocked = self._context.quotas.blocked()
+        full = self._full_models(capacity)
         queued = await self._context.database.read(
-            lambda connection: requests.queued_work(connection, now_s=now_s, limit=limit, blocked_keys=blocked)
+            lambda connection: requests.queued_work(
+                connection, now_s=now_s, limit=limit, blocked_keys=blocked, full_models=full
+            )
         )
         self._waiting_for_plan = 0
         by_model: defaultdict[str, list[QueuedRequests]] = defaultdict(list)
@@ -169,7 +172,14 @@ class Dispatcher:
             started[model] = await self._dispatch(model, by_model[model], backfill, capacity, now_s)
 
         await self._context.supervisor.run_each("dispatch", by_model, dispatch)
-        self._capacity_is_short = started.total() < sum(work.count for work in queued)
+        self._capacity_is_short = bool(full) or started.total() < sum(work.count for work in queued)
+
+    def _full_models(self, capacity: dict[str, int]) -> list[str]:
+        """Return the models whose venues all have no capacity, for example because they are down."""
+        serving = {model: self._venues.serving(model, DEFERRABLE) for model in self._venues.models()}
+        return [
+            model for model, venues in serving.items() if venues and not any(capacity[venue.name] for venue in venues)
+        ]
 
     async def _dispatch(
         self, model: str, works: list[QueuedRequests], backfill: dict[str, int], capacity: dict[str, int], now_s: float

@@ -39,6 +39,15 @@ def test_two_gateways_claim_disjoint_requests(database: Database) -> None:
     assert len(taken) == len(set(taken)) == LINES
 
 
+def test_full_models_hide_no_other_work(database: Database) -> None:
+    batch(database)
+    for full, count in ((("m",), 0), (("another",), 1), ((), 1)):
+        work = database.read_now(
+            lambda connection, full=full: requests.queued_work(connection, now_s=2.0, full_models=full)  # type: ignore[misc]
+        )
+        assert len(work) == count
+
+
 def test_paused_batch_is_not_claimed(database: Database) -> None:
     in_progress = batch(database)
     (running,) = claim(database, "a", 1)

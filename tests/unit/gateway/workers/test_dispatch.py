@@ -579,6 +579,11 @@ async def test_work_waiting_for_plan_hides_none(ready: Dispatcher, monkeypatch: 
     assert limits == [200, 203, 1200]
 
 
+def test_models_are_full_without_any_venue(dispatcher: Dispatcher) -> None:
+    assert dispatcher._full_models({"own": 0, "api": 0}) == ["m"]
+    assert dispatcher._full_models({"own": 0, "api": 1}) == []
+
+
 @pytest.mark.asyncio
 async def test_second_delivery_has_no_effect(dispatcher: Dispatcher) -> None:
     waiter = dispatcher.wait_for(1)
