@@ -36,10 +36,10 @@ Pools = tuple[tuple[CandidateMachine, SimPool], ...]
 _MARGINS_S: Final = (0.0, 30.0, 120.0, 600.0)
 # Machines that are rented at once for it.
 _BATCH_COUNTS: Final = (1, 2, 4, 8)
-# Machines tried for it beside those of real time, and all machines tried for loads of many requests.
+# Machines tried for it beside those of real time. For loads of many requests few schedules are tried, on few machines.
 _OTHERS: Final = 3
 _MANY_REQUESTS: Final = 50_000
-_MACHINES_OF_MANY: Final = 2
+_MACHINES_OF_MANY: Final = 1
 # Deferrable work beside real time that hardly disturbs it: sequences up to which it joins, and prompt tokens in a step.
 _FEW: Final = ((16, 256), (4, 256), (4, 64), (1, 64))
 # Rounds in which machines are added where requests break their SLO.
@@ -125,7 +125,7 @@ def _together(need: Need, machines: Ints, backfill: BackfillLimits, others: list
     load, late = need.load, need.too_slow()
     own = Need.of(need.machine, load.select(~late), need.clock)
     for beside in _beside(need, late, others):
-        for margin_s in _MARGINS_S:
+        for margin_s in _MARGINS_S if len(load) <= _MANY_REQUESTS else _MARGINS_S[:1]:
             on = own.covered(margin_s, machines > 0)
             kept = False
             for stays in (on, own.extended(on, 1)):
@@ -153,6 +153,8 @@ def _beside(need: Need, late: Bools, others: list[CandidateMachine]) -> Iterator
 def _backfills(machine: CandidateMachine, load: TraceLoad) -> list[BackfillLimits]:
     """Return limits on deferrable work beside real time, from none to hardly any; a simulation shows what is kept."""
     everything, largest = unrestricted_backfill(machine.limits), max_backfill(machine, load)
+    if len(load) > _MANY_REQUESTS:
+        return [largest] if largest.sequences else []
     few = [
         BackfillLimits(sequences=sequences, prefill_tokens=tokens, kv_share=1.0)
         for sequences, tokens in _FEW
@@ -179,7 +181,7 @@ def _apart(need: Need, machines: Ints, other: CandidateMachine, backfill: Backfi
     replicas = sum(pool.max_instances * machine.replicas for machine, pool in realtime)
     served = (first.result.replica < replicas) & (first.result.finished_s <= load.deadline_s)
     rest = load.deferrable & ~served
-    if backfill is None or not rest.any():
+    if backfill is None or not rest.any() or len(load) > _MANY_REQUESTS:
         return
     waiting = Need.of(other, load.select(rest), need.clock)
     for margin_s in _MARGINS_S:
@@ -220,6 +222,8 @@ class _RealtimeLane:
             else:
                 high, too_few = middle, np.where(counts > 1, counts, one)
             middle = (low + high) // 2
+        if len(need.load) > _MANY_REQUESTS:
+            return
         if too_few is not None:
             yield from self._repaired(too_few)
         if enough is not None:
