@@ -179,7 +179,7 @@ class Operations(Client):
     def _is_gone(self, file_id: str) -> bool:
         try:
             return self.until_done(lambda client: client.files.content(file_id)).content != self.files[file_id]
-        except openai.NotFoundError:
+        except openai.OpenAIError:
             return True
 
     def _is_lost(self, batch_id: str) -> bool:

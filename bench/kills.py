@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import openai
 from openai import OpenAI
 from tests.peers import postgres
 from tests.samples.stores import fresh_url
@@ -156,12 +157,19 @@ def _create(client: OpenAI, lines: int) -> str:
 
 def _counts(client: OpenAI, batches: list[Any], answered: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     """Return what became of the lines of all batches; each must be in a file, and in one only."""
-    figures: Counter[str] = Counter(lines=0, results=0, lost=0, doubled=0, failed_lines=0, deadlines_missed=0)
+    figures: Counter[str] = Counter(
+        lines=0, results=0, lost=0, doubled=0, inputs_gone=0, failed_lines=0, deadlines_missed=0
+    )
     for batch in batches:
         if batch.status == "cancelled" and not batch.request_counts.total:
             figures["cancelled_unread"] += 1
             continue
-        wanted = {json.loads(text)["custom_id"] for text in client.files.content(batch.input_file_id).text.splitlines()}
+        try:
+            text = client.files.content(batch.input_file_id).text
+        except openai.APIError:
+            figures["inputs_gone"] += 1
+            continue
+        wanted = {json.loads(item)["custom_id"] for item in text.splitlines()}
         by_id = Counter(found["custom_id"] for found in answered[batch.id])
         codes = Counter((found["error"] or {}).get("code") for found in answered[batch.id])
         figures["lines"] += len(wanted)
