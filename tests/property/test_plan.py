@@ -16,7 +16,7 @@ from meritorder.planner.solve.solution import Solution, realtime_load
 
 SLOTS = 8
 EXACT = Effort(gap=1e-7, time_limit_s=20)
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4  # of a machine: sums of shares that the solver keeps within 1e-6 each
 
 loads = st.lists(st.floats(0, 2), min_size=SLOTS, max_size=SLOTS)
 

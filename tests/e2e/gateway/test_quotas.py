@@ -112,7 +112,7 @@ def test_parallel_calls_stay_within_budget(site: tuple[Path, list[Process]]) -> 
     urls = [gateway.url for gateway in gateways]
     key = new_key(config, "--budget", f"{10 * CALL_USD}")
     outcomes = asyncio.run(call_all(urls, key, 40))
-    assert (outcomes.count("ok"), outcomes.count("insufficient_quota")) == (10, 30)
+    assert (outcomes.count("ok"), outcomes.count("insufficient_quota")) == (10, 30), outcomes
     limited = new_key(config, "--requests-per-minute", "5")
     outcomes = asyncio.run(call_all(urls, limited, 40))
     assert (outcomes.count("ok"), outcomes.count("rate_limit_exceeded")) == (5, 35)

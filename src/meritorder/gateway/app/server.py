@@ -155,7 +155,7 @@ def build_service(settings: Settings) -> Service:
         if telemetry is None
         else build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
     )
-    authenticator = Authenticator(database, settings.server.require_keys, time.time)
+    authenticator = Authenticator(database, settings.server.require_keys)
     spending = Spending(authenticator.find)
     ledger_writer = LedgerWriter(database, Journal.create(settings.journal_folder, instance_id), spending)
     context = Context(

@@ -1,7 +1,9 @@
 """Authentication of calls by API key."""
 
+import asyncio
+import contextlib
 import secrets
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,13 +26,12 @@ class Authenticator:
     Args:
         database: The store.
         required: Whether calls need a key.
-        now_s: The clock.
     """
 
     database: Database
     required: bool
-    now_s: Callable[[], float]
-    _refreshed_s: float = float("-inf")
+    _lookup: "asyncio.Task[None] | None" = None
+    _looked_up_s: float = float("-inf")
     _keys: Keys = field(default_factory=lambda: Keys(by_digest={}, by_id={}))
     _by_header: dict[bytes, Key] = field(default_factory=dict)
 
@@ -61,12 +62,24 @@ class Authenticator:
         try:
             return self._check(authorization)
         except ApiError:
-            now_s = self.now_s()
-            if authorization is None or 0 <= now_s - self._refreshed_s < _MIN_REFRESH_S:
+            if authorization is None:
                 raise
-            self._refreshed_s = now_s
-        await self.refresh()
+        running = self._lookup
+        if running is not None and not running.done():
+            await asyncio.shield(running)
+            with contextlib.suppress(ApiError):  # it may have begun before the key was created
+                return self._check(authorization)
+        lookup = self._lookup
+        if lookup is None or lookup is running:
+            lookup = self._lookup = asyncio.create_task(self._look_up_keys())
+        await asyncio.shield(lookup)
         return self._check(authorization)
+
+    async def _look_up_keys(self) -> None:
+        """Read the keys from the store for all calls that wait for it, a few times a second at most."""
+        await asyncio.sleep(max(0.0, self._looked_up_s + _MIN_REFRESH_S - time.monotonic()))
+        self._looked_up_s = time.monotonic()
+        await self.refresh()
 
     @property
     def has_keys(self) -> bool:

@@ -12,18 +12,6 @@ from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.errors import ApiError
 
 
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path}/gateway.db")
@@ -38,67 +26,109 @@ def created(database: Database, secret: str, **limits: Any) -> Key:  # noqa: ANN
     return key
 
 
-def test_new_key_is_looked_up(database: Database, clock: Clock) -> None:
-    authenticator = Authenticator(database, required=True, now_s=clock)
+def test_new_key_is_looked_up(database: Database) -> None:
+    authenticator = Authenticator(database, required=True)
     key = created(database, "secret")
     for header in (b"Bearer secret", b"bearer secret", b"secret"):
         assert asyncio.run(authenticator.authenticate(header)) == key
 
 
-def test_unknown_keys_are_refused(database: Database, clock: Clock) -> None:
-    authenticator = Authenticator(database, required=True, now_s=clock)
+def test_unknown_keys_are_refused(database: Database) -> None:
+    authenticator = Authenticator(database, required=True)
     for header in (None, b"Bearer wrong", b""):
         with pytest.raises(ApiError) as caught:
             asyncio.run(authenticator.authenticate(header))
         assert caught.value.status == 401
 
 
-def test_lookups_are_rate_limited(database: Database, clock: Clock) -> None:
-    authenticator = Authenticator(database, required=True, now_s=clock)
+def test_unknown_keys_share_lookups(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls have unknown keys at one time, the store is read for all of them together."""
+    authenticator = Authenticator(database, required=True)
+    reads = _count_reads(monkeypatch)
+
+    async def call_all() -> list[object]:
+        calls = (authenticator.authenticate(f"Bearer wrong {number}".encode()) for number in range(50))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert all(isinstance(outcome, ApiError) for outcome in asyncio.run(call_all()))
+    assert len(reads) <= 2
+
+
+def test_parallel_calls_with_a_new_key_are_accepted(database: Database) -> None:
+    authenticator = Authenticator(database, required=True)
+    created(database, "secret")
+
+    async def call_all() -> set[str]:
+        return {
+            key.name for key in await asyncio.gather(*(authenticator.authenticate(b"Bearer secret") for _ in "12345"))
+        }
+
+    assert asyncio.run(call_all()) == {"secret"}
+
+
+def test_key_created_after_a_lookup_is_accepted(database: Database) -> None:
+    """It is looked up again, a moment later."""
+    authenticator = Authenticator(database, required=True)
     with pytest.raises(ApiError):
         asyncio.run(authenticator.authenticate(b"Bearer secret"))
     created(database, "secret")
-    with pytest.raises(ApiError):
-        asyncio.run(authenticator.authenticate(b"Bearer secret"))
-    clock.now_s += 0.3
     assert asyncio.run(authenticator.authenticate(b"Bearer secret")).name == "secret"
 
 
-def test_missing_keys_cause_no_lookups(database: Database, clock: Clock) -> None:
+def test_key_created_during_a_lookup_is_accepted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator = Authenticator(database, required=True)
+    refresh, has_read = Authenticator.refresh, asyncio.Event()
+
+    async def read_slowly(self: Authenticator) -> None:
+        await refresh(self)
+        has_read.set()
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(Authenticator, "refresh", read_slowly)
+
+    async def call_twice() -> str:
+        early = asyncio.create_task(authenticator.authenticate(b"Bearer other"))
+        await has_read.wait()
+        await asyncio.to_thread(created, database, "secret")
+        late = await authenticator.authenticate(b"Bearer secret")
+        with pytest.raises(ApiError):
+            await early
+        return late.name
+
+    assert asyncio.run(call_twice()) == "secret"
+
+
+def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    reads: list[None] = []
+    refresh = Authenticator.refresh
+
+    async def count(self: Authenticator) -> None:
+        reads.append(None)
+        await refresh(self)
+
+    monkeypatch.setattr(Authenticator, "refresh", count)
+    return reads
+
+
+def test_missing_keys_cause_no_lookups(database: Database) -> None:
     """A call without a header does not use up the lookup of the next call."""
-    authenticator = Authenticator(database, required=True, now_s=clock)
+    authenticator = Authenticator(database, required=True)
     created(database, "secret")
     with pytest.raises(ApiError):
         asyncio.run(authenticator.authenticate(None))
     assert asyncio.run(authenticator.authenticate(b"Bearer secret")).name == "secret"
 
 
-@pytest.mark.parametrize(("later_s", "found"), [(0.1, False), (0.2, True), (-0.5, True)])
-def test_lookups_are_fifth_of_second_apart(database: Database, clock: Clock, later_s: float, *, found: bool) -> None:
-    """A clock that was set back must not block lookups until it has caught up."""
-    authenticator = Authenticator(database, required=True, now_s=clock)
-    clock.now_s = 0.0
-    with pytest.raises(ApiError):
-        asyncio.run(authenticator.authenticate(b"Bearer secret"))
-    created(database, "secret")
-    clock.now_s = later_s
-    if found:
-        assert asyncio.run(authenticator.authenticate(b"Bearer secret")).name == "secret"
-    else:
-        with pytest.raises(ApiError):
-            asyncio.run(authenticator.authenticate(b"Bearer secret"))
-
-
-def test_known_keys_are_hashed_once(database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    authenticator = Authenticator(database, required=True, now_s=clock)
+def test_known_keys_are_hashed_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator = Authenticator(database, required=True)
     key = created(database, "secret")
     asyncio.run(authenticator.authenticate(b"Bearer secret"))
     monkeypatch.setattr(keys, "digest", None)
     assert asyncio.run(authenticator.authenticate(b"Bearer secret")) == key
 
 
-def test_revoked_key_is_refused(database: Database, clock: Clock) -> None:
-    authenticator = Authenticator(database, required=True, now_s=clock)
+def test_revoked_key_is_refused(database: Database) -> None:
+    authenticator = Authenticator(database, required=True)
     key = created(database, "secret")
     asyncio.run(authenticator.authenticate(b"Bearer secret"))
     database.submit(lambda connection: keys.revoke(connection, key.id, now_s=1.0)).result()
@@ -107,8 +137,8 @@ def test_revoked_key_is_refused(database: Database, clock: Clock) -> None:
         asyncio.run(authenticator.authenticate(b"Bearer secret"))
 
 
-def test_keys_are_optional_without_requirement(database: Database, clock: Clock) -> None:
-    authenticator = Authenticator(database, required=False, now_s=clock)
+def test_keys_are_optional_without_requirement(database: Database) -> None:
+    authenticator = Authenticator(database, required=False)
     assert asyncio.run(authenticator.authenticate(None)) is ANONYMOUS
     assert asyncio.run(authenticator.authenticate(b"Bearer any")) is ANONYMOUS
     assert ANONYMOUS.admin, "without keys anyone may see metrics and status"

@@ -78,7 +78,7 @@ async def test_kind_is_logged_once(caplog: pytest.LogCaptureFixture, monkeypatch
     tasks, task = Supervisor(), Task(*(ValueError(str(number)) for number in range(20)), KeyError("a"))
     tasks.start("work", task.run)
     await asyncio.wait_for(task.is_steady.wait(), 5)
-    assert len(caplog.records) == 2
+    assert len({id(record) for record in caplog.records}) == 2  # other tests may have added a second way for each
     await tasks.stop()
 
 
