@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 PAGES = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
 BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-GATEWAY_URL = "http://127.0.0.1:8000"
+SERVERS = {"meritorder serve": "http://127.0.0.1:8000", "meritorder ui": "http://127.0.0.1:8090"}
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_page_run(page: Path, folder: Path, environment: dict[str, str]) -> None:
-    printed, gateways = "", []
+    printed, servers = "", []
     try:
         for kind, body in BLOCK.findall(page.read_text(encoding="utf-8")):
             if kind == "text":
@@ -117,14 +117,14 @@ def test_commands_of_page_run(page: Path, folder: Path, environment: dict[str, s
                 assert not missing, f"not printed: {missing}"
             elif kind == "python":
                 printed = _run(["python", "-c", body], folder, environment)
-            elif body.startswith("meritorder serve"):
-                gateways.append(_serve(body, folder, environment))
+            elif (server := " ".join(body.split()[:2])) in SERVERS:
+                servers.append(_serve(body, SERVERS[server], folder, environment))
             else:
                 printed = _run(["bash", "-euo", "pipefail", "-c", _without_make(body)], folder, environment)
     finally:
-        for gateway in gateways:
-            os.killpg(gateway.pid, signal.SIGTERM)
-            gateway.wait(30)
+        for server_process in servers:
+            os.killpg(server_process.pid, signal.SIGTERM)
+            server_process.wait(30)
 
 
 def _without_make(body: str) -> str:
@@ -147,23 +147,25 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def _serve(body: str, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a gateway, and return when it answers."""
-    pytest.importorskip("xllamacpp", reason="the local engine has no wheel here")
+def _serve(body: str, url: str, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server, and return when it answers."""
+    if "--local" in body:
+        pytest.importorskip("xllamacpp", reason="the local engine has no wheel here")
+    port = int(url.rpartition(":")[2])
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", 8000)), "port 8000 is taken"
-    gateway = subprocess.Popen(["bash", "-c", f"exec {body}"], cwd=folder, env=environment, start_new_session=True)
-    for _ in range(300):
-        assert gateway.poll() is None, "the gateway ended"
-        if _answers():
-            return gateway
+        assert probe.connect_ex(("127.0.0.1", port)), f"port {port} is taken"
+    server = subprocess.Popen(["bash", "-c", f"exec {body}"], cwd=folder, env=environment, start_new_session=True)
+    for _ in range(600):
+        assert server.poll() is None, "the server ended"
+        if _answers(url):
+            return server
         time.sleep(0.2)
-    raise AssertionError("the gateway does not answer")
+    raise AssertionError("the server does not answer")
 
 
-def _answers() -> bool:
+def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{GATEWAY_URL}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
