@@ -13,7 +13,13 @@ from tests.e2e.gateway.conftest import ROOT, start
 FILES = ("batches", "files", "completions", "embeddings", "responses", "models")
 # Models are those of the configuration: the API cannot delete them.
 OPTIONS = ("-p", "openai_seed", "-q", "-p", "no:cacheprovider", "-n", "0")
-NOT_OFFERED = "test_models.py and delete and not path_params"
+NOT_OFFERED = (
+    "(test_models.py and delete and not path_params)"
+    # The client asks for base64, and its strict mode then refuses the answer that it asked for.
+    " or (test_embeddings.py and (strict or aiohttp) and create and not all_params)"
+    # They give a conversation and a previous response together, which OpenAI refuses too.
+    " or (test_responses.py and create_with_all_params)"
+)
 
 
 def source(folder: Path) -> Path:
@@ -43,6 +49,7 @@ def test_official_client_passes(tmp_path: Path, engine: str) -> None:
         f'[[venue]]\nname = "stub"\nurl = "{engine}"\nmodels = {models}\n'
     )
     gateway = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
+    (tmp_path / "blobs" / "seeded").touch()  # the content of the files that the tests ask for
     asked = [f"tests/api_resources/test_{name}.py" for name in FILES]
     asked += ["tests/api_resources/chat", "tests/api_resources/responses"]
     path = [str(ROOT / "src"), str(ROOT / "tests" / "samples"), str(there), str(there / "src")]
