@@ -37,7 +37,7 @@ def source(folder: Path) -> Path:
     return folder / name
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_official_client_passes(tmp_path: Path, engine: str) -> None:
     pytest.importorskip("inline_snapshot", reason="the client's tests need inline-snapshot and pytest-xdist")
     pytest.importorskip("xdist", reason="the client's tests need inline-snapshot and pytest-xdist")
