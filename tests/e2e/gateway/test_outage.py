@@ -49,7 +49,7 @@ class RealTime(threading.Thread):
         self._client.close()
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["stopped", "hangs"])
 def test_minute_without_database(engine: str, tmp_path: Path, way: str) -> None:
     with postgres.server() as database:
