@@ -53,8 +53,6 @@ def test_missing_extra_fails_only_configuration(
     ):
         server.build_telemetry(settings_with(COLLECTOR))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR)
-    # The command line may have configured logging.
-    monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
     assert server.build_telemetry(Settings()) is None
     assert "is not installed" in caplog.text
 
@@ -83,7 +81,8 @@ def test_second_gateway_is_refused(tmp_path: Path) -> None:
     again.close()
 
 
-def test_unusable_store_is_one_line(tmp_path: Path) -> None:
+def test_unusable_store_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_configure_logging", lambda _: None)  # of the whole process, so of later tests too
     (tmp_path / "file").write_text("not a folder")
     store = StoreTable(url=f"sqlite:///{tmp_path}/file/gateway.db")
     with pytest.raises(ConfigError, match=r"store\.url: .* cannot be written: "):

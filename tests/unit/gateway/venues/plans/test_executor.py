@@ -1,7 +1,6 @@
 """Which venue takes what, by the plan's slots; the clock is the test's."""
 
 import asyncio
-import logging
 import math
 import sys
 from collections import Counter
@@ -369,10 +368,7 @@ def test_next_slot_of_a_workload(site: Callable[..., Site]) -> None:
 
 
 @pytest.mark.asyncio
-async def test_failed_start_is_logged_each_time(
-    site: Callable[..., Site], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
+async def test_failed_start_is_logged_each_time(site: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
     command = [sys.executable, str(Path(__file__).parents[4] / "samples" / "engine.py"), "{port}", "fails"]
     there = site(nightly.plan(), OWN | {"name": nightly.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S

@@ -1,7 +1,6 @@
 """The plan, read again while it is being executed."""
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -69,10 +68,7 @@ async def test_changed_file_is_reloaded(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_rejected_plan_keeps_previous(
-    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
+async def test_rejected_plan_keeps_previous(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     reading = asyncio.create_task(site.plan_reloader.run())
     site.file.write_text("{")
     await site.until(lambda: site.plan_reloader.status()["refused"] == 1)
