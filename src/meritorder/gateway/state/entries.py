@@ -99,34 +99,7 @@ def deferrable_entry(
         run: Where it ran, from when it was sent until its answer arrived.
         cost_picousd: What the answer cost; None if the venue has no price.
     """
-    return LedgerEntry(
-        request_id=answer.request_id,
-        arrived_s=request.arrived_s,
-        started_s=run.started_s,
-        ended_s=run.ended_s,
-        ttft_s=None,
-        lane=DEFERRABLE,
-        tenant=request.tenant,
-        key_id=request.key_id,
-        model=request.model,
-        endpoint=request.endpoint,
-        venue=run.place.venue,
-        workload=request.workload,
-        deadline_s=request.deadline_s,
-        status_code=answer.status_code,
-        input_tokens=answer.input_tokens,
-        cached_tokens=answer.cached_tokens,
-        output_tokens=answer.output_tokens,
-        counted=answer.counted,
-        cost_picousd=cost_picousd,
-        request_seq=request.seq,
-        batch_seq=request.batch_seq,
-        attempt=request.attempt,
-        replica=run.place.replica,
-        outcome=outcome(answer.status_code),
-        reasoning_tokens=answer.reasoning_tokens,
-        price_basis=run.place.price_basis,
-    )
+    return _queued_entry(request, answer, run, outcome(answer.status_code), cost_picousd)
 
 
 def interrupted_entry(request: ClaimedRequest, run: Run, *, preempted: bool) -> LedgerEntry:
@@ -134,32 +107,8 @@ def interrupted_entry(request: ClaimedRequest, run: Run, *, preempted: bool) -> 
 
     What it generated is counted as lost with the answer of the request, however many attempts that takes.
     """
-    return LedgerEntry(
-        request_id=request.id or f"{request.batch_seq}-{request.line}",
-        arrived_s=request.arrived_s,
-        started_s=run.started_s,
-        ended_s=run.ended_s,
-        ttft_s=None,
-        lane=DEFERRABLE,
-        tenant=request.tenant,
-        key_id=request.key_id,
-        model=request.model,
-        endpoint=request.endpoint,
-        venue=run.place.venue,
-        workload=request.workload,
-        deadline_s=request.deadline_s,
-        status_code=None,
-        input_tokens=0,
-        output_tokens=0,
-        counted=False,
-        cost_picousd=0,
-        request_seq=request.seq,
-        batch_seq=request.batch_seq,
-        attempt=request.attempt,
-        replica=run.place.replica,
-        outcome=ledger.PREEMPTED if preempted else ledger.RETRIED,
-        price_basis=run.place.price_basis,
-    )
+    no_answer = RequestAnswer(request_id=request.id or f"{request.batch_seq}-{request.line}", status_code=None)
+    return _queued_entry(request, no_answer, run, ledger.PREEMPTED if preempted else ledger.RETRIED, 0)
 
 
 def cut_off_entry(request: Request, deferral: Deferral, status: int, *, ended_s: float) -> LedgerEntry:
@@ -185,4 +134,37 @@ def cut_off_entry(request: Request, deferral: Deferral, status: int, *, ended_s:
         counted=False,
         cost_picousd=0,
         outcome=outcome(status),
+    )
+
+
+def _queued_entry(
+    request: ClaimedRequest, answer: RequestAnswer, run: Run, how_ended: str, cost_picousd: int | None
+) -> LedgerEntry:
+    return LedgerEntry(
+        request_id=answer.request_id,
+        arrived_s=request.arrived_s,
+        started_s=run.started_s,
+        ended_s=run.ended_s,
+        ttft_s=None,
+        lane=DEFERRABLE,
+        tenant=request.tenant,
+        key_id=request.key_id,
+        model=request.model,
+        endpoint=request.endpoint,
+        venue=run.place.venue,
+        workload=request.workload,
+        deadline_s=request.deadline_s,
+        status_code=answer.status_code,
+        input_tokens=answer.input_tokens,
+        cached_tokens=answer.cached_tokens,
+        output_tokens=answer.output_tokens,
+        counted=answer.counted,
+        cost_picousd=cost_picousd,
+        request_seq=request.seq,
+        batch_seq=request.batch_seq,
+        attempt=request.attempt,
+        replica=run.place.replica,
+        outcome=how_ended,
+        reasoning_tokens=answer.reasoning_tokens,
+        price_basis=run.place.price_basis,
     )
