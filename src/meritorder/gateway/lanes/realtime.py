@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Final, Self
 
 from meritorder.gateway.config import REALTIME
 from meritorder.gateway.errors import UnavailableError, UnsupportedError, UpstreamError, UpstreamTimeoutError
@@ -29,6 +29,65 @@ from meritorder.units import utc
 _DRAIN_S: Final = 1.0
 _BROKEN_STREAM: Final = 502
 _STREAM_BROKE: Final = "The answer of the model's server broke off."
+
+
+class _Attempt:
+    """An attempt to serve a request at a venue: counted in, and out once, with a ledger entry.
+
+    Args:
+        venue: The venue.
+        request: The request.
+        context: The shared state.
+        capacity_freed: Called when it is counted out.
+        is_last: Whether no other venue is tried.
+    """
+
+    __slots__ = ("_capacity_freed", "_context", "_is_last", "_is_over", "_request", "_venue")
+
+    def __init__(
+        self, venue: Venue, request: Request, context: Context, capacity_freed: Callable[[], None], *, is_last: bool
+    ) -> None:
+        self._venue = venue
+        self._request = request
+        self._context = context
+        self._capacity_freed = capacity_freed
+        self._is_last = is_last
+        self._is_over = False
+
+    def __enter__(self) -> Self:
+        request = self._request
+        request.status = None
+        request.goes_on = False
+        request.waited_s = time.monotonic() - request.started_s if request.attempt else 0.0
+        request.attempt += 1
+        self._venue.add_realtime(streamed=bool(request.call.stream))
+        return self
+
+    async def end(self) -> None:
+        """Count it out before the last byte of its answer is sent: its entry survives this process."""
+        self._count_out()
+        await self._context.ledger_writer.write_together()
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if self._is_over:
+            return
+        if isinstance(error, UpstreamError):
+            self._request.goes_on = not self._is_last
+        elif error is not None and self._request.usage is None:
+            self._request.status = self._context.supervisor.cut_off_status
+        self._count_out()
+        self._context.ledger_writer.write()
+
+    def _count_out(self) -> None:
+        self._is_over = True
+        request, venue, now_s = self._request, self._venue, time.monotonic()
+        e2e_s = now_s - request.started_s
+        usage = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
+        prefilling = bool(request.call.stream) and request.ttft_s is None
+        venue.remove_realtime(now_s, _tpot_s(request, usage, e2e_s), prefilling=prefilling)
+        self._capacity_freed()
+        cost = 0 if request.usage is None else venue.cost_picousd(usage)
+        self._context.ledger_writer.collect(realtime_entry(request, venue.place, usage, e2e_s=e2e_s, cost_picousd=cost))
 
 
 class RealTime:
@@ -86,43 +145,22 @@ class RealTime:
             model=request.call.model or "",
             tokens=calls.estimate_tokens(len(request.body)),
         )
-        with self._place(venue, request, is_last=is_last) as finish:
+        with _Attempt(venue, request, self._context, self._capacity_freed, is_last=is_last) as attempt:
             reply = await venue.upstream.send(call)
             try:
                 if request.original is not None:
                     reply = EchoingReply(reply, request.original)
                 request.status = reply.status
                 if reply.status == 200 and call.stream:
-                    await self._forward_stream(request, venue, reply, send, finish)
+                    await self._forward_stream(request, venue, reply, send, attempt)
                 elif is_last or not retry.is_transient(reply.status):
-                    await self._forward_whole(request, reply, send, finish)
+                    await self._forward_whole(request, reply, send, attempt)
                 else:
                     raise UnavailableError(f"answered with {reply.status}", venue=venue.name)
             finally:
                 await reply.close()
 
-    @contextlib.contextmanager
-    def _place(self, venue: Venue, request: Request, *, is_last: bool) -> Iterator[Callable[[], None]]:
-        """Count a request in at a venue; yield what counts it out and adds its ledger entry, once."""
-        request.status = None
-        request.goes_on = False
-        request.waited_s = time.monotonic() - request.started_s if request.attempt else 0.0
-        request.attempt += 1
-        venue.add_realtime(streamed=bool(request.call.stream))
-        finish = cache(lambda: self._finish(venue, request))
-        try:
-            yield finish
-        except UpstreamError:
-            request.goes_on = not is_last
-            raise
-        except BaseException:
-            if request.usage is None:
-                request.status = self._context.supervisor.cut_off_status
-            raise
-        finally:
-            finish()
-
-    async def _forward_whole(self, request: Request, reply: Reply, send: Send, finish: Callable[[], None]) -> None:
+    async def _forward_whole(self, request: Request, reply: Reply, send: Send, attempt: _Attempt) -> None:
         body = await reply.read()
         headers = [(b"content-type", JSON), (b"x-request-id", request.id.encode())]
         if reply.status >= 400:
@@ -134,11 +172,11 @@ class RealTime:
             request.usage = measured_usage(body, _asked(request))
             if request.stored_as is not None:
                 body = await store_answer(self._context, request, body)
-        finish()
+        await attempt.end()
         await respond(send, reply.status, headers, body)
 
     async def _forward_stream(
-        self, request: Request, venue: Venue, reply: Reply, send: Send, finish: Callable[[], None]
+        self, request: Request, venue: Venue, reply: Reply, send: Send, attempt: _Attempt
     ) -> None:
         headers = [
             (b"content-type", EVENT_STREAM),
@@ -176,7 +214,7 @@ class RealTime:
             last = await self._store(request, recorder, end.rest())
         else:
             last = end.rest()
-        finish()
+        await attempt.end()
         await send({"type": "http.response.body", "body": last})
         if end.reached:
             await _drain(parts)
@@ -188,18 +226,6 @@ class RealTime:
         except ApiError as error:
             return error.event(request.endpoint)
         return last
-
-    def _finish(self, venue: Venue, request: Request) -> None:
-        """Release a request's place at its venue, and add its ledger entry."""
-        now_s = time.monotonic()
-        e2e_s = now_s - request.started_s
-        usage = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
-        prefilling = bool(request.call.stream) and request.ttft_s is None
-        venue.remove_realtime(now_s, _tpot_s(request, usage, e2e_s), prefilling=prefilling)
-        self._capacity_freed()
-        cost = 0 if request.usage is None else venue.cost_picousd(usage)
-        entry = realtime_entry(request, venue.place, usage, e2e_s=e2e_s, cost_picousd=cost)
-        self._context.ledger_writer.add(entry)
 
 
 async def _drain(parts: AsyncIterator[bytes]) -> None:

@@ -6,7 +6,7 @@ lives: one that can be locked was left by a process that is gone, and its name i
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
@@ -62,20 +62,22 @@ class Journal:
         """Id of the gateway whose process wrote it."""
         return self.path.stem
 
-    def append(self, entry: bytes) -> None:
-        """Append an entry; it survives this process at once, and the machine after `sync`.
+    def append(self, entries: Sequence[bytes]) -> int:
+        """Append entries together; return how many, which survive this process at once, and the machine after `sync`.
 
         Raises:
-            OSError: It was not written, for example because the disk is full.
+            OSError: None was written, for example because the disk is full.
         """
-        line = b"%08x %s\n" % (crc32(entry), entry)
-        if self._is_torn:
-            line = b"\n" + line
-        written = os.write(self._descriptor, line)
-        self.size += written
-        self._is_torn = written < len(line)
-        if self._is_torn:
+        lines = b"".join([b"%08x %s\n" % (crc32(entry), entry) for entry in entries])
+        end_of_torn = b"\n" if self._is_torn else b""
+        content = end_of_torn + lines
+        written = content[: os.write(self._descriptor, content)]
+        self.size += len(written)
+        self._is_torn = not written.endswith(b"\n") if written else self._is_torn
+        count = written.count(b"\n") - len(end_of_torn)
+        if count <= 0 < len(entries):
             raise OSError("the disk is full")
+        return count
 
     def sync(self) -> None:
         """Write the entries to the disk."""
@@ -85,7 +87,7 @@ class Journal:
         """Empty the file, under a new id; only once all of its entries are in the ledger."""
         os.ftruncate(self._descriptor, 0)
         self.id, self.size, self.added, self._is_torn = uuid4().hex, 0, HEADER_BYTES, False
-        self.append(self.id.encode())
+        self.append([self.id.encode()])
 
     def read(self, max_lines: int) -> tuple[list[bytes], int]:
         """Return the next entries that are not in the ledger yet, and the position after them.

@@ -39,6 +39,7 @@ class LedgerWriter:
         self._database = database
         self._spending = spending
         self._journal = journal
+        self._collected: list[bytes] = []
         self._waiting: list[bytes] = []
         self._synced_bytes = 0
         self.dropped = 0
@@ -48,9 +49,28 @@ class LedgerWriter:
 
     def add(self, entry: LedgerEntry) -> None:
         """Write an entry: when this returns, it survives this process."""
+        self.collect(entry)
+        self.write()
+
+    def collect(self, entry: LedgerEntry) -> None:
+        """Take an entry, to be written together with others."""
         line = ledger.encode(entry)
-        self._write([line])
+        self._collected.append(line)
         self._observe(line, stored=False)
+
+    def write(self) -> None:
+        """Write the collected entries: when this returns, they survive this process."""
+        collected, self._collected = self._collected, []
+        self._write(collected)
+
+    async def write_together(self) -> None:
+        """Write the collected entries as `write` does, with those of all calls that end in this turn of the loop."""
+        collected = self._collected
+        try:
+            await asyncio.sleep(0)
+        finally:
+            if self._collected is collected:  # the first of these calls has written them all
+                self.write()
 
     def add_interrupted(self, request: ClaimedRequest, run: Run, *, preempted: bool) -> None:
         """Write the entry of an attempt after which its request goes on; observers count requests, not attempts."""
@@ -82,6 +102,7 @@ class LedgerWriter:
     async def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         self._write(waiting)
+        self.write()
         if self._journal.size > self._synced_bytes:
             self._synced_bytes = self._journal.size
             with contextlib.suppress(OSError):  # the database is about to have them
@@ -151,16 +172,16 @@ class LedgerWriter:
 
     def _write(self, lines: Sequence[bytes]) -> None:
         """Write lines to the journal; those that it cannot take wait in memory."""
-        for number, line in enumerate(lines):
-            try:
-                self._journal.append(line)
-            except OSError as error:
-                if not self._waiting:
-                    _log.warning("the journal of the ledger cannot be written: %s", error)
-                room = max(0, _MAX_WAITING - len(self._waiting))
-                self._waiting += lines[number : number + room]
-                self.dropped += max(0, len(lines) - number - room)
-                return
+        written = 0
+        try:
+            while written < len(lines):
+                written += self._journal.append(lines[written:])
+        except OSError as error:
+            if not self._waiting:
+                _log.warning("the journal of the ledger cannot be written: %s", error)
+            room = max(0, _MAX_WAITING - len(self._waiting))
+            self._waiting += lines[written : written + room]
+            self.dropped += max(0, len(lines) - written - room)
 
     def _observe(self, line: bytes, *, stored: bool) -> None:
         try:

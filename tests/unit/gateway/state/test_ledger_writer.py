@@ -247,6 +247,65 @@ def test_full_disk_keeps_entries_in_memory(database: Database, tmp_path: Path, m
     assert written(database) == ["req_0", "req_1"]
 
 
+def test_calls_of_a_turn_are_written_together(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes on only once its own entry is in the journal, which one write has done for all."""
+    writer, write, sizes = new_writer(database, tmp_path), os.write, list[int]()
+    path = writer._journal.path
+
+    def count(descriptor: int, content: bytes) -> int:
+        sizes.append(content.count(b"\n"))
+        return write(descriptor, content)
+
+    async def end(number: int) -> bool:
+        writer.collect(realtime(number))
+        await writer.write_together()
+        return f"req_{number}".encode() in path.read_bytes()
+
+    async def end_all() -> list[bool]:
+        return await asyncio.gather(*map(end, range(5)))
+
+    monkeypatch.setattr(journal.os, "write", count)
+    assert all(asyncio.run(end_all()))
+    assert sizes == [5]
+
+
+def test_canceled_call_is_written(database: Database, tmp_path: Path) -> None:
+    writer = new_writer(database, tmp_path)
+
+    async def cancel() -> None:
+        writer.collect(realtime(0))
+        task = asyncio.create_task(writer.write_together())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(cancel())
+    assert b"req_0" in writer._journal.path.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 20, 300, 700, 1200])
+def test_cut_off_write_loses_no_entry(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The disk takes a part of what was written together: the entries in it are not written again, the others are."""
+    writer, write = new_writer(database, tmp_path), os.write
+    sizes = iter((size,))
+
+    def take(descriptor: int, content: bytes) -> int:
+        return write(descriptor, content[: next(sizes, 0)])
+
+    for number in range(4):
+        writer.collect(realtime(number))
+    with monkeypatch.context() as full:
+        full.setattr(journal.os, "write", take)
+        writer.write()
+    asyncio.run(writer.flush())
+    assert sorted(written(database)) == [f"req_{number}" for number in range(4)]
+    assert writer.dropped == 0
+
+
 def test_journal_starts_again_when_long(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_writer, "_MAX_JOURNAL_BYTES", 500)
     writer = new_writer(database, tmp_path)
