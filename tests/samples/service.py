@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.app.service import Service
 
@@ -38,7 +38,7 @@ def open_service(folder: Path, **tables: dict[str, Any]) -> Iterator[Service]:
         "venue": [{"name": "v", "url": "http://127.0.0.1:1/v1", "models": ["m"]}],
         **tables,
     }
-    service = server.build_service(config.parse_settings(document, where="gateway.toml"))
+    service = server.build_service(config_file.parse_settings(document, where="gateway.toml"))
     with asyncio.Runner() as runner:
         _RUNNERS[service] = runner
         try:

@@ -10,7 +10,7 @@ from tests.samples import nightly
 from meritorder import planfile
 from meritorder.catalog import load
 from meritorder.domain import Lane, PricingModel, Slo
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.traces.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
@@ -57,7 +57,7 @@ def test_toml_catalog_adds_hardware_model_offer() -> None:
 
 
 def test_gateway_file_is_read_whole() -> None:
-    settings = config.read(EXAMPLES / "gateway.toml")
+    settings = config_file.read(EXAMPLES / "gateway.toml")
     own, provider, batches = settings.venue
     assert (own.reads_load, provider.reads_load) == (True, False)
     assert provider.served() == {"llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct"}
@@ -68,7 +68,7 @@ def test_gateway_file_is_read_whole() -> None:
 
 
 def test_plan_gateway_example_fits_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config.read(EXAMPLES / "plan-gateway.toml")
+    settings = config_file.read(EXAMPLES / "plan-gateway.toml")
     live, night, tier = (venue.pools()[0] for venue in settings.venue)
     declared = load_workloads(EXAMPLES / "workloads.toml")
     rules = [

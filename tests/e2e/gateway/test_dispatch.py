@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 from tests.e2e.gateway.conftest import configuration
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.store import requests
@@ -46,7 +46,7 @@ def queue(service: Service) -> list[int]:
 async def test_unstarted_requests_run_again(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    service = server.build_service(config.read(configuration(tmp_path, engine)))
+    service = server.build_service(config_file.read(configuration(tmp_path, engine)))
     venue, dispatcher, interrupted = service.venues.all[0], service.dispatcher, set[int]()
     begin, send = dispatcher._begin, dispatcher._attempts.send
 
@@ -81,7 +81,7 @@ async def test_unstarted_requests_run_again(
 @pytest.mark.asyncio
 async def test_unconfirmed_claim_is_requeued(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database commits the claim, and fails before it confirms."""
-    service = server.build_service(config.read(configuration(tmp_path, engine)))
+    service = server.build_service(config_file.read(configuration(tmp_path, engine)))
     claim, unconfirmed = requests.claim, set[int]()
 
     def claim_and_fail(

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TextIO
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config
+from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import capacity, keys, ledger, migrations
@@ -75,7 +75,7 @@ class Administration:
     """
 
     def __init__(self, path: Path) -> None:
-        settings = config.read(path)
+        settings = config_file.read(path)
         self._receivers = {webhook.url for webhook in settings.webhook}
         self.has_prices = any(venue.price is not None for venue in settings.venue)
         self._database = Database(settings.store.url)

@@ -20,7 +20,7 @@ import uvicorn
 from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError, MissingExtraError
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import ServerTable, Settings, VenueKind, VenueTable, duration_s
 from meritorder.gateway.state.auth import Authenticator, new_id
@@ -114,7 +114,7 @@ def load_settings(
         ConfigError: The file cannot be read or is invalid.
         MissingExtraError: The local engine is not installed.
     """
-    settings = _local_settings() if path is None else config.read(path)
+    settings = _local_settings() if path is None else config_file.read(path)
     server = msgspec.structs.replace(
         settings.server,
         host=settings.server.host if host is None else host,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from meritorder.errors import ConfigError, MissingExtraError
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.config import Settings, StoreTable
 from meritorder.gateway.upstreams.connection import Endpoint
@@ -26,7 +26,7 @@ def _without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings_with(endpoint: str) -> Settings:
-    return config.parse_settings({"telemetry": {"otlp_endpoint": endpoint}}, where="gateway.toml")
+    return config_file.parse_settings({"telemetry": {"otlp_endpoint": endpoint}}, where="gateway.toml")
 
 
 def test_telemetry_off_without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,10 @@ def test_unusable_store_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_taken_port_is_one_line() -> None:
-    settings = config.parse_settings({"server": {"port": 0}}, where="gateway.toml")
+    settings = config_file.parse_settings({"server": {"port": 0}}, where="gateway.toml")
     with server._bind(settings) as listener:
         port = listener.getsockname()[1]
-        taken = config.parse_settings({"server": {"port": port}}, where="gateway.toml")
+        taken = config_file.parse_settings({"server": {"port": port}}, where="gateway.toml")
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
             server._bind(taken)
 
@@ -117,4 +117,4 @@ def test_settings_without_file_are_local(monkeypatch: pytest.MonkeyPatch) -> Non
     (venue,) = settings.venue
     assert (venue.models, venue.command, venue.reads_load) == ([llamacpp.MODEL], ["engine", "{port}"], True)
     assert (settings.server.port, settings.server.require_keys) == (81, False)
-    assert config.parse_settings(msgspec.to_builtins(settings), where="test") == settings
+    assert config_file.parse_settings(msgspec.to_builtins(settings), where="test") == settings

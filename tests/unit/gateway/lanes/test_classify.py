@@ -1,6 +1,6 @@
 import pytest
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.lanes.classify import LaneClassifier
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
@@ -12,7 +12,7 @@ KEY = Key(id="key_1", name="nightly", tenant="t")
 
 
 def waits_s(call: CallFields, key: Key = KEY, header: bytes | None = None, rules: str = "") -> float | None:
-    settings = config.parse_settings({"rule": [{"deadline": rules, "model": "m"}]} if rules else {}, where="test")
+    settings = config_file.parse_settings({"rule": [{"deadline": rules, "model": "m"}]} if rules else {}, where="test")
     deferral = LaneClassifier(settings).classify(call, key, "/v1/chat/completions", header, NOW_S)
     return None if deferral is None else deferral.deadline_s - NOW_S
 
@@ -62,7 +62,7 @@ def test_unusable_header_is_refused(header: bytes) -> None:
 
 def test_plan_is_asked_last() -> None:
     planned = Deferral(deadline_s=NOW_S + 5, workload="nightly")
-    settings = config.parse_settings({"rule": [{"deadline": "1h", "model": "m"}]}, where="test")
+    settings = config_file.parse_settings({"rule": [{"deadline": "1h", "model": "m"}]}, where="test")
     classifier = LaneClassifier(settings, lambda *_: planned)
     assert classifier.classify(CallFields(model="other"), KEY, "/v1/embeddings", None, NOW_S) is planned
     deferral = classifier.classify(CallFields(model="m"), KEY, "/v1/embeddings", None, NOW_S)
@@ -72,7 +72,7 @@ def test_plan_is_asked_last() -> None:
 
 def test_rule_matches_every_field() -> None:
     rule = {"deadline": "1h", "tenant": "t", "key": "nightly", "endpoint": "/v1/embeddings", "workload": "w"}
-    classifier = LaneClassifier(config.parse_settings({"rule": [rule]}, where="test"))
+    classifier = LaneClassifier(config_file.parse_settings({"rule": [rule]}, where="test"))
     call = CallFields(model="m")
     deferral = classifier.classify(call, KEY, "/v1/embeddings", None, NOW_S)
     assert deferral == Deferral(deadline_s=NOW_S + 3600, workload="w")

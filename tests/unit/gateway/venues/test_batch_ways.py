@@ -2,7 +2,7 @@
 
 import pytest
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.venues import Venue, build_venues
@@ -13,7 +13,7 @@ HOUR_S = 3600.0
 
 def open_ways(**fields: object) -> tuple[BatchWays, Venue]:
     table = {"name": "p", "kind": "openai", "models": ["m"], "batch": True, **fields}
-    settings = config.parse_settings({"venue": [table]}, where="gateway.toml")
+    settings = config_file.parse_settings({"venue": [table]}, where="gateway.toml")
     venues = build_venues(settings)
     return BatchWays(venues, settings.lanes), venues.all[0]
 

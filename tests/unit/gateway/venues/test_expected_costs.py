@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.venues.expected_costs import ExpectedCosts
 from meritorder.gateway.venues.venues import build_venues
 
@@ -15,7 +15,7 @@ def expected(*venues: dict[str, Any]) -> ExpectedCosts:
     tables = [
         {"name": f"v{i}", "url": "http://127.0.0.1:1/v1", "models": ["m"], **venue} for i, venue in enumerate(venues)
     ]
-    return ExpectedCosts(build_venues(config.parse_settings({"venue": tables, "store": {}}, where="gateway.toml")))
+    return ExpectedCosts(build_venues(config_file.parse_settings({"venue": tables, "store": {}}, where="gateway.toml")))
 
 
 def price(input_usd: float, output_usd: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.upstreams.kinds import VenueSpec
 from meritorder.gateway.upstreams.openai import Priority
 from meritorder.gateway.upstreams.upstream import EngineLoad
@@ -18,7 +18,7 @@ EVENT = b"data: {}\n\n"
 
 def build(*tables: dict[str, object]) -> Venues:
     served = [{"url": "http://x", "models": ["m"]} | table for table in tables]
-    return venues.build_venues(config.parse_settings({"venue": served}, where="test"))
+    return venues.build_venues(config_file.parse_settings({"venue": served}, where="test"))
 
 
 def priced(**price: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.store import ledger, requests, stored_answers
@@ -41,7 +41,7 @@ def work(seq: int, tenant: str = "t", *, count: int = 1, deadline_s: float = NOW
 def dispatcher(tmp_path: Path) -> Iterator[Dispatcher]:
     store = {"url": f"sqlite:///{tmp_path}/store.db", "blobs": f"file://{tmp_path}/blobs"}
     engine = {"name": "own", "url": "http://y", "models": ["m"], "kind": "vllm"}
-    settings = config.parse_settings({"venue": [engine, BATCH_API], "store": store}, where="test")
+    settings = config_file.parse_settings({"venue": [engine, BATCH_API], "store": store}, where="test")
     service = server.build_service(settings)
     yield service.dispatcher
     service.context.database.close()
@@ -321,7 +321,7 @@ async def test_second_answer_has_no_effect(ready: Dispatcher) -> None:
 async def test_answer_costs_the_price_of_its_venue(ready: Dispatcher) -> None:
     """At $2 for input, $1 if cached and $8 for output: 5 x 2 + 4 x 1 + 5 x 8 millionths of a dollar."""
     price = {"input_usd_per_mtok": 2, "cached_usd_per_mtok": 1, "output_usd_per_mtok": 8}
-    settings = config.parse_settings(
+    settings = config_file.parse_settings(
         {"venue": [{"name": "api", "url": "http://x", "models": ["m"], "price": price}]}, where="test"
     )
     (venue,) = venues.build_venues(settings).all

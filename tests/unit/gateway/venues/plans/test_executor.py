@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 from tests.samples import nightly
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.upstreams.upstream import EngineLoad
@@ -40,7 +40,7 @@ class Site:
         if plan is not None:
             write_plan(plan, folder / "plan.json")
             found["plan"] = str(folder / "plan.json")
-        settings = config.parse_settings(found, where="test")
+        settings = config_file.parse_settings(found, where="test")
         self.venues = venues.build_venues(settings)
         self.now_s = 0.0
         self.queued: list[QueuedRequests] = []

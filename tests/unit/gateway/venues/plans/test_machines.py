@@ -13,7 +13,7 @@ from tests.oracle.stepwise_pools import Group
 from tests.samples import nightly
 from tests.samples.fleets import profile
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.plans import matching as planned
@@ -36,7 +36,7 @@ class Site:
         write_plan(plan, folder / "plan.json")
         tables = [VENUE | {"name": f"live-{number}", "pool": nightly.LIVE} for number in (1, 2)]
         tables.append(VENUE | {"name": nightly.NIGHT, "lanes": ["deferrable"]})
-        settings = config.parse_settings({"venue": tables, "plan": str(folder / "plan.json")}, where="test")
+        settings = config_file.parse_settings({"venue": tables, "plan": str(folder / "plan.json")}, where="test")
         self.plan = planned.read_plan(settings)
         self.venues = {venue.name: venue for venue in venues.build_venues(settings).all}
         machines = machines_of(self.plan, self.venues)

@@ -10,7 +10,7 @@ from tests.samples.plan import week
 
 from meritorder.domain import Slo
 from meritorder.errors import ConfigError
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
 from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
@@ -24,7 +24,7 @@ NIGHT = {"name": nightly.NIGHT, "url": "http://y", "kind": "vllm", "models": ["s
 def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> PlanInForce:
     write_plan(plan, folder / "plan.json")
     document = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
-    return planned.read_plan(config.parse_settings(document, where="gateway.toml"))
+    return planned.read_plan(config_file.parse_settings(document, where="gateway.toml"))
 
 
 def test_pools_match_venues_by_name(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_pools_match_venues_by_name(tmp_path: Path) -> None:
 
 
 def test_no_plan_in_settings() -> None:
-    assert planned.read_plan(config.parse_settings({"venue": [LIVE]}, where="x")) is NO_PLAN
+    assert planned.read_plan(config_file.parse_settings({"venue": [LIVE]}, where="x")) is NO_PLAN
 
 
 def test_configured_start_overrides_plan(tmp_path: Path) -> None:

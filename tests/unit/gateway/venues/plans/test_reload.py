@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.samples import nightly
 
-from meritorder.gateway import config
+from meritorder.gateway import config_file
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.plans import matching as planned
@@ -34,7 +34,7 @@ class Site:
         write_plan(nightly.plan(), self.file)
         served = [{"name": name, "url": "http://x", "kind": "vllm", "models": ["stub"]} for name in NAMES]
         found: dict[str, Any] = {"venue": served, "plan": str(self.file)}
-        settings = config.parse_settings(found, where="test")
+        settings = config_file.parse_settings(found, where="test")
         self.plan_executor = PlanExecutor(
             planned.read_plan(settings), venues.build_venues(settings), lambda: 0.0, empty_queue
         )

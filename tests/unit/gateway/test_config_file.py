@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config
+from meritorder.gateway import config, config_file
 
 VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
 
@@ -44,13 +44,13 @@ def test_mistake_names_its_place(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=says) as caught:
-        config.read(path)
+        config_file.read(path)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        config.read(tmp_path / "nothing.toml")
+        config_file.read(tmp_path / "nothing.toml")
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {
@@ -94,7 +94,7 @@ def test_journals_of_stores_are_apart() -> None:
 
     def folder(url: str) -> Path:
         document = {"store": {"url": url, "blobs": "file:///b", "journal": "/j"}, "venue": []}
-        return config.parse_settings(document, where="gateway.toml").journal_folder
+        return config_file.parse_settings(document, where="gateway.toml").journal_folder
 
     first, second = folder("postgresql://u:secret@h/a"), folder("postgresql://u@h/b")
     assert first != second
