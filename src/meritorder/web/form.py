@@ -9,11 +9,12 @@ from meritorder.domain import Slo
 from meritorder.errors import MeritorderError
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces.synthetic import Traffic
-from meritorder.units import parse_duration_s
+from meritorder.units import SECONDS_PER_DAY, parse_duration_s
 
 _MAX_TEXT: Final = 100
 _MAX_HARDWARE: Final = 8
 _MAX_REQUESTS_PER_DAY: Final = 1e9
+_MAX_PATIENCE_S: Final = 365 * SECONDS_PER_DAY
 
 
 class FormError(MeritorderError):
@@ -125,8 +126,8 @@ def _number(lowest: float, highest: float) -> Callable[[str, list[str]], float]:
 def _duration(field: str, texts: list[str]) -> str:
     text = _name(field, texts)
     seconds = parse_duration_s(text)
-    if seconds is None or seconds <= 0:
-        raise FormError(f"{text!r} is not a duration", where=field, fix="write 30m, 4h or 1d")
+    if seconds is None or not 0 < seconds <= _MAX_PATIENCE_S:
+        raise FormError(f"{text!r} is not a duration of at most a year", where=field, fix="write 30m, 4h or 1d")
     return text
 
 

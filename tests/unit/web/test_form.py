@@ -48,6 +48,8 @@ def test_missing_fields_keep_their_defaults() -> None:
         ("input_tokens", "inf"),
         ("patience", "soon"),
         ("patience", "0h"),
+        ("patience", "366d"),
+        ("patience", "9999999999d"),
         ("model", "x" * 101),
         ("model", "a\nb"),
         ("ttft_s", "0"),
