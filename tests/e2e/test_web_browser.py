@@ -1,5 +1,9 @@
 """The calculator in a real browser: it answers while a slider moves, from this machine alone."""
 
+import contextlib
+import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +20,11 @@ pytestmark = [
 ]
 TOKENS = "model=gpt-4.1-mini"
 ANSWER_MS = 60_000
+UNFINISHED_UPLOAD = (
+    b"POST /data HTTP/1.1\r\nHost: HOST\r\nContent-Length: 99999\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n1,2'
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +127,44 @@ def test_own_trace_becomes_a_report(browser: Any, address: str, tmp_path: Path) 
     page.wait_for_url("**/data", timeout=ANSWER_MS)
     page.close()
     assert said == []
+
+
+def test_interruption_leaves_nothing(browser: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    trace = tmp_path / "slow.csv"
+    rows = [f"2026-01-05T{hour:02}:{minute:02}:00Z,1000,200" for hour in range(24) for minute in range(60)]
+    trace.write_text("\n".join(["arrived_at,input_tokens,output_tokens", *rows]), encoding="utf-8")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "meritorder", "ui", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    ) as process:
+        assert process.stdout is not None
+        url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        page, _, _ = _open(browser, f"{url}/data")
+        page.set_input_files("#file", trace)
+        page.fill("#model", "llama-3.1-8b")
+        page.click("button[type=submit]")
+        page.wait_for_selector("[data-events]", timeout=ANSWER_MS)  # the page follows the work
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as upload:
+            upload.sendall(UNFINISHED_UPLOAD.replace(b"HOST", host.encode()))
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        page.close()
+    assert list(temporary.iterdir()) == []
+    assert "Traceback" not in said
+    assert not any(str(temporary) in _folder_of(other) for other in Path("/proc").glob("[0-9]*"))
+
+
+def _folder_of(process: Path) -> str:
+    """Return the folder in which a process works, or nothing if it has ended."""
+    with contextlib.suppress(OSError):
+        return str((process / "cwd").readlink())
+    return ""
 
 
 def test_unreadable_file_is_explained(browser: Any, address: str, tmp_path: Path) -> None:  # noqa: ANN401

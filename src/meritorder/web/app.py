@@ -1,11 +1,13 @@
 """The application: its routes, and the server that `meritorder ui` runs."""
 
 import contextlib
+import logging
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -25,6 +27,7 @@ from meritorder.web.pages import html, style_sheet
 from meritorder.web.security import LOOPBACK, Secured
 
 _MAX_AGE_S: Final = 3600
+_SHUTDOWN_S: Final = 1
 
 
 def create_app(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
@@ -76,7 +79,12 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         ConfigError: The address cannot be used.
     """
     config = uvicorn.Config(
-        create_app(LOOPBACK if host in LOOPBACK else ()), host=host, port=port, log_level="warning", access_log=False
+        create_app(LOOPBACK if host in LOOPBACK else ()),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -86,7 +94,17 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         ) from None
     calculator.answer(CalculatorForm())  # compiles the simulator, so that the first page is fast
     announce(f"http://{_address(listener)}")
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # raised again after the server has ended
+        _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that ends without a traceback for each stream and upload that it cuts off."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        super().handle_exit(sig, frame)
 
 
 def _address(listener: socket.socket) -> str:
