@@ -61,10 +61,11 @@ async def receive(request: Request) -> Response:
 async def run_again(request: Request) -> Response:
     """Start the work on the same file with other options."""
     job = _job(request)
+    async with request.form(max_files=0, max_fields=len(_TRACE_OPTIONS) + 2) as form:
+        fields = _fields(form)
     if not job.is_over:
         raise HTTPException(409)
-    async with request.form(max_files=0, max_fields=len(_TRACE_OPTIONS) + 2) as form:
-        job.fields |= {name: text for name, text in _fields(form).items() if name != "study"}
+    job.fields |= {name: text for name, text in fields.items() if name != "study"}
     jobs: Jobs = request.app.state.jobs
     jobs.start(job, commands(job))
     return RedirectResponse(f"/data/{job.id}", _SEE_OTHER)

@@ -16,7 +16,9 @@ from typing import Final
 
 _MAX_JOBS: Final = 20
 _ID_BYTES: Final = 12
-_MAX_LINES: Final = 200
+_MAX_STEP_CHARS: Final = 200
+_MAX_LINE_BYTES: Final = 8192
+_CHUNK_BYTES: Final = 65_536
 REPORT: Final = "report.html"
 
 
@@ -76,6 +78,11 @@ class Job:
         self.step = step
         self.changed.set()
 
+    def fail(self, error: str) -> None:
+        """End it with an error, in one line."""
+        self.state, self.error = JobState.FAILED, error
+        self.say("failed")
+
 
 class Jobs:
     """The jobs of this process; the oldest are forgotten, and all files go when it ends.
@@ -118,6 +125,7 @@ class Jobs:
         if task is not None:
             task.cancel()
         if job is not None:
+            job.fail("it was stopped")
             shutil.rmtree(job.folder, ignore_errors=True)
 
     async def close(self) -> None:
@@ -134,9 +142,7 @@ class Jobs:
             for number, arguments in enumerate(job.commands):
                 code, output, error = await _run_command(job, arguments)
                 if code:
-                    job.error = error or f"the command ended with code {code}"
-                    job.state = JobState.FAILED
-                    job.say("failed")
+                    job.fail(error or f"the command ended with code {code}")
                     return
                 if number == 0:
                     job.output = output
@@ -173,15 +179,22 @@ async def _read_all(stream: asyncio.StreamReader | None) -> str:
 
 
 async def _follow(job: Job, stream: asyncio.StreamReader | None) -> str:
-    """Show each line of standard error as the step; return the last one."""
+    """Show each line of standard error as the step; return the last one. Only the beginning of a line is kept."""
     assert stream is not None  # noqa: S101 - piped
-    last = ""
-    async for line in stream:
-        text = line.decode(errors="replace").strip()
-        if text:
-            last = text
-            job.say(text[:_MAX_LINES])
-    return last
+    last, begun = "", b""
+    while chunk := await stream.read(_CHUNK_BYTES):
+        *lines, begun = (begun[:_MAX_LINE_BYTES] + chunk).split(b"\n")
+        for line in lines:
+            last = _show_line(job, line) or last
+    return _show_line(job, begun) or last
+
+
+def _show_line(job: Job, line: bytes) -> str:
+    """Show a line as the step, unless it is blank; return its text."""
+    text = " ".join(line[:_MAX_LINE_BYTES].decode(errors="replace").split())
+    if text:
+        job.say(text[:_MAX_STEP_CHARS])
+    return text
 
 
 async def steps(job: Job) -> AsyncIterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,13 +69,31 @@ async def test_failure_is_the_line_of_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_endless_line_ends_in_an_error(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "jobs")
+    job = jobs.create("trace.csv", {})
+    job.file.write_text(f"{'a' * 200_000},b\r\n1,2\n", encoding="utf-8")  # the error names the column
+    jobs.start(job, [["inspect", job.file.name]])
+    said = await _finish(job)
+    assert job.state is JobState.FAILED
+    assert job.error.startswith("meritorder: trace.csv: ")
+    assert len(job.error) < 10_000
+    assert max(map(len, said)) <= 200
+    await jobs.close()
+
+
+@pytest.mark.asyncio
 async def test_jobs_wait_for_their_turn(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "jobs")
     first, second = (jobs.create("trace.csv", {}) for _ in range(2))
+    commands = _trace(second)
+    os.mkfifo(first.file)
     for job in (first, second):
-        jobs.start(job, _trace(job))
-    await asyncio.sleep(0.1)
+        jobs.start(job, commands)
+    pipe = await asyncio.to_thread(first.file.open, "wb")  # once the first command reads
     assert [first.state, second.state] == [JobState.RUNNING, JobState.WAITING]
+    pipe.write(second.file.read_bytes())
+    pipe.close()
     await asyncio.gather(_finish(first), _finish(second))
     assert [first.state, second.state] == [JobState.DONE, JobState.DONE]
     await jobs.close()
@@ -86,13 +105,24 @@ async def test_forgotten_job_leaves_no_process(tmp_path: Path) -> None:
     job = jobs.create("pipe.csv", {})
     os.mkfifo(job.file)  # a command that reads it waits for ever
     jobs.start(job, [["inspect", str(job.file)]])
-    await asyncio.sleep(0.5)
+    shown = asyncio.create_task(_finish(job))
+    await _wait_until(lambda: _runs(job))
     jobs.forget(job.id)
-    await asyncio.sleep(0.1)
     assert jobs.find(job.id) is None
     assert not job.folder.exists()
-    assert not any(_is_for(job, process) for process in Path("/proc").glob("[0-9]*"))
+    await _wait_until(lambda: not _runs(job))
+    assert (await shown)[-1] == "failed"
     await jobs.close()
+
+
+async def _wait_until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(120):
+        while not is_so():
+            await asyncio.sleep(0.02)
+
+
+def _runs(job: Job) -> bool:
+    return any(_is_for(job, process) for process in Path("/proc").glob("[0-9]*"))
 
 
 def _is_for(job: Job, process: Path) -> bool:
