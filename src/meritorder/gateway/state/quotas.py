@@ -66,7 +66,7 @@ class Quotas:
             ApiError: A limit is reached; tells when to retry.
             StoreUnavailableError: The key has limits, and the store cannot be reached.
         """
-        if not key.budgets and key.rates is None:
+        if not key.has_quotas:
             return UNLIMITED
         calls = self._calls_of(key)
         if not calls.waiting and self._fits(calls, demand):
@@ -154,7 +154,7 @@ class Quotas:
             StoreUnavailableError: The store cannot be reached.
         """
         key = self._find_key(key_id)
-        if key is None or (not key.budgets and key.rates is None):
+        if key is None or not key.has_quotas:
             return [(request, UNLIMITED) for request in await self._database.write(claim)]
         calls = self._calls_of(key)
 
@@ -171,7 +171,7 @@ class Quotas:
     def claim_for_provider(self, connection: Connection, batch_id: str, claimed: Sequence[ClaimedRequest]) -> int:
         """Return how many claimed requests of one key its quotas permit; their provider batch leases what they need."""
         key = self._find_key(claimed[0].key_id) if claimed else None
-        if key is None or (not key.budgets and key.rates is None):
+        if key is None or not key.has_quotas:
             return len(claimed)
         return self._admit_claimed(connection, batch_id, key, claimed, admission.NOTHING).accepted
 

@@ -159,7 +159,7 @@ class KeyCalls:
     def fits_rates(self, demand: Demand, now_s: float) -> bool:
         """Tell whether a call fits into what the rate limits have to spare now."""
         key = self.key
-        if key.rates is None:
+        if not key.has_rates:
             return True
         if self.bucket != bucket_number(now_s):
             return False

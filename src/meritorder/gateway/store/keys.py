@@ -74,10 +74,18 @@ class Key:
     budgets: tuple[Budget, ...] = ()
 
     @property
-    def rates(self) -> RateLimit | None:
-        """The rate limits of its calls; None without."""
-        if self.requests_per_minute is None and self.tokens_per_minute is None:
-            return None
+    def has_rates(self) -> bool:
+        """Whether its calls have a rate limit."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
+    @property
+    def has_quotas(self) -> bool:
+        """Whether its calls have a budget or a rate limit."""
+        return bool(self.budgets) or self.has_rates
+
+    @property
+    def rates(self) -> RateLimit:
+        """The rate limits of its calls."""
         return RateLimit(requests=self.requests_per_minute, tokens=self.tokens_per_minute)
 
 

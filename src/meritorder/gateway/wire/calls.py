@@ -57,7 +57,8 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
     @property
     def output_tokens(self) -> int:
         """The limit on output tokens, or an estimate if the call sets none."""
-        return _DEFAULT_OUTPUT_TOKENS if self.output_limit is None else self.output_limit
+        limit = self.output_limit
+        return _DEFAULT_OUTPUT_TOKENS if limit is None else limit
 
 
 class _ChoiceFields(CallFields, frozen=True, gc=False):
@@ -183,9 +184,8 @@ def total_output_limit(body: bytes) -> int | None:
         call = _CHOICES.decode(body)
     except INVALID_JSON:
         return None
-    if call.output_limit is None:
-        return None
-    return call.output_limit * call.choices
+    limit = call.output_limit
+    return None if limit is None else limit * call.choices
 
 
 def check_kept(body: bytes) -> None:

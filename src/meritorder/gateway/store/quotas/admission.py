@@ -97,7 +97,7 @@ def admit(
         count = _within(state, costs[:accepted])
         if count < accepted:
             accepted, refusal = count, Refusal(budget=state)
-    if key.rates is not None:
+    if key.has_rates:
         window = _read_window(connection, key, unused, now_s)
         calls = [(demand.requests, demand.tokens) for demand in demands[:accepted]]
         accepted, rate_refusal = window.calls_within(key.rates, calls)
@@ -108,7 +108,7 @@ def admit(
     for state in bounding:
         budgets.set_lease(connection, state.budget.id, holder, state.mine_picousd + leased[state.budget.id])
     spare_requests = spare_tokens = 0
-    if key.rates is not None and window is not None:
+    if key.has_rates and window is not None:
         taken = demands[:accepted]
         window.take(sum(demand.requests for demand in taken), sum(demand.tokens for demand in taken))
         if to_spare:
@@ -136,7 +136,7 @@ def refuse_queued(connection: Connection, key: Key, cost_picousd: int, *, now_s:
 
 def give_back_rates(connection: Connection, key: Key, unused: Unused, *, now_s: float) -> None:
     """Give back requests and tokens that were taken to spare."""
-    if key.rates is not None:
+    if key.has_rates:
         _write_window(connection, key, _read_window(connection, key, unused, now_s))
 
 
