@@ -1,5 +1,6 @@
 """The fleet, always on, for traffic of which only a part of the rate is simulated: sized on its busiest minutes."""
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -17,45 +18,52 @@ from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_DAY, fo
 # Requests of the busiest minutes, and the machines that are tried, those of the cheapest work.
 _REQUESTS: Final = 150_000
 _MACHINES: Final = 2
+# The minutes last this many times as long as a request; in a shorter time no queue shows.
+_RESIDENCES: Final = 20
+_ROUNDING: Final = 1e-9
 
 
 def always_on_way(searched: SearchedTrace, traffic: Traffic, certainty: str) -> Way | None:
-    """Return the cheapest fleet that keeps the SLO at the full rate of the busiest hour; None if none does.
+    """Return the cheapest fleet that keeps the SLO in the busiest hour; None if none does.
 
     Args:
         searched: The cheapest fleets of a part of the rate.
         traffic: The traffic as stated.
         certainty: How certain the speed of the machines is.
     """
-    load = _busiest(searched.load.all_realtime(), traffic)
-    found = [(machine, _smallest(machine, load)) for machine in searched.search.machines[:_MACHINES]]
-    sized = [
-        (trial.pools[0][1].max_instances * machine.offer.usd_per_hour, machine, trial)
-        for machine, trial in found
-        if trial is not None
-    ]
+    realtime = searched.load.all_realtime()
+    rate_per_s = traffic.requests_per_day * traffic.peak_to_mean / SECONDS_PER_DAY
+    sized = []
+    for machine in searched.search.machines[:_MACHINES]:
+        span_s = max(_REQUESTS / rate_per_s, _RESIDENCES * float(machine.residence_s(realtime).mean()))
+        load = _busiest(realtime, _REQUESTS / span_s)
+        trial = _smallest(machine, load)
+        if trial is not None:
+            parts = rate_per_s * span_s / _REQUESTS
+            count = math.ceil(trial.pools[0][1].max_instances * parts - _ROUNDING)
+            sized.append((count * machine.offer.usd_per_hour, count, parts, trial))
     if not sized:
         return None
-    usd_per_hour, machine, trial = min(sized, key=lambda entry: entry[0])
+    usd_per_hour, count, parts, trial = min(sized, key=lambda entry: entry[0])
     usd = usd_per_hour * HOURS_PER_MONTH
-    count = format_count(trial.pools[0][1].max_instances, "machine")
+    rate = f"one part in {parts:,.1f} of the rate" if parts > 1 + _ROUNDING else "the full rate"
     return Way(
         name="realtime_fixed",
         title="Real time, always on",
-        where=machine.offer.label,
+        where=trial.machine.offer.label,
         usd=usd,
         usd_per_request=usd / (traffic.requests_per_day * HOURS_PER_MONTH / HOURS_PER_DAY),
         in_time=True,
         certainty=certainty,
-        note=f"{count}, sized on {format_duration(load.span_s)} of the busiest hour at the full rate",
+        note=f"{format_count(count, 'machine')}, sized on {format_duration(trial.load.span_s)} of the busiest hour "
+        f"at {rate}",
     )
 
 
-def _busiest(load: TraceLoad, traffic: Traffic) -> TraceLoad:
-    """Return requests of these lengths that arrive as in the busiest hour, a Poisson process."""
+def _busiest(load: TraceLoad, rate_per_s: float) -> TraceLoad:
+    """Return requests of these lengths that arrive at a constant rate, a Poisson process."""
     random = np.random.default_rng(0)
     chosen = load.select(np.sort(random.integers(0, len(load), _REQUESTS)))
-    rate_per_s = traffic.requests_per_day * traffic.peak_to_mean / SECONDS_PER_DAY
     arrived_s = np.cumsum(random.exponential(1 / rate_per_s, _REQUESTS))
     return replace(chosen, arrived_s=arrived_s, span_s=float(arrived_s[-1]))
 

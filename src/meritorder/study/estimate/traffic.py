@@ -219,8 +219,8 @@ def _scaled_down(searched: SearchedTrace | None, load: TraceLoad, share: float, 
         return []
     least_usd = min(machine.price_work(load) for machine in searched.search.machines) * usd_factor
     text = (
-        f"One request in {1 / share:,.0f} was simulated: but for those always on, which are sized at the full rate, "
-        "machines are priced as that many separate fleets. One large fleet shares its peaks and costs less, at least "
-        f"{format_usd(least_usd)} a month"
+        f"One request in {1 / share:,.0f} was simulated: but for those always on, which are sized on the busiest "
+        "hour, machines are priced as that many separate fleets. One large fleet shares its peaks and costs less, "
+        f"at least {format_usd(least_usd)} a month"
     )
     return [Assumption(text=text, option="--simulate")]

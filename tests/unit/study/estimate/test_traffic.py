@@ -91,6 +91,17 @@ def test_always_on_is_sized_at_the_full_rate() -> None:
     assert 2 <= fleet < 100
 
 
+def test_always_on_grows_with_the_rate() -> None:
+    many = replace(TRAFFIC, requests_per_day=3e8, input_tokens=200, output_tokens=50)
+    more = replace(many, requests_per_day=3e12)
+    costs = [
+        named(estimate_traffic(traffic, OPTIONS, simulated_requests=5_000))["realtime_fixed"].usd_per_request
+        for traffic in (many, more)
+    ]
+    # In fleets so large that a machine more or less does not matter, each request costs the same.
+    assert costs[1] == pytest.approx(costs[0], rel=0.01)
+
+
 def test_token_only_model_has_no_machines() -> None:
     answer = estimate_traffic(TRAFFIC, CompareOptions(model="gpt-4.1-mini", defer=("30%@24h",)))
     assert {way.name.partition("_")[0] for way in answer.ways} == {"tokens"}
