@@ -78,18 +78,23 @@ def compare_tokens(trace: Trace, name: str, prices: Sequence[TokenPrice], option
     )
 
 
+def patience_s(load: TraceLoad) -> Floats:
+    """Return how long each request can wait, shape (requests,)."""
+    # A tolerance, since deadlines are sums of floating-point numbers.
+    return np.where(load.deferrable, load.deadline_s - load.arrived_s + _TOLERANCE_S, 0.0)
+
+
 def waiting_usd(prices: Sequence[TokenPrice], load: TraceLoad) -> Floats:
     """Return the least that each request costs at a batch or flex tier that answers before its deadline.
 
     Infinity for a request that none answers in time, shape (requests,).
     """
-    # A tolerance, since deadlines are sums of floating-point numbers.
-    patience_s = np.where(load.deferrable, load.deadline_s - load.arrived_s + _TOLERANCE_S, 0.0)
+    waits_s = patience_s(load)
     usd = np.full(len(load), np.inf)
     for price in prices:
         if price.tier in _REALTIME_TIERS:
             continue
-        in_time = load.deferrable & (patience_s >= turnaround_s(price))
+        in_time = load.deferrable & (waits_s >= turnaround_s(price))
         cost = cost_usd(price, load.input_tokens, load.cached_tokens, load.output_tokens)
         usd = np.where(in_time, np.minimum(usd, cost), usd)
     return usd

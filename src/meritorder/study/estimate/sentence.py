@@ -25,8 +25,9 @@ def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[P
     if realtime:
         cheapest = min(realtime, key=_usd)
         costs.append(f"{_a_month(cheapest)} on machines of your own in real time ({cheapest.where})")
-        if "batch" in named:
-            costs.append(f"{_a_month(named['batch'])} there in batch ({_ratio(cheapest.usd, named['batch'].usd)})")
+        batch = next((way for way in ways if way.name == "batch"), None)
+        if batch:
+            costs.append(f"{_a_month(batch)} there in batch ({_ratio(cheapest.usd, batch.usd)})")
     tokens = [way for way in ways if way.name == "tokens_standard"]
     if tokens:
         bought = min(tokens, key=_usd)

@@ -197,7 +197,7 @@ def _machine_ways(
         return []
     certainty = speed_certainty(searched.result.baseline.machine)
     ways = [
-        *fleet_ways(compared.comparison, usd_factor, certainty),
+        *fleet_ways(compared.comparison, searched.load, usd_factor, certainty),
         *committed_way(searched.result.always_on, options, usd_factor, certainty),
     ]
     whole = always_on_way(searched, traffic, certainty) if share < 1 else None

@@ -12,6 +12,7 @@ from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, 
 from meritorder.estimation import Way
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.study.compare.arrangements import price_tokens
+from meritorder.study.compare.token_only import patience_s
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -32,11 +33,12 @@ def limits_machines(options: CompareOptions) -> bool:
     return bool(options.providers or options.regions or options.profile or options.tp)
 
 
-def fleet_ways(comparison: Comparison, usd_factor: float, certainty: str) -> list[Way]:
-    """Return the fleets of a comparison.
+def fleet_ways(comparison: Comparison, load: TraceLoad, usd_factor: float, certainty: str) -> list[Way]:
+    """Return the fleets of a comparison, without a batch that misses its own deadlines.
 
     Args:
         comparison: The comparison.
+        load: Its requests; unless all can wait, batch breaks the SLO of some.
         usd_factor: Dollars of a month / dollars of the trace.
         certainty: How certain the speed of the machines is.
     """
@@ -47,12 +49,12 @@ def fleet_ways(comparison: Comparison, usd_factor: float, certainty: str) -> lis
             where=arrangement.venue,
             usd=arrangement.total_usd * usd_factor,
             usd_per_request=arrangement.usd_per_request,
-            in_time=arrangement.feasible,
+            in_time=arrangement.feasible and (arrangement.name != "batch" or bool(load.deferrable.all())),
             certainty=certainty,
             note="; ".join(arrangement.notes),
         )
         for arrangement in comparison.arrangements
-        if arrangement.replica
+        if arrangement.replica and (arrangement.name != "batch" or arrangement.feasible)
     ]
 
 
@@ -106,12 +108,12 @@ def token_ways(prices: Sequence[TokenPrice], load: TraceLoad, *, usd_factor: flo
         if price.tier in _TIERS and (key not in cheapest or usd < cheapest[key][0]):
             cheapest[key] = usd, price
     return [
-        _token_way(usd, price, len(load), usd_factor=usd_factor, by_s=by_s)
+        _token_way(usd, price, load, usd_factor=usd_factor, by_s=by_s)
         for usd, price in sorted(cheapest.values(), key=lambda entry: entry[0])
     ]
 
 
-def _token_way(usd: float, price: TokenPrice, requests: int, *, usd_factor: float, by_s: float | None) -> Way:
+def _token_way(usd: float, price: TokenPrice, load: TraceLoad, *, usd_factor: float, by_s: float | None) -> Way:
     promised_s = turnaround_s(price)
     certainty = f"list price of {price.as_of}"
     if promised_s:
@@ -123,9 +125,9 @@ def _token_way(usd: float, price: TokenPrice, requests: int, *, usd_factor: floa
         title=f"Tokens, {price.tier}",
         where=f"{price.provider} {price.provider_model}",
         usd=usd * usd_factor,
-        usd_per_request=usd / requests,
+        usd_per_request=usd / len(load),
         finished_s=promised_s or None,
-        in_time=promised_s <= by_s if promised_s and by_s is not None else None,
+        in_time=bool(promised_s <= patience_s(load).min()) if promised_s else None,
         certainty=certainty,
         note=price.note,
     )

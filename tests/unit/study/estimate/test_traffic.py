@@ -47,7 +47,26 @@ def test_month_and_request_agree(answer: Estimate) -> None:
     assert answer.traffic.requests == pytest.approx(requests)
     for way in answer.ways:
         assert way.usd == pytest.approx(way.usd_per_request * requests, rel=1e-6)
-    assert answer.best == min(answer.ways, key=lambda way: way.usd).name
+    assert answer.best == min((way for way in answer.ways if way.in_time is not False), key=lambda way: way.usd).name
+
+
+def test_best_way_serves_what_cannot_wait() -> None:
+    options = CompareOptions(model="gpt-4.1-mini", defer=("30%@24h",))
+    some, all_of_it = (
+        estimate_traffic(TRAFFIC, options),
+        estimate_traffic(TRAFFIC, replace(options, defer=("100%@24h",))),
+    )
+    # The batch tier answers within a day, for half of the price.
+    assert (named(some)["tokens_batch"].in_time, some.best) == (False, "tokens_standard")
+    assert (named(all_of_it)["tokens_batch"].in_time, all_of_it.best) == (True, "tokens_batch")
+
+
+def test_batch_keeps_the_promise_of_what_can_wait(answer: Estimate) -> None:
+    assert named(answer)["batch"].in_time is False
+    assert "in batch" in answer.sentence
+    assert answer.best != "batch"
+    waiting = estimate_traffic(replace(TRAFFIC, requests_per_day=2_000), replace(OPTIONS, defer=("100%@24h",)))
+    assert named(waiting)["batch"].in_time is True
 
 
 def test_one_machine_breaks_even(answer: Estimate) -> None:
