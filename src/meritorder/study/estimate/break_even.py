@@ -1,13 +1,14 @@
-"""The volume from which machines in real time cost no more than tokens."""
+"""The volume at which one machine in real time costs as much as tokens."""
 
 from collections.abc import Callable
 from typing import Final
 
 from meritorder.domain import TokenPrice
 from meritorder.errors import InfeasibleError
+from meritorder.sim.pools import Fixed
 from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.compare.compare import SearchedTrace
-from meritorder.study.fleet.fleets import fixed_fleet
+from meritorder.study.fleet.fleets import fixed_fleet, max_utilization_within_slo
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.units import HOURS_PER_DAY, format_usd
@@ -18,12 +19,15 @@ LoadOfVolume = Callable[[float], TraceLoad]
 # Largest volume that is simulated, and the machines that are tried.
 _MAX_REQUESTS: Final = 300_000
 _MACHINES: Final = 3
+# Machines and requests whose highest utilization within the SLO stands for that of a large fleet.
+_LARGE_FLEET: Final = 8
+_LARGE_FLEET_REQUESTS: Final = 20_000
 
 
 def break_even_volume(
     searched: SearchedTrace, standard: TokenPrice | None, load_of: LoadOfVolume
 ) -> tuple[float | None, str]:
-    """Return the requests per day from which real time on machines costs no more than as tokens, and a note.
+    """Return the requests per day at which real time on a machine costs as much as tokens, and a note.
 
     One machine, always on, is the least that real time costs. The volume at which tokens cost as much is the answer if
     the machine serves that volume within the SLO, which is simulated.
@@ -51,14 +55,19 @@ def break_even_volume(
         if 1 <= volume <= _MAX_REQUESTS and _serves(machine, load_of(volume)):
             hourly = format_usd(machine.offer.usd_per_hour)
             return volume, f"one {machine.offer.label} at {hourly} an hour serves it, always on; tokens cost {rate}"
-    one, utilization = searched.result.realtime.machine, searched.result.slo_utilization
-    # At the highest utilization within the SLO, a fleet that follows the load without a gap costs this.
-    following_usd = one.price_work(load) / utilization / len(load)
+    first, volume = by_price[0], volumes[0]
+    too_slow = volume <= _MAX_REQUESTS or first.price_work(load) / len(load) > token_usd
+    but = "but does not serve them within the SLO" if too_slow else "more than are simulated"
+    # A fleet that follows the load without a gap has the highest utilization that keeps the SLO.
+    best = min(machines, key=lambda machine: machine.price_work(load))
+    large = best.pool(Fixed(instances=_LARGE_FLEET), realtime=True, backfill=None)
+    many = load_of(_LARGE_FLEET_REQUESTS)
+    following_usd = best.price_work(many) / len(many) / max_utilization_within_slo(best, large, many)
     cheaper = "less" if following_usd < token_usd else "more"
     return None, (
-        f"one {by_price[0].offer.label} costs as much as tokens at {volumes[0]:,.0f} requests a day, but does not "
-        "serve them within the SLO; a large fleet that follows the load exactly would cost "
-        f"{format_usd(1000 * following_usd)} per 1,000 requests, {cheaper} than tokens at {rate}"
+        f"one {first.offer.label} costs as much as tokens at {volume:,.0f} requests a day, {but}; a large fleet of "
+        f"{best.offer.label} that follows the load exactly would cost {format_usd(1000 * following_usd)} per 1,000 "
+        f"requests, {cheaper} than tokens at {rate}"
     )
 
 

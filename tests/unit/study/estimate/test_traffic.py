@@ -79,6 +79,22 @@ def test_one_machine_breaks_even(answer: Estimate) -> None:
         assert volume * way.usd_per_request == pytest.approx(always_on.usd / DAYS_PER_MONTH, rel=0.05)
 
 
+def test_large_fleet_costs_the_same_at_any_volume() -> None:
+    options = CompareOptions(model="llama-3.1-70b", hardware=("a100", "h200"))
+    traffic = Traffic(requests_per_day=10, input_tokens=1200, output_tokens=300)
+    notes = [
+        estimate_traffic(replace(traffic, requests_per_day=volume), options).break_even_note for volume in (10, 5_000)
+    ]
+    few_usd, many_usd = (float(note.partition("would cost $")[2].split()[0]) for note in notes)
+    assert few_usd == pytest.approx(many_usd, rel=0.1)
+
+
+def test_volume_beyond_simulation_is_not_judged() -> None:
+    answer = estimate_traffic(replace(TRAFFIC, requests_per_day=100, input_tokens=60, output_tokens=5), OPTIONS)
+    assert answer.break_even_requests_per_day is None
+    assert "requests a day, more than are simulated" in answer.break_even_note
+
+
 def test_patience_at_the_deadline_is_the_mix(answer: Estimate) -> None:
     mix = named(answer)["mix"]
     point = next(point for point in answer.patience if point.patience_s == 4 * 3600)
