@@ -5,6 +5,7 @@
 A test compares the committed pages with fresh ones.
 """
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def _tables(struct: type[msgspec.Struct], path: str) -> Iterator[str]:
     array = path.endswith("[]")
     name = path.removesuffix("[]")
     heading = f"## `[[{name}]]`" if array else f"## `[{name}]`" if path else "## Top level"
-    yield f"{heading}\n\n{(struct.__doc__ or '').strip()}\n"
+    yield f"{heading}\n\n{inspect.getdoc(struct) or ''}\n"
     if own:
         rows = [f"| `{field.encode_name}` | {_default(field)} | {_description(field.type)} |" for field in own]
         yield "\n".join(["| field | default | meaning |", "|---|---|---|", *rows]) + "\n"
