@@ -10,7 +10,7 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8090,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Run the web application: a calculator of what traffic costs in real time, in batch and as tokens."""
+    """Run the web application: a calculator of what traffic costs, and answers about files of your own."""
     from meritorder.web.app import serve as serve_pages
 
     def announce(url: str) -> None:
