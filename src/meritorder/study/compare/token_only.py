@@ -1,4 +1,4 @@
-"""A comparison of a model that nobody can serve on machines of their own: only sold as tokens."""
+"""A comparison of a model that no machine serves: as tokens only."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,11 +22,16 @@ from meritorder.units import format_count, format_share, format_usd, usd_per_mto
 TIERS_COMPARED: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
 """The tiers of token APIs that are shown beside fleets."""
 
+ONLY_SOLD: Final = "the model is only sold as tokens"
+NO_MACHINE: Final = "no machine serves the model"
+
 _TOLERANCE_S: Final = 1e-3
 _REALTIME_TIERS: Final = (Tier.STANDARD, Tier.PRIORITY)
 
 
-def compare_tokens(trace: Trace, name: str, prices: Sequence[TokenPrice], options: CompareOptions) -> Comparison:
+def compare_tokens(
+    trace: Trace, name: str, prices: Sequence[TokenPrice], options: CompareOptions, *, reason: str = ONLY_SOLD
+) -> Comparison:
     """Return what a trace costs as tokens at each tier, and with what can wait at the cheapest tier in time.
 
     Args:
@@ -34,6 +39,7 @@ def compare_tokens(trace: Trace, name: str, prices: Sequence[TokenPrice], option
         name: The model.
         prices: Its token prices.
         options: SLO and deadlines.
+        reason: Why it is not compared on machines.
 
     Raises:
         CatalogError: No provider that the workloads allow sells the model in real time.
@@ -67,8 +73,8 @@ def compare_tokens(trace: Trace, name: str, prices: Sequence[TokenPrice], option
         ratio_realtime_to_batch=baseline.total_usd / cheapest_waiting if cheapest_waiting else 1.0,
         ratio_note="",
         break_even_utilization=None,
-        break_even_note="the model is only sold as tokens, so there is no machine to break even with",
-        sentence=_sentence(baseline, mix, load, trace.report.unpriced),
+        break_even_note=f"{reason}, so there is no machine to break even with",
+        sentence=_sentence(reason, baseline, mix, load, trace.report.unpriced),
         credited=[Credit(cause="waiting", usd=saving_usd)] if saving_usd > 0 else [],
         waterfall=[_waterfall(baseline, mix)] if saving_usd > 0 else [],
         frontier=[],
@@ -130,10 +136,10 @@ def _mix(standard: TokenPrice, prices: Sequence[TokenPrice], load: TraceLoad) ->
     )
 
 
-def _sentence(baseline: Arrangement, mix: Arrangement, load: TraceLoad, unpriced: str) -> str:
+def _sentence(reason: str, baseline: Arrangement, mix: Arrangement, load: TraceLoad, unpriced: str) -> str:
     count = len(load)
     costs = (
-        f"The model is only sold as tokens: at once, {format_count(count, 'request')} cost "
+        f"{reason[:1].upper()}{reason[1:]}: at once, {format_count(count, 'request')} cost "
         f"{format_usd(baseline.total_usd)} ({format_usd(baseline.usd_per_request)} each; {baseline.venue})."
     )
     share = float(load.deferrable.mean())

@@ -1,66 +1,81 @@
 """The commands that go on from an estimate."""
 
 import shlex
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
+from meritorder.domain import Slo
 from meritorder.estimation import Way
+from meritorder.sim.pools import Startup
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
+from meritorder.traces.formats.texts import BATCH, PROMPTS
 from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
-_BATCH_FORMAT = "openai_batch"
-_PROMPTS = "prompts"
+_SUBMITTED: Final = frozenset({BATCH.name, PROMPTS.name})
+_DEFAULT: Final = CompareOptions()
 
 
-def trace_commands(file: str, model: str, hardware: Sequence[str], options: CompareOptions) -> list[str]:
+def trace_commands(file: str, model: str, options: CompareOptions) -> list[str]:
     """Return the commands that answer for the simulated requests in full.
 
     Args:
         file: Where the requests are, or would be written by --write-trace.
         model: The model.
-        hardware: What it is served on; empty if it is only had as tokens.
-        options: The share that can wait.
+        options: The options, with the hardware that was searched; none if the model is only had as tokens.
     """
-    arguments = [file, "--model", model, *(["--hardware", ",".join(hardware)] if hardware else [])]
-    for rule in options.defer:
-        arguments += ["--defer", rule]
-    if options.spot:
-        arguments.append("--spot")
-    commands = [f"meritorder compare {shlex.join(arguments)} --html compare.html"]
-    if hardware:
-        commands.append(f"meritorder plan {shlex.join(arguments)} --html plan.html")
+    arguments = shlex.join([file, *option_arguments(model, options)])
+    commands = [f"meritorder compare {arguments} --html compare.html"]
+    if options.hardware:
+        commands.append(f"meritorder plan {arguments} --html plan.html")
     return commands
 
 
-def job_commands(way: Way, trace: Trace, model: str, by_s: float) -> list[str]:
+def option_arguments(model: str, options: CompareOptions) -> list[str]:
+    """Return the arguments of `compare` and `plan` for a model and options, without those that have their default."""
+    values = {
+        "--model": model,
+        "--hardware": ",".join(options.hardware),
+        "--provider": ",".join(options.providers),
+        "--region": ",".join(options.regions),
+        "--slo": _slo(options.slo) if options.slo else "",
+        "--startup": _startup(options.startup) if options.startup != _DEFAULT.startup else "",
+        "--spread": _duration(options.spread_s) if options.spread_s != _DEFAULT.spread_s else "",
+        "--engine": options.engine if options.engine != _DEFAULT.engine else "",
+        "--precision": options.precision,
+        "--tp": options.tp,
+        "--profile": options.profile,
+        "--workloads": options.workloads,
+        "--seed": options.seed if options.seed != _DEFAULT.seed else "",
+    }
+    arguments = [word for name, value in values.items() if value not in ("", None) for word in (name, str(value))]
+    arguments += [word for path in options.catalogs for word in ("--catalog", str(path))]
+    arguments += [word for rule in options.defer for word in ("--defer", rule)]
+    return arguments + [name for name, given in (("--spot", options.spot), ("--roofline", options.roofline)) if given]
+
+
+def job_commands(way: Way, trace: Trace, model: str, options: CompareOptions, by_s: float) -> list[str]:
     """Return the commands that run a job in a way, through the gateway.
 
     Args:
         way: The way.
         trace: The requests.
         model: The model.
+        options: The options with which the job was simulated.
         by_s: When it must be done.
     """
-    files, window = shlex.join(trace.report.files), _duration(by_s)
-    commands = []
-    submitted = trace.report.files[0] if len(trace.report.files) == 1 else "batch.jsonl"
-    if trace.report.format == _PROMPTS:
-        body = f'{{model: "{model}", messages: [{{role: "user", content: .prompt}}]}}'
-        line = f'{{custom_id: (.id | tostring), method: "POST", url: "/v1/chat/completions", body: {body}}}'
-        submitted = "batch.jsonl"
-        commands.append(f"jq -c {shlex.quote(line)} {files} > {submitted}")
+    window = _duration(by_s)
+    commands = ["meritorder serve --config gateway.toml"]
     if way.name.startswith("machines"):
         hardware = way.name.rpartition("_")[2]
-        spot = " --spot" if "_spot_" in way.name else ""
-        commands.append(
-            f"meritorder plan {files} --model {shlex.quote(model)} --hardware {hardware}{spot} --spread 1s "
-            f"--defer 100%@{window} --json plan.json"
-        )
-        commands.append("meritorder serve --config gateway.toml --plan plan.json")
-    else:
-        commands.append("meritorder serve --config gateway.toml")
-    commands.append(f"meritorder batch submit {shlex.quote(submitted)} --window {window} --wait")
-    return commands
+        chosen = replace(options, hardware=(hardware,), spot="_spot_" in way.name, defer=(f"100%@{window}",))
+        arguments = shlex.join([*trace.report.files, *option_arguments(model, chosen)])
+        commands = [f"meritorder plan {arguments} --json plan.json", f"{commands[0]} --plan plan.json"]
+    if not _SUBMITTED.issuperset(trace.report.format.split("+")):
+        return commands  # token counts alone cannot be submitted
+    named = ["--model", model] if PROMPTS.name in trace.report.format else []
+    rest = shlex.join([*named, "--window", window, "--wait"])
+    return [*commands, *(f"meritorder batch submit {shlex.quote(file)} {rest}" for file in trace.report.files)]
 
 
 def _duration(seconds: float) -> str:
@@ -69,3 +84,14 @@ def _duration(seconds: float) -> str:
         if seconds % unit_s == 0:
             return f"{seconds / unit_s:.0f}{unit}"
     return f"{seconds:g}s"
+
+
+def _slo(slo: Slo) -> str:
+    return f"ttft={_duration(slo.ttft_s)},tpot={_duration(slo.tpot_s)},attainment={slo.attainment:g}"
+
+
+def _startup(startup: Startup) -> str:
+    if startup == Startup.with_total(startup.total_s):
+        return _duration(startup.total_s)
+    parts = ("machine", "image", "weights", "warmup")
+    return ",".join(f"{part}={_duration(getattr(startup, f'{part}_s'))}" for part in parts)

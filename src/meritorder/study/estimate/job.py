@@ -91,7 +91,7 @@ def estimate_job(trace: Trace, by_s: float, options: CompareOptions, progress: P
         ],
         prices=[PriceUsed.from_offer(machine.offer) for machine in machines],
         warnings=reading_warnings(trace.report),
-        commands=job_commands(ways[0], trace, model.id if model else name, by_s),
+        commands=job_commands(ways[0], trace, model.id if model else name, options, by_s),
     )
 
 

@@ -14,7 +14,7 @@ from meritorder.estimation import Estimate, TrafficSummary, Way
 from meritorder.evidence import Assumption
 from meritorder.study.compare.arrangements import cheapest_price
 from meritorder.study.compare.compare import SearchedTrace, assemble, search_arrangements
-from meritorder.study.compare.token_only import compare_tokens
+from meritorder.study.compare.token_only import NO_MACHINE, compare_tokens
 from meritorder.study.estimate.break_even import break_even_volume
 from meritorder.study.estimate.busiest import always_on_way
 from meritorder.study.estimate.commands import trace_commands
@@ -134,9 +134,16 @@ def estimate_traffic(
         assumptions=[*scaled, *compared.assumptions, *compared.comparison.assumptions],
         prices=compared.comparison.prices,
         warnings=compared.comparison.warnings,
-        commands=trace_commands(trace_file or "day.csv", compared.comparison.model, compared.hardware, options),
+        commands=_commands(compared, options, trace_file),
         comparison=compared.comparison,
     )
+
+
+def _commands(compared: _Compared, options: CompareOptions, trace_file: str) -> list[str]:
+    if compared.no_machine:
+        return []  # `compare` and `plan` need a machine that serves the model
+    searched = replace(options, hardware=compared.hardware)
+    return trace_commands(trace_file or "day.csv", compared.comparison.model, searched)
 
 
 def simulated_trace(traffic: Traffic, options: CompareOptions, simulated_requests: float) -> Trace:
@@ -173,7 +180,7 @@ def _compare(trace: Trace, traffic_tokens: float, options: CompareOptions, progr
     except NO_MACHINE_ERRORS as error:
         if not prices or limits_machines(options):
             raise
-        as_tokens = compare_tokens(trace, model.id, prices, options)
+        as_tokens = compare_tokens(trace, model.id, prices, options, reason=NO_MACHINE)
         return _Compared(comparison=as_tokens, prices=prices, no_machine=str(error))
     return _Compared(
         comparison=assemble(searched, None), prices=searched.prices, searched=searched, shortlist=shortlist

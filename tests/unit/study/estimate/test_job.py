@@ -60,9 +60,16 @@ def test_batch_tier_needs_its_turnaround(prompts: Trace) -> None:
 
 def test_commands_run_the_cheapest_way(prompts: Trace) -> None:
     tokens = estimate_job(prompts, DAY_S, CompareOptions(model="gpt-4.1-mini"))
-    assert tokens.commands[0].startswith("jq -c ")
-    assert tokens.commands[-1] == "meritorder batch submit batch.jsonl --window 24h --wait"
-    assert not any("--hardware" in command for command in tokens.commands)
+    (file,) = prompts.report.files
+    assert tokens.commands == [
+        "meritorder serve --config gateway.toml",
+        f"meritorder batch submit {file} --model gpt-4.1-mini --window 24h --wait",
+    ]
+
+
+def test_counts_alone_are_not_submitted(small: Trace) -> None:
+    answer = estimate_job(small, DAY_S, CompareOptions(model="gpt-4.1-mini"))
+    assert answer.commands == ["meritorder serve --config gateway.toml"]
 
 
 def test_stated_answers_are_kept(prompts: Trace, small: Trace) -> None:

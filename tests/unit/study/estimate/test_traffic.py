@@ -151,6 +151,9 @@ def test_model_without_machine_says_why() -> None:
     answer = estimate_traffic(TRAFFIC, CompareOptions(model="deepseek-v3", hardware=("l40s",)))
     assert answer.sentence.startswith("No machine of your own serves it: l40s: the weights of deepseek-v3 take 625 GiB")
     assert all(way.name.startswith("tokens") for way in answer.ways)
+    assert answer.break_even_note == "no machine serves the model, so there is no machine to break even with"
+    # `compare` and `plan` would refuse it.
+    assert answer.commands == []
 
 
 def test_mistaken_provider_is_no_reason_for_tokens() -> None:
