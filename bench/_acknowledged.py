@@ -4,12 +4,14 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import openai
 from openai import OpenAI
+from openai.types import Batch
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ def line(name: str, number: int, tokens: int) -> bytes:
     return json.dumps(whole).encode() + b"\n"
 
 
-class Client(threading.Thread):
+class Client(threading.Thread, ABC):
     """A client that calls until it is ended, at another gateway after each failure.
 
     Args:
@@ -59,9 +61,9 @@ class Client(threading.Thread):
                 self._failures += 1
                 self.outcomes["failed"] += 1
 
+    @abstractmethod
     def step(self) -> None:
         """Make one call, and remember what was acknowledged."""
-        raise NotImplementedError
 
     def gone(self) -> int:
         """Return how much of what was acknowledged is gone."""
@@ -131,8 +133,8 @@ class Stored(Client):
         if stream:
             list(answer)
         self.ids.append(stored_id)
-        after = {"after": self.ids[-2]} if len(self.ids) > 1 else {}
-        page = self.until_done(lambda client: client.chat.completions.list(**after, limit=100))  # type: ignore[arg-type]
+        after = self.ids[-2] if len(self.ids) > 1 else openai.omit
+        page = self.until_done(lambda client: client.chat.completions.list(after=after, limit=100))
         if stored_id not in {completion.id for completion in page.data}:
             self.outcomes["not listed"] += 1
 
@@ -189,7 +191,7 @@ class Operations(Client):
             return True
 
 
-def ended(client: OpenAI, batch_id: str, *, within_s: float) -> Any:  # noqa: ANN401 - the client's batch
+def ended(client: OpenAI, batch_id: str, *, within_s: float) -> Batch:
     """Wait until a batch has ended.
 
     Raises:
@@ -204,7 +206,7 @@ def ended(client: OpenAI, batch_id: str, *, within_s: float) -> Any:  # noqa: AN
     raise RuntimeError(f"the batch {batch_id} is still {batch.status}")
 
 
-def results(client: OpenAI, batch: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the client's batch
+def results(client: OpenAI, batch: Batch) -> list[dict[str, Any]]:
     """Return the lines of both files of a batch."""
     files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
     return [json.loads(text) for file in files for text in client.files.content(file).text.splitlines()]

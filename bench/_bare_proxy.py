@@ -40,7 +40,7 @@ class Proxy:
 
 
 class _Server(uvicorn.Server):
-    async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401
+    async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's
         await super().startup(sockets)
         sys.stdout.write(f"{self.servers[0].sockets[0].getsockname()[1]}\n")
         sys.stdout.flush()

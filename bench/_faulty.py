@@ -50,12 +50,12 @@ class Attempt:
     draw: random.Random
     stream: bool
 
-    async def answer(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:  # noqa: ANN401
+    async def answer(self, body: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """Send an answer of the expected type, private headers included."""
         kind = "text/event-stream" if self.stream and status == 200 else "application/json"
         await self.wire.answer(body, status, kind, {**_PRIVATE_HEADERS, **(headers or {})})
 
-    async def whole(self, **fields: Any) -> None:  # noqa: ANN401
+    async def whole(self, **fields: object) -> None:
         """Send a good answer with some fields replaced, as a stream if asked for."""
         if not self.stream:
             await self.answer(_completion() | fields)
@@ -255,7 +255,7 @@ async def _cut(attempt: Attempt) -> None:
     await attempt.wire.end()
 
 
-async def _load(attempt: Attempt, healed: bool) -> None:  # noqa: FBT001
+async def _load(attempt: Attempt, *, healed: bool) -> None:
     """Report the load of an engine, and now and then something else."""
     good = b"vllm:num_requests_running 0\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0\n"
     bad = (
@@ -316,7 +316,8 @@ class _Venue:
             return
         if asked.path == "/metrics":
             self.scrapes += 1
-            await _load(Attempt(wire, _draw("healed" if self.healed else f"{self.scrapes}"), stream=False), self.healed)
+            attempt = Attempt(wire, _draw("healed" if self.healed else f"{self.scrapes}"), stream=False)
+            await _load(attempt, healed=self.healed)
             return
         stream = b'"stream":true' in asked.body.replace(b" ", b"") or "alt=sse" in asked.path
         asked_for = _ASKED_FOR.search(asked.body)

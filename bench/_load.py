@@ -99,9 +99,7 @@ class _Load:
             await asyncio.sleep(0.001)
 
 
-async def _run(  # noqa: PLR0917 - as on the command line
-    url: str, key: str, form: str, seconds: float, rate: float, connections: int
-) -> dict[str, Any]:
+async def _run(url: str, key: str, form: str, *, seconds: float, rate: float, connections: int) -> dict[str, Any]:
     parts = urlsplit(url)
     messages = [{"role": "system", "content": "You are brief. " * 20}, {"role": "user", "content": "Say eight words."}]
     fields: dict[str, Any] = {"model": "stub", "messages": messages, "max_tokens": 8}
@@ -136,4 +134,5 @@ async def _run(  # noqa: PLR0917 - as on the command line
 if __name__ == "__main__":
     where, secret, kind, for_s, at_rate, *more = sys.argv[1:]
     number = int(more[0]) if more else CONNECTIONS
-    print(json.dumps(uvloop.run(_run(where, secret, kind, float(for_s), float(at_rate), number))))
+    measured = _run(where, secret, kind, seconds=float(for_s), rate=float(at_rate), connections=number)
+    print(json.dumps(uvloop.run(measured)))

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,10 @@ def run(calls: int = CALLS, window_s: int = _WINDOW_S) -> dict[str, Any]:
         key = new_key(folder, stub.url, "--tenant", "hurt", "--admin")
         other_key = new_key(folder, stub.url, "--tenant", "other")
         gateway = stack.enter_context(Gateway(folder, stub.url, keys=True, max_sequences=64, more=more, core=core))
-        load(gateway.url, other_key, "whole", _LOAD_S, _RATE, other)
-        calm = [load(gateway.url, other_key, "whole", _LOAD_S, _RATE, other) for _ in range(_CALM_ROUNDS)]
+        load(gateway.url, other_key, "whole", seconds=_LOAD_S, rate=_RATE, core=other)
+        calm = [
+            load(gateway.url, other_key, "whole", seconds=_LOAD_S, rate=_RATE, core=other) for _ in range(_CALM_ROUNDS)
+        ]
         before_bytes = gateway.peak_rss_bytes()
         session = _Session(gateway.url, faulty.url, key, window_s)
         hurt: list[dict[str, float]] = []
@@ -145,7 +147,7 @@ class _Session:
         self.problems: Counter[str] = Counter()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def run(self, calls: list[_Call], other_load: Any) -> dict[str, Any]:  # noqa: ANN401
+    async def run(self, calls: list[_Call], other_load: Callable[[], None]) -> dict[str, Any]:
         """Make all calls, then let the venues answer well, and see whether all are back."""
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, headers=self._headers) as self._http:
@@ -164,7 +166,7 @@ class _Session:
                 "venues_out_for_good": sum(lost),
             }
 
-    async def _measure(self, other_load: Any, ended: asyncio.Event) -> None:  # noqa: ANN401
+    async def _measure(self, other_load: Callable[[], None], ended: asyncio.Event) -> None:
         while not ended.is_set():
             await asyncio.to_thread(other_load)
 
@@ -197,7 +199,7 @@ class _Session:
         form.add_field("file", json.dumps(line).encode(), filename="faults.jsonl")
         uploaded = json.loads(await self._text("POST", f"{self._url}/v1/files", data=form))
         fields = {"input_file_id": uploaded["id"], "endpoint": _CHAT, "completion_window": f"{self._window_s}s"}
-        batch = json.loads(await self._text("POST", f"{self._url}/v1/batches", json=fields))
+        batch = json.loads(await self._text("POST", f"{self._url}/v1/batches", fields=fields))
         while batch["status"] in {"validating", "in_progress", "finalizing"}:
             await asyncio.sleep(_POLL_S)
             batch = json.loads(await self._text("GET", f"{self._url}/v1/batches/{batch['id']}"))
@@ -231,8 +233,10 @@ class _Session:
             await asyncio.sleep(2.0)
         return True
 
-    async def _text(self, method: str, url: str, **content: Any) -> bytes:  # noqa: ANN401
-        async with self._http.request(method, url, **content) as reply:
+    async def _text(
+        self, method: str, url: str, *, data: aiohttp.FormData | None = None, fields: dict[str, str] | None = None
+    ) -> bytes:
+        async with self._http.request(method, url, data=data, json=fields) as reply:
             body = await reply.read()
             if reply.status != 200:
                 raise RuntimeError(f"{url}: {reply.status} {body[:500]!r}")
@@ -254,7 +258,7 @@ def _is_error(body: bytes) -> bool:
 def _other_load(url: str, key: str, core: int) -> dict[str, float]:
     """Return the figures of the other tenant's load; none if a request of it failed."""
     try:
-        return load(url, key, "whole", _LOAD_S, _RATE, core)
+        return load(url, key, "whole", seconds=_LOAD_S, rate=_RATE, core=core)
     except RuntimeError:
         return {}
 

@@ -52,17 +52,17 @@ def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: 
     spent: dict[str, list[float]] = {name: [] for name in servers}
     ratios = []
     for name, server in servers.items():
-        load(server.url, key, form, _WARM_S, 0, core)
+        load(server.url, key, form, seconds=_WARM_S, core=core)
         rates[name].clear()
     for _ in range(_ROUNDS):
         for name, server in servers.items():
             before_s = server.cpu_s()
-            saturated = load(server.url, key, form, seconds, 0, core)
+            saturated = load(server.url, key, form, seconds=seconds, core=core)
             rates[name].append(saturated["requests_per_s"])
             spent[name].append((server.cpu_s() - before_s) / (saturated["requests_per_s"] * seconds))
             # LiteLLM cannot sustain the rate at which latency is measured.
             if name != "litellm":
-                paced = load(server.url, key, form, seconds, _RATE, core)
+                paced = load(server.url, key, form, seconds=seconds, rate=_RATE, core=core)
                 waits[name].append(paced["p50_s"])
                 firsts[name].append(paced["first_p50_s"])
         ratios.append(rates["gateway"][-1] / rates["bare_proxy"][-1])
@@ -87,8 +87,8 @@ def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: 
     }
 
 
-def load(  # noqa: PLR0917
-    url: str, key: str, form: str, seconds: float, rate: float, core: int, *, connections: int = CONNECTIONS
+def load(
+    url: str, key: str, form: str, *, seconds: float, rate: float = 0, core: int, connections: int = CONNECTIONS
 ) -> dict[str, float]:
     """Load a server at a rate, or in a closed loop if it is 0, and return the figures of the load generator."""
     command = [sys.executable, "-m", "bench._load", url, key, form, str(seconds), str(rate), str(connections)]

@@ -78,7 +78,8 @@ def run(requests: int = REQUESTS, *, batches: int = _BATCHES, idle: int = _IDLE,
         config = write_configuration(folder, engine.url, keys=True, max_sequences=16, more=_LIMITS)
         keys = {tenant: new_key(config, tenant) for tenant in ("hostile", "calm")}
         gateway = stack.enter_context(Gateway(folder, engine.url, keys=True, max_sequences=16, more=_LIMITS))
-        figures = asyncio.run(_measure(gateway, keys, requests, batches, seed, folder / "blobs"))
+        blobs = folder / "blobs"
+        figures = asyncio.run(_measure(gateway, keys, count=requests, batches=batches, seed=seed, blobs=blobs))
         figures |= asyncio.run(_crowd(gateway, keys["calm"], figures["other_tenant_p50_s_alone"], idle))
         gateway.stop()
         log = (folder / "gateway.log").read_text(encoding="utf-8")
@@ -98,11 +99,10 @@ def new_key(config: Path, tenant: str) -> str:
     return done.stdout.strip()
 
 
-async def _measure(  # noqa: PLR0917
-    gateway: Gateway, keys: dict[str, str], count: int, batches: int, seed: int, blobs: Path
+async def _measure(
+    gateway: Gateway, keys: dict[str, str], *, count: int, batches: int, seed: int, blobs: Path
 ) -> dict[str, Any]:
-    address = urlsplit(gateway.url)
-    host, port = address.hostname or "", address.port or 0
+    host, port = _address(gateway)
     alone = await _calls(host, port, keys["calm"], _CALM_CALLS)
     open_before, rss_before = _descriptors(gateway), gateway.rss_bytes()
     seen, draw = _Seen(), Draw(seed)
@@ -116,7 +116,7 @@ async def _measure(  # noqa: PLR0917
         beside += await _calls(host, port, keys["calm"], 10)
     await hostile
     seconds = time.perf_counter() - started_s
-    left = await _settled(host, port, keys, gateway, open_before, blobs)
+    left = await _settled(gateway, keys, open_before=open_before, blobs=blobs)
     for fault in seen.faults:
         print(f"  {fault}")
     served = [latency_s for latency_s in beside if latency_s is not None]
@@ -139,8 +139,7 @@ async def _measure(  # noqa: PLR0917
 
 async def _crowd(gateway: Gateway, key: str, alone_s: float, idle: int) -> dict[str, Any]:
     """Measure a tenant's calls beside connections that send nothing or hardly anything, and how many of them stay."""
-    address = urlsplit(gateway.url)
-    host, port = address.hostname or "", address.port or 0
+    host, port = _address(gateway)
     writers: list[asyncio.StreamWriter] = []
     while len(writers) < idle + min(idle, _SLOW):
         opened = await asyncio.gather(*(asyncio.open_connection(host, port) for _ in range(100)))
@@ -299,10 +298,9 @@ async def _objects(host: str, port: int, key: str) -> tuple[str, ...]:
     return tuple(ids)
 
 
-async def _settled(  # noqa: PLR0917
-    host: str, port: int, keys: dict[str, str], gateway: Gateway, open_before: int, blobs: Path
-) -> dict[str, Any]:
+async def _settled(gateway: Gateway, keys: dict[str, str], *, open_before: int, blobs: Path) -> dict[str, Any]:
     """Return what is left once everything has ended, or after a while."""
+    host, port = _address(gateway)
     until_s = time.perf_counter() + _SETTLE_S
     while True:
         _, body = await _exchange(host, port, request("GET", "/meritorder/status", key=keys["calm"]))
@@ -323,9 +321,15 @@ async def _settled(  # noqa: PLR0917
         await asyncio.sleep(0.5)
 
 
+def _address(gateway: Gateway) -> tuple[str, int]:
+    """Return its host and port."""
+    address = urlsplit(gateway.url)
+    return address.hostname or "", address.port or 0
+
+
 def _descriptors(gateway: Gateway) -> int:
     """Return the number of sockets of clients that the gateway has open."""
-    port = urlsplit(gateway.url).port or 0
+    _, port = _address(gateway)
     rows = Path(f"/proc/{gateway.process.pid}/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
     local = f":{port:04X}"
     return sum(1 for row in rows if row.split()[1].endswith(local) and row.split()[3] == "01")

@@ -30,7 +30,7 @@ def _sampled(gateway: Gateway, key: str, core: int, requests: int) -> dict[str, 
     sent, next_sample, samples = 0, 0, dict[int, int]()
     forms = itertools.cycle(_FORMS)
     while sent < requests:
-        sent += int(load(gateway.url, key, next(forms), _ROUND_S, 0, core)["requests"])
+        sent += int(load(gateway.url, key, next(forms), seconds=_ROUND_S, core=core)["requests"])
         if sent >= next_sample:
             samples[sent], next_sample = gateway.rss_bytes(), sent + _EVERY
     late = {at: rss for at, rss in samples.items() if at >= min(_WARM, requests // 2)}

@@ -50,7 +50,7 @@ def _completions(store: str, seconds: float) -> dict[str, float]:
         for _ in range(_ROUNDS):
             for form in ("whole", "stream", "whole-stored", "stream-stored"):
                 before_s = gateway.cpu_s()
-                figures = load(gateway.url, "none", form, seconds, 0, other, connections=_CONNECTIONS)
+                figures = load(gateway.url, "none", form, seconds=seconds, core=other, connections=_CONNECTIONS)
                 figures["cpu_s"] = (gateway.cpu_s() - before_s) / figures["requests"]
                 if form not in best or figures["requests_per_s"] > best[form]["requests_per_s"]:
                     best[form] = figures
