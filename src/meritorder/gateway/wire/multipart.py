@@ -46,18 +46,20 @@ class Form:
         kind, options = parse_options_header(self.content_type)
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
             raise invalid_request("Send the file as multipart/form-data, with its fields 'file' and 'purpose'.")
-        callbacks = {
-            "on_part_begin": self._begin_part,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._end_headers,
-            "on_part_data": self._on_data,
-            "on_part_end": self._end_part,
-            "on_end": self._end,
-        }
         try:
-            self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": self._on_header_field,
+                    "on_header_value": self._on_header_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": self._on_data,
+                    "on_part_end": self._end_part,
+                    "on_end": self._end,
+                },
+            )
         except FormParserError as error:
             raise _malformed() from error
 

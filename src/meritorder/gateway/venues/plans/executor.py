@@ -186,11 +186,13 @@ class PlanExecutor:
     def provider_batch_quota(self, work: QueuedRequests, venue: Venue, now_s: float) -> int:
         """Return how many requests of a batch the plan sends to a venue's batch API in this slot."""
         workload = self._workload_of(work)
+        if workload is None:
+            return 0
         slot = self._calendar.slot_at(now_s)
-        for route in workload.routes if workload else ():
+        for route in workload.routes:
             if venue.name in route.venues and route.shares[slot] > 0:
                 self._reset_counts(slot)
-                dispatched = self._dispatched[workload.name]  # type: ignore[union-attr]
+                dispatched = self._dispatched[workload.name]
                 missing = route.shares[slot] * (dispatched.total() + work.count) - _dispatched_on(dispatched, route)
                 return max(0, min(work.count, round(missing)))
         return 0
