@@ -183,11 +183,11 @@ def _add_message(messages: list[Json], item: FieldReader) -> None:
     role = item.text("role")
     content = _content(item, "content")
     if role in _SYSTEM:
-        last = messages[-1] if messages else None
-        if last is not None and last["role"] == "system" and isinstance(content, str):
-            last["content"] += f"\n\n{content}"  # many chat templates take one system message
-        else:
-            messages.append({"role": "system", "content": content})
+        match messages[-1:]:
+            case [{"role": "system", "content": str(before)}] if isinstance(content, str):
+                messages[-1]["content"] = f"{before}\n\n{content}"  # many chat templates take one system message
+            case _:
+                messages.append({"role": "system", "content": content})
     elif role in {"user", "assistant"}:
         messages.append({"role": role, "content": content})
     else:

@@ -46,6 +46,14 @@ def test_every_assistant_form_is_one_message(item: dict[str, Any]) -> None:
     assert messages == [USER, {"role": "assistant", "content": "yes"}, USER]
 
 
+def test_system_image_is_no_text_to_go_on() -> None:
+    image = {"type": "input_image", "image_url": "https://host/a.png"}
+    system = [{"role": "system", "content": [image]}, {"role": "developer", "content": "be kind"}]
+    messages = chat(input=system)["messages"]
+    shown = {"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://host/a.png"}}]}
+    assert messages == [shown, {"role": "system", "content": "be kind"}]
+
+
 def test_instructions_and_developer_are_one_system_message() -> None:
     messages = chat(instructions="be brief", input=[{"role": "developer", "content": "be kind"}, USER])["messages"]
     assert messages == [{"role": "system", "content": "be brief\n\nbe kind"}, USER]
