@@ -68,11 +68,11 @@ class Endpoint:
 class HttpReply:
     """An HTTP answer of any form, whose body is still arriving."""
 
-    __slots__ = ("_connection", "_has_turn", "_response")
+    __slots__ = ("_has_turn", "_pool", "_response")
 
-    def __init__(self, response: aiohttp.ClientResponse, connection: "Connection") -> None:
+    def __init__(self, response: aiohttp.ClientResponse, pool: "ConnectionPool") -> None:
         self._response = response
-        self._connection = connection
+        self._pool = pool
         self._has_turn = False
 
     @property
@@ -109,7 +109,7 @@ class HttpReply:
                     yield complete
                 if self._has_turn or cutter.incomplete_bytes > _LARGE_BYTES:
                     await self._bound(cutter.incomplete_bytes, MAX_ANSWER_BYTES)
-        with checked_contract(self._connection.endpoint.name):
+        with checked_contract(self._pool.endpoint.name):
             rest = cutter.end()
         if rest:
             yield rest
@@ -127,29 +127,29 @@ class HttpReply:
                 if content.is_eof():
                     parts.append(content.read_nowait())
                 else:
-                    async with asyncio.timeout(idle_s or self._connection.endpoint.stall_s):
+                    async with asyncio.timeout(idle_s or self._pool.endpoint.stall_s):
                         parts.append(await content.readany())
                 size += len(parts[-1])
                 await self._bound(size, max_bytes or MAX_ANSWER_BYTES)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _between_parts(self) -> TranslatedErrors:
-        return classified_errors(self._connection.endpoint.name, "between two parts of the answer")
+        return classified_errors(self._pool.endpoint.name, "between two parts of the answer")
 
     async def _bound(self, held_bytes: int, max_bytes: int) -> None:
         """Limit what is held of an answer: large ones are read one at a time per venue."""
         if held_bytes > max_bytes:
-            raise BrokenAnswerError("its answer is too long", venue=self._connection.endpoint.name)
+            raise BrokenAnswerError("its answer is too long", venue=self._pool.endpoint.name)
         if held_bytes <= _LARGE_BYTES:
             self._release_turn()
         elif not self._has_turn:
-            await self._connection.large_answers.acquire()
+            await self._pool.large_answers.acquire()
             self._has_turn = True
 
     def _release_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
-            self._connection.large_answers.release()
+            self._pool.large_answers.release()
 
     async def close(self) -> None:
         """Close the connection if the answer was not read to its end; otherwise it is already back in the pool."""
@@ -219,7 +219,7 @@ def classify_error(error: Exception, venue: str, when: str) -> UpstreamError:
     return BrokenAnswerError(broken, venue=venue)
 
 
-class Connection:
+class ConnectionPool:
     """The connection pool of one venue, opened by the first request."""
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from meritorder.gateway.errors import UpstreamError, checked_request
-from meritorder.gateway.upstreams.connection import Connection, Endpoint
+from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint
 from meritorder.gateway.upstreams.embeddings import Base64Reply, wants_base64
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
 from meritorder.gateway.upstreams.first_role import FirstRoleReply
@@ -59,7 +59,7 @@ class OpenAIUpstream:
 
     def __init__(self, venue: OpenAIVenue) -> None:
         self.name = venue.endpoint.name
-        self.connection = Connection(venue.endpoint)
+        self.pool = ConnectionPool(venue.endpoint)
         self._venue = venue
         self._rank = {
             Priority.NONE: None,
@@ -71,7 +71,7 @@ class OpenAIUpstream:
 
     async def send(self, call: Call) -> Reply:
         """Send a request; only the model's name and the priority are changed in its body, where needed."""
-        reply: Reply = await self.connection.post(
+        reply: Reply = await self.pool.post(
             call.path,
             self._body(call),
             stream=call.stream,
@@ -117,7 +117,7 @@ class OpenAIUpstream:
     async def _text(self, path: str) -> bytes | None:
         """Return the text at a path of the server; None if there is none, or the server does not answer."""
         try:
-            reply = await self.connection.request("GET", self.connection.root_url(path), timeout_s=_LOAD_S)
+            reply = await self.pool.request("GET", self.pool.root_url(path), timeout_s=_LOAD_S)
             async with reply:
                 return await reply.read(max_bytes=_MAX_LOAD_BYTES) if reply.status == 200 else None
         except UpstreamError:
@@ -125,4 +125,4 @@ class OpenAIUpstream:
 
     async def close(self) -> None:
         """Close the connections to the venue."""
-        await self.connection.close()
+        await self.pool.close()

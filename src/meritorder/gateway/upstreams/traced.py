@@ -35,17 +35,17 @@ _UNKNOWN: Final = Asked(0, 0)
 Attributes = dict[str, AttributeValue]
 
 
-class _ChoiceFields(msgspec.Struct):
+class _TracedChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _AnswerFields(msgspec.Struct):
+class _TracedAnswer(msgspec.Struct):
     """The fields of an answer that a span records."""
 
     id: str | None = None
     model: str | None = None
-    choices: list[_ChoiceFields] = []
-    response: "_AnswerFields | None" = None  # in an event of a streamed response
+    choices: list[_TracedChoice] = []
+    response: "_TracedAnswer | None" = None  # in an event of a streamed response
 
     def attributes(self) -> list[tuple[str, str]]:
         """Return the id and the model, as far as present."""
@@ -184,7 +184,7 @@ class _TracedReply(Wrapped):
         reasons: list[str] = []
         for document in documents:
             with contextlib.suppress(*INVALID_JSON):
-                answer = msgspec.json.decode(document, type=_AnswerFields)
+                answer = msgspec.json.decode(document, type=_TracedAnswer)
                 answer = answer.response or answer
                 attributes |= {f"gen_ai.response.{name}": value for name, value in answer.attributes()}
                 reasons += [choice.finish_reason for choice in answer.choices if choice.finish_reason]

@@ -104,9 +104,9 @@ class _EngineProcess:
 
     async def healthy(self, path: str, timeout_s: float) -> bool:
         """Tell whether the engine answers its health check."""
-        connection = self.upstream.connection
+        pool = self.upstream.pool
         try:
-            reply = await connection.request("GET", connection.root_url(path), timeout_s=timeout_s)
+            reply = await pool.request("GET", pool.root_url(path), timeout_s=timeout_s)
             try:
                 await reply.read()
             finally:

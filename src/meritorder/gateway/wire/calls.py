@@ -75,14 +75,14 @@ class _ChoiceFields(CallFields, frozen=True, gc=False):
         return max(1, self.n or 1, self.best_of or 1) * (len(self.prompt) if several else 1)
 
 
-class _Message(msgspec.Struct, frozen=True, gc=False):
+class _LineMessage(msgspec.Struct, frozen=True, gc=False):
     role: str
 
 
 class _LineCallFields(CallFields, frozen=True, gc=False):
     """The fields of a call in a line of a batch, with those that its endpoint requires."""
 
-    messages: list[_Message] | None = None
+    messages: list[_LineMessage] | None = None
     prompt: Any = None
     input: Any = None
     conversation: Any = None

@@ -9,7 +9,7 @@ from tests.samples.http_server import Asked, Handler, LocalServer, Wire
 
 from meritorder.gateway.errors import BrokenAnswerError, UnavailableError, UpstreamError, UpstreamTimeoutError
 from meritorder.gateway.upstreams import connection
-from meritorder.gateway.upstreams.connection import Connection, Endpoint, classify_error
+from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint, classify_error
 
 
 @pytest.mark.parametrize(
@@ -22,18 +22,18 @@ from meritorder.gateway.upstreams.connection import Connection, Endpoint, classi
     ],
 )
 def test_base_url_replaces_version_prefix(base_url: str, url: str) -> None:
-    connection = Connection(Endpoint(name="v", base_url=base_url))
+    connection = ConnectionPool(Endpoint(name="v", base_url=base_url))
     assert str(connection.url("/v1/models")) == url
     assert str(connection.root_url("/metrics")) == "http://host:1/metrics"
 
 
 def test_escaped_paths_stay_escaped() -> None:
-    connection = Connection(Endpoint(name="v", base_url="http://host"))
+    connection = ConnectionPool(Endpoint(name="v", base_url="http://host"))
     assert str(connection.url("/v1/models/a%2Fb")) == "http://host/v1/models/a%2Fb"
 
 
 def test_paths_with_ids_do_not_accumulate() -> None:
-    connection = Connection(Endpoint(name="v", base_url="http://host"))
+    connection = ConnectionPool(Endpoint(name="v", base_url="http://host"))
     for number in range(1000):
         assert str(connection.url(f"/v1/files/{number}")) == f"http://host/v1/files/{number}"
     assert len(connection._urls) < 100
@@ -62,7 +62,7 @@ def test_secrets_are_not_printed() -> None:
 
 async def post(handler: Handler, *, stream: bool = False, stall_s: float = 5.0) -> bytes:
     async with LocalServer(handler) as server:
-        connected = Connection(Endpoint(name="v", base_url=server.url, stall_s=stall_s))
+        connected = ConnectionPool(Endpoint(name="v", base_url=server.url, stall_s=stall_s))
         try:
             reply = await connected.post("/v1/x", b"{}", stream=stream, timeout_s=5)
             try:
@@ -136,7 +136,7 @@ async def test_large_answers_take_turns() -> None:
         await wire.answer(b"0" * (3 * 2**20))
 
     async with LocalServer(handler) as server:
-        connected = Connection(Endpoint(name="v", base_url=server.url))
+        connected = ConnectionPool(Endpoint(name="v", base_url=server.url))
         lock = connected.large_answers
         acquire, release = lock.acquire, lock.release
         monitored: list[int] = []
@@ -178,7 +178,7 @@ async def test_unreadable_error_keeps_its_status() -> None:
         await wire.reset()
 
     async with LocalServer(handler) as server:
-        connected = Connection(Endpoint(name="v", base_url=server.url))
+        connected = ConnectionPool(Endpoint(name="v", base_url=server.url))
         reply = await connected.post("/v1/x", b"{}", stream=False, timeout_s=5)
         assert (reply.status, await reply.read()) == (429, b"")
         await connected.close()
@@ -194,7 +194,7 @@ async def test_streams_are_cut_at_events() -> None:
         await wire.end()
 
     async with LocalServer(handler) as server:
-        connected = Connection(Endpoint(name="v", base_url=server.url))
+        connected = ConnectionPool(Endpoint(name="v", base_url=server.url))
         reply = await connected.post("/v1/x", b"{}", stream=True, timeout_s=5)
         parts = [part async for part in reply.body]
         assert b"".join(parts) == b"data: 1\n\ndata: 2\n\ndata: [DONE]\n\n"
@@ -209,7 +209,7 @@ async def test_call_timeout_overrides_the_venues() -> None:
         await asyncio.sleep(5)
 
     async with LocalServer(handler) as server:
-        connection = Connection(Endpoint(name="v", base_url=server.url, timeout_s=60))
+        connection = ConnectionPool(Endpoint(name="v", base_url=server.url, timeout_s=60))
         with pytest.raises(UpstreamTimeoutError, match="before an answer started"):
             await connection.post("/v1/x", b"{}", stream=False, timeout_s=0.05)
         await connection.close()
@@ -221,7 +221,7 @@ async def test_closed_connection_opens_again() -> None:
         await wire.answer({})
 
     async with LocalServer(handler) as server:
-        connection = Connection(Endpoint(name="v", base_url=server.url))
+        connection = ConnectionPool(Endpoint(name="v", base_url=server.url))
         for _ in range(2):
             async with await connection.request("GET", connection.url("/v1/x")) as reply:
                 assert await reply.read() == b"{}"

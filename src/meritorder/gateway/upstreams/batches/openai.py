@@ -32,7 +32,7 @@ _STATUS: Final = {
 }
 
 
-class _Response(msgspec.Struct):
+class _LineResponse(msgspec.Struct):
     status_code: int
     request_id: str | None = None
     body: msgspec.Raw = msgspec.Raw(b"null")
@@ -45,7 +45,7 @@ class _Error(msgspec.Struct):
 
 class _OutputLine(msgspec.Struct):
     custom_id: str
-    response: _Response | None = None
+    response: _LineResponse | None = None
     error: _Error | None = None
 
 

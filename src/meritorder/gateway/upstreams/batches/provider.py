@@ -14,7 +14,7 @@ from yarl import URL
 from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UpstreamError, checked_contract
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine
-from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
+from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint, HttpReply
 from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 from meritorder.gateway.wire.errors import INVALID_JSON
@@ -41,17 +41,17 @@ class Provider:
     def __init__(self, endpoint: Endpoint, runtime: Runtime) -> None:
         self.name = endpoint.name
         self.now = runtime.now
-        self._connection = Connection(endpoint)
+        self._pool = ConnectionPool(endpoint)
         self._draw = runtime.draw
 
     def url(self, path: str, **query: str | int) -> URL:
         """Return the URL of a path of the API."""
-        url = self._connection.url(path)
+        url = self._pool.url(path)
         return url.with_query({name: str(value) for name, value in query.items()}) if query else url
 
     def root_url(self, path: str) -> URL:
         """Return the URL of a path at the root of the server."""
-        return self._connection.root_url(path)
+        return self._pool.root_url(path)
 
     async def read(self, url: URL) -> Json:
         """Return the JSON at a URL, with retries of transient failures."""
@@ -129,7 +129,7 @@ class Provider:
     ) -> HttpReply:
         if timeout_s is None:
             timeout_s = _TRANSFER_S if data is not None else _CONTROL_S
-        reply = await self._connection.request(method, url, data=data, headers=headers, timeout_s=timeout_s)
+        reply = await self._pool.request(method, url, data=data, headers=headers, timeout_s=timeout_s)
         if reply.status < 300:
             return reply
         try:
@@ -152,7 +152,7 @@ class Provider:
 
     async def close(self) -> None:
         """Close the connections to the provider."""
-        await self._connection.close()
+        await self._pool.close()
 
 
 def _message(text: bytes) -> str:

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError, checked_contract, checked_request
 from meritorder.gateway.upstreams.batches.venue import BatchLine, LineResult
-from meritorder.gateway.upstreams.connection import Connection, Endpoint
+from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint
 from meritorder.gateway.upstreams.dialects import completions
 from meritorder.gateway.upstreams.dialects.fields import Json, decode
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, WholeReply, Wrapped
@@ -97,7 +97,7 @@ class TranslatingUpstream:
         self, endpoint: Endpoint, dialect: Dialect, *, models: Mapping[str, str], now: Callable[[], dt.datetime]
     ) -> None:
         self.name = endpoint.name
-        self._connection = Connection(endpoint)
+        self._pool = ConnectionPool(endpoint)
         self._dialect = dialect
         self._models = models
         self._now = now
@@ -112,7 +112,7 @@ class TranslatingUpstream:
             with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
             request = self._dialect.envelope(self._dialect.request(body, venue=self.name), model, stream=call.stream)
             content = msgspec.json.encode(request)
-        reply = await self._connection.post(
+        reply = await self._pool.post(
             self._dialect.path(model, stream=call.stream),
             content,
             stream=call.stream,
@@ -146,7 +146,7 @@ class TranslatingUpstream:
 
     async def close(self) -> None:
         """Close the connections to the venue."""
-        await self._connection.close()
+        await self._pool.close()
 
 
 def parse_error(dialect: Dialect, text: bytes, venue: str) -> tuple[str, str | None, float | None]:
