@@ -191,7 +191,7 @@ def _compare_ledger(url: str, answered: dict[str, list[dict[str, Any]]], real_ti
     with contextlib.closing(Database(url)) as database:
         rows = database.read_now(lambda connection: list(ledger.rows(connection)))
         set_aside = database.read_now(ledger.rejected)
-    count = Counter(row["request_id"] for row in rows if row["outcome"] not in ledger.GOES_ON)
+    count = Counter(row["request_id"] for row in rows if row["outcome"] not in {ledger.PREEMPTED, ledger.RETRIED})
     results_of_batches = {
         found["response"]["request_id"] for lines in answered.values() for found in lines if found["response"]
     }

@@ -21,8 +21,8 @@ from meritorder.gateway.store.schema import JOURNALS, LEDGER, LEDGER_REJECTED
 PREEMPTED: Final = "preempted"
 RETRIED: Final = "retried"
 SUPERSEDED: Final = "superseded"  # by the answer of another attempt
-GOES_ON: Final = (PREEMPTED, RETRIED)
-"""Outcomes of attempts after which the request goes on."""
+NOT_FINAL: Final = (PREEMPTED, RETRIED, SUPERSEDED)
+"""Outcomes of attempts that do not end their request."""
 
 _READ_SIZE: Final = 10_000
 _MAX_REASON: Final = 500
@@ -204,7 +204,7 @@ def columns(connection: Connection, names: Sequence[str], *, from_s: float, to_s
 def totals(connection: Connection) -> list[dict[str, Any]]:
     """Return requests, tokens and cost by lane, model and venue."""
     by = (LEDGER.c.lane, LEDGER.c.model, LEDGER.c.venue)
-    is_last = or_(LEDGER.c.outcome.is_(None), LEDGER.c.outcome.not_in(GOES_ON))
+    is_last = or_(LEDGER.c.outcome.is_(None), LEDGER.c.outcome.not_in(NOT_FINAL))
     query = select(
         *by,
         func.sum(case((is_last, 1), else_=0)).label("requests"),

@@ -31,7 +31,7 @@ from meritorder.study.fleet.realtime import search_realtime
 from meritorder.study.fleet.workloads import assign_workloads, only_model
 from meritorder.study.ledger.capacity import PaidCapacity, Span, Use
 from meritorder.study.ledger.costing import CostedLedger, Period
-from meritorder.study.ledger.summary import NOT_FINAL, cost_sums, dollars
+from meritorder.study.ledger.summary import cost_sums, dollars, is_final
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.units import SECONDS_PER_MINUTE, format_share
@@ -223,8 +223,7 @@ def _replicas(report: LedgerReport, costed: CostedLedger) -> _Ran:
 
 def _requests(attempts: pl.DataFrame) -> Trace:
     """Return the requests that machines answered, as a trace."""
-    is_final = ~pl.col("outcome").is_in(NOT_FINAL).fill_null(value=False)
-    answered = attempts.filter(is_final & (pl.col("use") == Use.BUSY) & (pl.col("output_tokens") > 0))
+    answered = attempts.filter(is_final() & (pl.col("use") == Use.BUSY) & (pl.col("output_tokens") > 0))
     if answered.is_empty():
         raise _NoClaimError("no request was answered on a machine")
     return read_trace(answered.with_columns(lost_tokens=pl.lit(0)), format="ledger")

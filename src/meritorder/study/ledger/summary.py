@@ -9,12 +9,11 @@ import polars as pl
 
 from meritorder.accounting import CostRow, Deadlines, LedgerReport, UseCost, WorkloadCost
 from meritorder.errors import ConfigError
+from meritorder.gateway.store.ledger import NOT_FINAL
 from meritorder.study.ledger.capacity import Use
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, utc
 
-NOT_FINAL: Final = ("preempted", "retried", "superseded")
-"""Outcomes of attempts after which their request went on."""
 _CLIENT_GONE: Final = 499
 _PICO_DIGITS: Final = 12
 _HOUR: Final = "hour"
@@ -92,7 +91,7 @@ def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving
     uses = dict(cost_sums(costed, ("use",)).iter_rows())
     used = {use: dollars(uses.get(use.value, 0)) for use in Use}
     ended = _ended(costed, period)
-    final = ended.filter(_is_final())
+    final = ended.filter(is_final())
     return LedgerReport(
         period=(utc(period.from_s).isoformat(), utc(period.to_s).isoformat()),
         paid_usd=sum(used.values(), Decimal(0)),
@@ -123,7 +122,8 @@ def _with_calendar(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns((day * HOURS_PER_DAY).alias("day"), (month * HOURS_PER_DAY).alias("month"))
 
 
-def _is_final() -> pl.Expr:
+def is_final() -> pl.Expr:
+    """Return whether an attempt ended its request."""
     return ~pl.col("outcome").is_in(NOT_FINAL).fill_null(value=False)
 
 
@@ -148,7 +148,7 @@ def work_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
 
 def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     return ended.group_by([DIMENSIONS[name].column for name in by]).agg(
-        _is_final().sum().cast(pl.Int64).alias("requests"),
+        is_final().sum().cast(pl.Int64).alias("requests"),
         pl.len().cast(pl.Int64).alias("attempts"),
         pl.col("input_tokens").cast(pl.Int64).sum(),
         pl.col("output_tokens").cast(pl.Int64).sum(),

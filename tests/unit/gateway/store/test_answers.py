@@ -74,6 +74,7 @@ def test_late_answer_counts_once(database: Database) -> None:
         ("r2", 4, 4),
         ("late", 0, 0),
     ]
+    assert [total["requests"] for total in database.read_now(ledger.totals)] == [2]
 
 
 def test_answer_of_ended_request_is_lost(database: Database) -> None:
