@@ -23,7 +23,6 @@ from meritorder.gateway.wire.events import DATA
 _PREVIOUS: Final = "previous_response_id"
 _CONVERSATION: Final = "conversation"
 _MAX_TURNS: Final = 1000
-_EVENT_END: Final = b"\n\n"
 
 
 class History:
@@ -84,7 +83,7 @@ class History:
         while previous is not None and previous not in seen and len(turns) < _MAX_TURNS:
             seen.add(previous)
             response = await self._find(tenant, RESPONSE, previous)
-            if response is None and not turns and self._may_be_elsewhere(model):
+            if response is None and self._may_be_elsewhere(model):
                 return None
             if response is None or response.answer is None:
                 message = f"Previous response with id '{previous}' not found."
@@ -151,23 +150,17 @@ class EchoingReply(Wrapped):
         return body if self.status >= 400 else _with_fields(body, self._fields)
 
     async def _events(self) -> AsyncIterator[bytes]:
-        incomplete = b""
-        async for part in self._reply.body:
-            *events, incomplete = (incomplete + part).split(_EVENT_END)
-            if events:
-                yield b"".join(self._event(event) + _EVENT_END for event in events)
-        if incomplete:
-            yield incomplete
+        async for part in self._reply.body:  # which consists of complete events
+            yield b"\n".join(map(self._line, part.split(b"\n")))
 
-    def _event(self, text: bytes) -> bytes:
-        head, marker, data = text.rpartition(DATA)
-        if not marker or b'"response"' not in data:
-            return text
+    def _line(self, line: bytes) -> bytes:
+        if not line.startswith(DATA) or b'"response"' not in line:
+            return line
         try:
-            event: Any = msgspec.json.decode(data)
+            event: Any = msgspec.json.decode(line[len(DATA) :])
         except INVALID_JSON:
-            return text
+            return line
         if not isinstance(event, dict) or not isinstance(event.get("response"), dict):
-            return text
+            return line
         event["response"] |= self._fields
-        return head + DATA + b" " + msgspec.json.encode(event)
+        return DATA + b" " + msgspec.json.encode(event)

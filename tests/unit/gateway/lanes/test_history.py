@@ -15,6 +15,7 @@ from meritorder.gateway.store import conversations, stored_answers
 from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 from meritorder.gateway.upstreams.upstream import Reply
 from meritorder.gateway.wire.errors import ApiError
+from meritorder.gateway.wire.events import parse_events
 
 VLLM = [{"name": "v", "kind": "vllm", "url": "http://127.0.0.1:1/v1", "models": ["m"]}]
 
@@ -120,31 +121,33 @@ def test_provider_may_know_other_responses(tmp_path: Path) -> None:
     with open_service(tmp_path) as service:  # its venue has OpenAI's API
         asked = {"input": "x", "previous_response_id": "resp_theirs"}
         assert expanded(service, **asked) == {"model": "m", **asked}
+        keep(service, "resp_1", "two", input="one", previous_response_id="resp_theirs")
+        asked = {"input": "x", "previous_response_id": "resp_1"}
+        assert expanded(service, **asked) == {"model": "m", **asked}, "only the provider knows what was before"
 
 
 class _Streamed:
     status, headers = 200, {}
-    parts = (
-        b'event: response.created\ndata: {"type": "response.created", "resp',
-        b'onse": {"id": "r"}}\n\ndata: [DO',
-        b"NE]\n\n",
-    )
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = parts
 
     @property
     async def body(self) -> Any:  # noqa: ANN401 - an asynchronous generator
-        for part in self.parts:
+        for part in self._parts:
             yield part
 
 
-def test_stream_names_what_it_goes_on_from() -> None:
-    async def read() -> bytes:
-        reply = EchoingReply(cast("Reply", _Streamed()), b'{"previous_response_id": "resp_1"}')
-        return b"".join([part async for part in reply.body])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_stream_names_what_it_goes_on_from(end: bytes) -> None:
+    created = end.join((b"event: x", b'data: {"type": "response.created", "response": {"id": "r"}}', b"", b""))
+    streamed = _Streamed(created, created + created, end.join((b"data: [DONE]", b"", b"")))
 
-    first, last, _ = asyncio.run(read()).split(b"\n\n")
-    assert json.loads(first.partition(b"data:")[2])["response"] == {
-        "id": "r",
-        "previous_response_id": "resp_1",
-        "conversation": None,
-    }
-    assert last == b"data: [DONE]"
+    async def read() -> list[bytes]:
+        reply = EchoingReply(cast("Reply", streamed), b'{"previous_response_id": "resp_1"}')
+        return [part async for part in reply.body]
+
+    first, second, last = [parse_events(part) for part in asyncio.run(read())]
+    echoed = {"id": "r", "previous_response_id": "resp_1", "conversation": None}
+    assert [(name, json.loads(data)["response"]) for name, data in first + second] == [("x", echoed)] * 3
+    assert last == [("", b"[DONE]")]
