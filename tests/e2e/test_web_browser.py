@@ -121,6 +121,9 @@ def test_own_trace_becomes_a_report(browser: Any, address: str, tmp_path: Path) 
     page.click("text=Open the report", timeout=ANSWER_MS)
     page.wait_for_url("**/report", timeout=ANSWER_MS)
     assert "60" in page.inner_text("body")
+    assert page.evaluate("fetch('/api/estimate').then(() => 'reached', () => 'refused')") == "refused"
+    assert all("Content Security Policy" in text for text in said)
+    said.clear()
     page.go_back()
     assert "mytrace.csv --model=gpt-4.1-mini" in page.inner_text("section[aria-labelledby=command]")
     page.click("text=Delete the file")
@@ -129,7 +132,8 @@ def test_own_trace_becomes_a_report(browser: Any, address: str, tmp_path: Path) 
     assert said == []
 
 
-def test_interruption_leaves_nothing(browser: Any, tmp_path: Path) -> None:  # noqa: ANN401
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interruption_leaves_nothing(browser: Any, tmp_path: Path, end: signal.Signals) -> None:  # noqa: ANN401
     trace = tmp_path / "slow.csv"
     rows = [f"2026-01-05T{hour:02}:{minute:02}:00Z,1000,200" for hour in range(24) for minute in range(60)]
     trace.write_text("\n".join(["arrived_at,input_tokens,output_tokens", *rows]), encoding="utf-8")
@@ -152,7 +156,7 @@ def test_interruption_leaves_nothing(browser: Any, tmp_path: Path) -> None:  # n
         host, _, port = url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as upload:
             upload.sendall(UNFINISHED_UPLOAD.replace(b"HOST", host.encode()))
-            process.send_signal(signal.SIGINT)
+            process.send_signal(end)
             _, said = process.communicate(timeout=60)
         page.close()
     assert list(temporary.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -94,8 +95,10 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         ) from None
     calculator.answer(CalculatorForm())  # compiles the simulator, so that the first page is fast
     announce(f"http://{_address(listener)}")
+    server = _Server(config)
+    signal.signal(signal.SIGHUP, server.handle_exit)  # the terminal was closed
     with contextlib.suppress(KeyboardInterrupt):  # raised again after the server has ended
-        _Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
