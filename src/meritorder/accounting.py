@@ -1,7 +1,7 @@
-"""The answer of `ledger`: what was paid within a period and for what, to the picodollar.
+"""The answers of `ledger` and `watch`: what was paid within a period and for what.
 
-Plain records, written as JSON as they are. `paid_usd` is the sum over `by_use`, and over `rows` if there are any.
-`SCHEMA` changes when a field changes its meaning or is removed.
+Plain records, written as JSON as they are. `paid_usd` of a ledger is to the picodollar: the sum over `by_use`, and over
+`rows` if there are any. A schema changes when a field changes its meaning or is removed.
 """
 
 from decimal import Decimal
@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 SCHEMA: Final = "meritorder.ledger/1"
+WATCH_SCHEMA: Final = "meritorder.watch/1"
 
 
 class UseCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,4 +136,64 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     attempts: int
     deadlines: Deadlines
+    warnings: tuple[str, ...] = ()
+
+
+class TokenCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens cost: of the input, of the output, and of both as they were mixed."""
+
+    input_usd: float
+    output_usd: float
+    all_usd: float
+
+
+class WatchedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens of one model of an engine, and its share of the price by them; the name is empty if it has none."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    paid_usd: float
+    usd_per_mtok: TokenCost | None
+
+
+class WatchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tokens of an engine cost, measured from its own counters.
+
+    Args:
+        schema: Version of this form.
+        url: Where its metrics are.
+        engine: Which engine it is.
+        machine: What it runs on; empty if only the price was given.
+        usd_per_hour: The price of that.
+        measured_s: How long it was measured.
+        idle_s: Of it, while nothing ran or waited and no token was counted.
+        unreachable_s: Of it, while it could not be read.
+        paid_usd: The price of that time.
+        idle_usd: The price of the idle time.
+        input_tokens: Prompt tokens that were counted.
+        output_tokens: Generated tokens that were counted.
+        usd_per_mtok: What a million tokens cost, idle time included; None without tokens.
+        busy_usd_per_mtok: The same without idle time.
+        models: The tokens by model.
+        assumptions: What was assumed.
+        warnings: What makes the measurement uncertain.
+    """
+
+    schema: str = WATCH_SCHEMA
+    url: str
+    engine: str
+    machine: str
+    usd_per_hour: float
+    measured_s: float
+    idle_s: float
+    unreachable_s: float
+    paid_usd: float
+    idle_usd: float
+    input_tokens: int
+    output_tokens: int
+    usd_per_mtok: TokenCost | None
+    busy_usd_per_mtok: TokenCost | None
+    models: tuple[WatchedModel, ...]
+    assumptions: tuple[str, ...]
     warnings: tuple[str, ...] = ()

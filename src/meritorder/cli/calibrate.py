@@ -1,17 +1,18 @@
-"""calibrate: a profile from measured requests."""
+"""calibrate: a profile from measured requests; watch: what a running engine's tokens cost."""
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import ApiKeyVariable, CatalogFiles, Columns, Engine, Format, Precision
+from meritorder.cli.options import ApiKeyVariable, CatalogFiles, Columns, Engine, Format, JsonFile, Precision
 from meritorder.cli.parsing import parse_pairs, progress
 from meritorder.errors import ConfigError
-from meritorder.units import SECONDS_PER_MINUTE
+from meritorder.units import SECONDS_PER_MINUTE, parse_duration_s
 
 
 def calibrate(
@@ -96,3 +97,55 @@ def calibrate(
     typer.echo(
         f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}{more}"
     )
+
+
+def watch(
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="Metrics of a vLLM, SGLang or llama.cpp server: http://host:port/metrics"),
+    ],
+    machine: Annotated[
+        str, typer.Option("--machine", metavar="NAME", help="What it runs on, priced as by `meritorder prices`.")
+    ] = "",
+    usd_per_hour: Annotated[
+        float | None, typer.Option("--usd-per-hour", metavar="USD", help="Price of all that it runs on, instead.")
+    ] = None,
+    pricing_model: Annotated[
+        str, typer.Option("--pricing-model", metavar="NAME", help="How the machine is paid for.")
+    ] = "on_demand",
+    interval: Annotated[str, typer.Option("--interval", metavar="TIME", help="How long to measure.")] = "60s",
+    output_weight: Annotated[
+        float, typer.Option("--output-weight", min=0.01, max=1000, help="Input tokens that an output token counts as.")
+    ] = 4.0,
+    api_key_env: ApiKeyVariable = "",
+    json: JsonFile = None,
+) -> None:
+    """Measure what a million tokens of a running engine cost, with idle time apart; it needs no gateway.
+
+    The engine's own counters are read each second; Ctrl-C ends it with what was measured until then.
+    """
+    from meritorder import documents
+    from meritorder.report import files
+    from meritorder.report.ledger import watch as report
+    from meritorder.study import watch as study
+
+    address = study.metrics_url(url)
+    interval_s = parse_duration_s(interval)
+    if not interval_s:
+        raise ConfigError(f"{interval!r} is not a duration", where="--interval", fix="write 60s, 10m or 2h")
+    files.check_target(json)
+    price = study.price_usd_per_hour(machine, usd_per_hour, pricing_model)
+    api_key = os.environ.get(api_key_env, "") if api_key_env else ""
+    with progress() as status:
+        answer = study.watch(
+            address,
+            usd_per_hour=price,
+            machine=machine,
+            interval_s=interval_s,
+            output_weight=output_weight,
+            read=partial(study.read_metrics, api_key=api_key),
+            progress=status.update,
+        )
+    if json:
+        files.write_bytes(json, documents.encode(answer))
+    report.render(answer, Console())

@@ -1,15 +1,13 @@
-"""Parse the load that an engine reports: vLLM, SGLang and llama.cpp, recognized by the names of their metrics.
-
-Source: vLLM's production metrics (docs.vllm.ai, 0.11), SGLang's (docs.sglang.ai, 0.5), llama.cpp's server README
-(b10549); all 2026-10.
-"""
+"""Parse the load that an engine reports: vLLM, SGLang and llama.cpp, recognized by the names of their metrics."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from meritorder.gateway.config import VenueKind
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.wire.errors import INVALID_JSON
 
@@ -18,15 +16,62 @@ _MAX_SEQUENCES: Final = 65_536  # more than any engine runs or queues
 # name{labels} value
 _SAMPLE: Final = re.compile(rb"^([a-zA-Z_:][\w:]*)(?:\{[^}\n]*\})?[ \t]+(\S+)", re.MULTILINE)
 
-_RUNNING: Final = (b"vllm:num_requests_running", b"sglang:num_running_reqs", b"llamacpp:requests_processing")
-_WAITING: Final = (b"vllm:num_requests_waiting", b"sglang:num_queue_reqs", b"llamacpp:requests_deferred")
-# The first is vLLM's name since 0.10, the second its older name.
-_KV_SHARE: Final = (
-    b"vllm:kv_cache_usage_perc",
-    b"vllm:gpu_cache_usage_perc",
-    b"sglang:token_usage",
-    b"llamacpp:kv_cache_usage_ratio",
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineMetrics:
+    """Names of an engine's metrics.
+
+    Args:
+        running: Sequences that run.
+        waiting: Sequences that wait.
+        kv_cache_shares: Share of the KV cache in use; later names are those of older versions.
+        input_tokens: Counters that sum to the prompt tokens, cached ones included.
+        output_tokens: Counter of generated tokens.
+        option: Option of the engine that makes it serve its metrics; empty if it always does.
+    """
+
+    running: str
+    waiting: str
+    kv_cache_shares: tuple[str, ...]
+    input_tokens: tuple[str, ...]
+    output_tokens: str
+    option: str = ""
+
+
+ENGINE_METRICS: Final = {
+    VenueKind.VLLM: EngineMetrics(
+        running="vllm:num_requests_running",
+        waiting="vllm:num_requests_waiting",
+        kv_cache_shares=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+        input_tokens=("vllm:prompt_tokens_total",),
+        output_tokens="vllm:generation_tokens_total",
+    ),
+    VenueKind.SGLANG: EngineMetrics(
+        running="sglang:num_running_reqs",
+        waiting="sglang:num_queue_reqs",
+        kv_cache_shares=("sglang:token_usage",),
+        input_tokens=("sglang:prompt_tokens_total",),
+        output_tokens="sglang:generation_tokens_total",
+        option="--enable-metrics",
+    ),
+    VenueKind.LLAMA_CPP: EngineMetrics(
+        running="llamacpp:requests_processing",
+        waiting="llamacpp:requests_deferred",
+        kv_cache_shares=("llamacpp:kv_cache_usage_ratio",),
+        input_tokens=("llamacpp:prompt_tokens_total", "llamacpp:prompt_tokens_cached_total"),
+        output_tokens="llamacpp:tokens_predicted_total",
+        option="--metrics",
+    ),
+}
+"""What each engine reports.
+
+Source: vLLM's production metrics (docs.vllm.ai, 0.11), SGLang's (docs.sglang.io, 0.5), llama.cpp's server README
+(b10549); all 2026-10.
+"""
+
+_RUNNING: Final = tuple(names.running.encode() for names in ENGINE_METRICS.values())
+_WAITING: Final = tuple(names.waiting.encode() for names in ENGINE_METRICS.values())
+_KV_SHARE: Final = tuple(name.encode() for names in ENGINE_METRICS.values() for name in names.kv_cache_shares)
 
 
 def parse_metrics(text: bytes, *, max_sequences: int | None = None) -> EngineLoad | None:

@@ -36,22 +36,23 @@ def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     )
     if report.warnings:
         yield warnings_section(report.warnings, reading)
-    yield section("What it was paid for", "", _table(words.uses(report), width))
+    yield section("What it was paid for", "", table(words.uses(report), width))
     if report.by_cause:
         about = "real time what its machines would cost alone, the rest deferrable"
-        yield section("What it was paid because of", about, _table(words.causes(report), width))
+        yield section("What it was paid because of", about, table(words.causes(report), width))
     if report.by_workload:
-        yield section("Requests by workload", "", _table(words.workloads(report), width))
+        yield section("Requests by workload", "", table(words.workloads(report), width))
     if report.counterfactual:
-        yield section("Simulation", report.counterfactual.basis, _table(words.simulation(report), width))
+        yield section("Simulation", report.counterfactual.basis, table(words.simulation(report), width))
     if report.rows:
         grid = words.groups(report)
         hidden = len(grid.rows) - _MAX_ROWS
         note = f"the first {_MAX_ROWS} of {len(grid.rows):,} rows; all are in --json and --html" if hidden > 0 else ""
-        yield section(words.by(tuple(report.rows[0].by)), note, _table(grid, width))
+        yield section(words.by(tuple(report.rows[0].by)), note, table(grid, width))
 
 
-def _table(grid: Grid, width: int) -> RenderableType:
+def table(grid: Grid, width: int) -> RenderableType:
+    """Return a grid as a table that fits a width."""
     shown = grid.rows[:_MAX_ROWS]
     last = len(grid.headings) - 1
     return fitted_table(
