@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills import currency, duplicates, files, selection
+from meritorder.bills import currency, files, selection
 from meritorder.bills.charges import (
     CLASSIFIED,
     COMMITMENTS,
@@ -20,6 +20,7 @@ from meritorder.bills.charges import (
 )
 from meritorder.bills.columns import SourceColumns
 from meritorder.bills.formats import recognize_format
+from meritorder.bills.repeated import duplicates, totals
 from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
 from meritorder.evidence import Assumption
@@ -207,12 +208,11 @@ class _Reader:
     dimensions: tuple[str, ...]
 
     def read(self, sources: Sequence[tuple[str, files.SourceFile]]) -> _Content:
-        """Read files; those with unreadable rows again, by how their columns as a whole write numbers and times."""
+        """Read files; those with unreadable rows or totals again, by how their columns as a whole are written."""
         content = self._read(sources, frozenset())
         refused = content.groups.filter(pl.col("refused").is_not_null() | pl.col("odd"))
-        if refused.is_empty():
-            return content
-        return self._read(sources, frozenset(refused["source"]))
+        again = frozenset([*refused["source"], *totals.suspected(content.groups)])
+        return self._read(sources, again) if again else content
 
     def _read(self, sources: Sequence[tuple[str, files.SourceFile]], whole: frozenset[str]) -> _Content:
         labels = _labels([Path(name) for name, _ in sources])
@@ -221,7 +221,8 @@ class _Reader:
                 self._open(name, source, label, whole=label in whole)
                 for (name, source), label in zip(sources, labels, strict=True)
             ]
-            lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
+            lines, left_out = totals.without_totals(pl.concat([lines for _, lines, _ in opened]), sorted(whole))
+            lines = _with_groups(lines, self.dimensions)
             lines, repeated = duplicates.without_copies(lines)
             groups, spans = _sum_lines(lines, self.dimensions)
         except READ_ERRORS as error:
@@ -234,7 +235,7 @@ class _Reader:
             repeated=repeated,
             groups=groups,
             spans=spans,
-            assumptions=tuple(Assumption(text=note) for note in notes),
+            assumptions=(*(Assumption(text=note) for note in notes), *left_out),
         )
 
     def _open(
@@ -251,6 +252,8 @@ class _Reader:
             "format": pl.lit(known.name),
             "odd": fields.has_odd_number(),
         }
+        if whole:
+            columns |= totals.marks(fields.schema)
         if "resource" in columns:
             columns["named_for_training"] = selection.named_for_training(columns["resource"])
         columns |= duplicates.hashes(fields, columns, known.identity(fields))
@@ -298,6 +301,7 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
             last=pl.col("period_end").max(),
             unlisted_usd=pl.col("amortised_usd").filter(pl.col("list_usd").is_null()).sum(),
             odd=pl.col("odd").any(),
+            largest_usd=pl.col("stated_usd").max(),
             negative_rows=negative.sum(),
             negative_usd=pl.col("billed_usd").filter(negative).sum(),
         )
@@ -309,7 +313,7 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
             pl.col(dimensions).first(),
             pl.col(*_SUMMED, "rows", "stated_rows", "unlisted_usd", "negative_rows", "negative_usd").sum(),
             pl.col("first_row", "first").min(),
-            pl.col("last").max(),
+            pl.col("last", "largest_usd").max(),
             pl.col("odd").any(),
         )
         .sort("source", "first_row")

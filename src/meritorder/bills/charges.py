@@ -55,6 +55,9 @@ REPORT_COLUMNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "stated_usd": MONEY,
     "refused": pl.String,
     "odd": pl.Boolean,
+    "says_total": pl.String,
+    "has_words": pl.Boolean,
+    "filled_cells": pl.UInt32,
 }
 """Columns that a reader fills for the report and that CHARGES does not keep.
 
@@ -62,7 +65,7 @@ REPORT_COLUMNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
 `bought` marks the purchase of a commitment, `anonymous` a line item that may be equal to another and no copy of it,
 `named_for_training` a machine whose name says training, notebook or build;
 `stated_usd` is the amount in the file, `refused` the reason why the row cannot be used, `odd` marks a number that may
-not be written plainly.
+not be written plainly; `says_total`, `has_words` and `filled_cells` tell whether the row is a charge or sums up others.
 """
 
 

@@ -114,13 +114,15 @@ def _csv(file: PlainFile) -> SourceFile:
             skip_lines=header.line - 1,
             raise_if_empty=True,
         )
-        columns = frozenset(frame.collect_schema())
+        names = list(frame.collect_schema())
     except READ_ERRORS as error:
         raise BillError(f"not a readable CSV: {_first_line(error)}", where=file.name) from error
+    # Files that were joined have their header again and again.
+    is_header = pl.all_horizontal([pl.col(name).eq_missing(pl.lit(name)) for name in names[:2]])
     return SourceFile(
         name=file.name,
-        frame=frame.with_row_index("row", offset=header.line + 1),
-        columns=columns,
+        frame=frame.with_row_index("row", offset=header.line + 1).filter(~is_header),
+        columns=frozenset(names),
         notes=notes,
         assumptions=file.assumptions,
     )

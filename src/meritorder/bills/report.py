@@ -9,8 +9,8 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
-from meritorder.bills.duplicates import Duplicates
 from meritorder.bills.formats import aws
+from meritorder.bills.repeated.duplicates import Duplicates
 from meritorder.evidence import Assumption
 from meritorder.units import SECONDS_PER_DAY
 

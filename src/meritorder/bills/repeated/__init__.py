@@ -1,0 +1,1 @@
+"""Money that files state more than once."""

@@ -1,0 +1,199 @@
+"""Rows of a bill that sum up others, as spreadsheets and invoices have them, and rows that are no charge at all."""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from meritorder.bills.charges import exact
+from meritorder.evidence import Assumption
+from meritorder.units import format_usd
+
+_SAYS_TOTAL: Final = (
+    r"(?i)^\s*(?:[\w.-]+[ -])?(?:sub|grand)?[ -]?totals?\b|\b(?:sub|grand)?-?totals?\W*$"
+    r"|^\s*(?:zwischen|gesamt|end)?summe\b|^\s*gesamt(?:betrag|kosten|ergebnis)?\W*$"
+    r"|^\s*(?:sous-)?(?:totale?|totaux|somme|suma|итого)\b|^\s*(?:合計|小計|总计|合计|小计|總計)"
+)
+"""How a cell says that its row is the total of others."""
+
+_NAMES: Final = ("account", "service", "sku", "description", "instance_type")
+
+_WORD: Final = r"\p{L}{4,}|\p{L}\S*\s+\S*\p{L}"
+"""A cell with a word: more than a number, a date or the code of a currency."""
+
+_CENT: Final = Decimal("0.01")
+_HALF_CENT: Final = Decimal("0.005")
+_ROUNDED: Final = Decimal("0.001")
+_NEAR_TOTALS: Final = 32
+"""Totals across which the rows of another one are searched for, besides all as far as the file's start or end."""
+_MAX_DATED: Final = 1000
+"""More rows with a time whose texts say total are charges: a product is named so."""
+
+
+class _Candidate(NamedTuple):
+    """A row that may be no charge: what it says, whether it has a time and any text at all, and its amount."""
+
+    row: int
+    says: str | None
+    dated: bool
+    blank: bool
+    amount: Decimal | None
+
+
+class _Block(NamedTuple):
+    """The charges between two candidates."""
+
+    rows: int
+    usd: Decimal
+
+
+def suspected(groups: pl.DataFrame) -> list[str]:
+    """Return the files that may have totals: by a row without time, by a text, or by an amount that is half of all.
+
+    Args:
+        groups: Sums of like line items, with the largest amount of each.
+    """
+    half = (2 * pl.col("largest_usd").max() - pl.col("stated_usd").sum()).abs() <= 2 * _CENT
+    says = pl.any_horizontal(pl.col(_NAMES).str.contains(_SAYS_TOTAL).fill_null(value=False))
+    by_file = groups.group_by("source").agg(
+        suspected=says.any() | pl.col("first").is_null().any() | (half & (pl.col("rows").sum() > 2))
+    )
+    return by_file.filter("suspected")["source"].sort().to_list()
+
+
+def marks(schema: pl.Schema) -> dict[str, pl.Expr]:
+    """Return what the cells of each row tell about its being a charge, as columns of `charges.REPORT_COLUMNS`."""
+    cells = [pl.col(name).str.strip_chars() for name, dtype in schema.items() if dtype == pl.String]
+    if not cells:
+        return {}
+    return {
+        "says_total": pl.coalesce([pl.when(cell.str.contains(_SAYS_TOTAL)).then(cell) for cell in cells]),
+        "has_words": pl.any_horizontal([cell.str.contains(_WORD).fill_null(value=False) for cell in cells]),
+        "filled_cells": pl.sum_horizontal([(cell != "").fill_null(value=False).cast(pl.UInt32) for cell in cells]),
+    }
+
+
+def without_totals(lines: pl.LazyFrame, sources: Sequence[str]) -> tuple[pl.LazyFrame, tuple[Assumption, ...]]:
+    """Return line items without rows that sum up others, empty rows and notes; and what was left out.
+
+    A row is a total if it says so, or has no time and no words, and its amount is the sum of rows that adjoin it: as
+    far as the start or the end of the file, or another total. One that says so, has no time and is no such sum is
+    refused.
+
+    Args:
+        lines: Line items with the columns of `marks`.
+        sources: Labels of the files in which to look for totals.
+    """
+    assumptions: list[Assumption] = []
+    for source in sources:
+        own = pl.col("source") == source
+        candidates = _candidates(lines.filter(own))
+        blocks = _blocks(lines.filter(own), candidates)
+        sums = _sums(candidates, blocks)
+        dated = {candidate.row for candidate in candidates if candidate.dated} - {total.row for total in sums}
+        if dated:
+            candidates = [candidate for candidate in candidates if candidate.row not in dated]
+            blocks = _blocks(lines.filter(own), candidates)
+            sums = _sums(candidates, blocks)
+        notes = [candidate for candidate in candidates if candidate.amount is None]
+        if sums or notes:
+            lines = lines.filter(~(own & pl.col("row").is_in([candidate.row for candidate in (*sums, *notes)])))
+        for row, reason in _unequal(candidates, sums, blocks):
+            is_row = own & (pl.col("row") == row)
+            lines = lines.with_columns(refused=pl.when(is_row).then(pl.lit(reason)).otherwise("refused"))
+        assumptions += [Assumption(text=text) for text in _left_out(source, sums, notes)]
+    return lines, tuple(assumptions)
+
+
+def _candidates(lines: pl.LazyFrame) -> list[_Candidate]:
+    """Return the rows of a file that may be no charges, in order."""
+    undated, unpaid, says = pl.col("period_start").is_null(), pl.col("stated_usd").is_null(), pl.col("says_total")
+    note = undated & unpaid & ((pl.col("filled_cells") <= 1) | says.is_not_null())
+    total = ~unpaid & (says.is_not_null() | (undated & ~pl.col("has_words")))
+    rows = (
+        lines.filter(note | total)
+        .group_by("row")
+        .agg(
+            says.first(),
+            dated=(~undated).any(),
+            blank=pl.col("filled_cells").first() == 0,
+            amount=pl.col("stated_usd").sum(),
+            paid=(~unpaid).any(),
+        )
+        .collect(engine="streaming")
+        .sort("row")
+    )
+    if rows["dated"].sum() > _MAX_DATED:
+        rows = rows.filter(~pl.col("dated"))
+    amount = pl.when("paid").then("amount")
+    return list(map(_Candidate._make, rows.select("row", "says_total", "dated", "blank", amount).iter_rows()))
+
+
+def _blocks(lines: pl.LazyFrame, candidates: Sequence[_Candidate]) -> list[_Block]:
+    """Return the charges before the first candidate, between them, and after the last one."""
+    rows = pl.Series([candidate.row for candidate in candidates], dtype=pl.UInt32)
+    sums = (
+        lines.filter(~pl.col("row").is_in(rows.implode()) & pl.col("period_start").is_not_null())
+        .group_by(block=pl.lit(rows).search_sorted(pl.col("row")))
+        .agg(pl.len(), pl.col("stated_usd").sum())
+        .collect(engine="streaming")
+    )
+    by_place = {place: _Block(count, exact(usd)) for place, count, usd in sums.iter_rows()}
+    return [by_place.get(place, _Block(0, Decimal(0))) for place in range(len(candidates) + 1)]
+
+
+def _sums(candidates: Sequence[_Candidate], blocks: Sequence[_Block]) -> list[_Candidate]:
+    """Return the candidates that are the sum of charges which adjoin them; of two at least if they have a time."""
+    return [
+        candidate
+        for place, candidate in enumerate(candidates)
+        if candidate.amount is not None
+        and any(
+            _is_sum(candidate.amount, block) and block.rows > candidate.dated for block in _adjoining(blocks, place)
+        )
+    ]
+
+
+def _adjoining(blocks: Sequence[_Block], place: int) -> Iterator[_Block]:
+    """Yield the charges that a total may sum up: above it or below it, as far as another total or the file's end."""
+    for side in (blocks[place::-1], blocks[place + 1 :], blocks):
+        rows, usd = 0, Decimal(0)
+        for distance, block in enumerate(side, start=1):
+            rows, usd = rows + block.rows, usd + block.usd
+            if rows and (distance <= _NEAR_TOTALS or distance == len(side)):
+                yield _Block(rows, usd)
+
+
+def _is_sum(amount: Decimal, block: _Block) -> bool:
+    """Return whether an amount is the sum of charges, each of which may be rounded to a cent."""
+    rounding = min(block.rows * _HALF_CENT, abs(amount) * _ROUNDED)
+    return abs(amount - block.usd) <= max(_CENT, rounding)
+
+
+def _unequal(
+    candidates: Sequence[_Candidate], sums: Sequence[_Candidate], blocks: Sequence[_Block]
+) -> Iterator[tuple[int, str]]:
+    """Yield the rows without time that say total and are no sum, and why they are refused."""
+    above = Decimal(0)
+    for candidate, block in zip(candidates, blocks, strict=False):
+        above += block.usd
+        if candidate.says and candidate.amount is not None and not candidate.dated and candidate not in sums:
+            total = f"which says {candidate.says!r} of {format_usd(candidate.amount, 2)}"
+            yield candidate.row, f"{total}, but all rows above it are {format_usd(above, 2)}"
+
+
+def _left_out(source: str, sums: Sequence[_Candidate], notes: Sequence[_Candidate]) -> Iterator[str]:
+    """Yield what was left out of a file, a sentence each."""
+    if sums:
+        said = f" ({sums[0].says})" if sums[0].says else ""
+        first = f"row {sums[0].row}{said}, {format_usd(sums[0].amount or 0, 2)},"
+        yield (
+            f"{source}: {first} is the sum of others, and is not counted again"
+            if len(sums) == 1
+            else f"{source}: {len(sums)} rows, such as {first} are sums of others, and are not counted again"
+        )
+    written = [note.row for note in notes if not note.blank]
+    if written:
+        rows = f"row {written[0]}" if len(written) == 1 else f"{len(written)} rows, such as row {written[0]},"
+        yield f"{source}: {rows} without time and amount left out"
