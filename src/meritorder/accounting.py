@@ -60,7 +60,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     missed: int
 
 
-class LaneCost(msgspec.Struct, frozen=True, kw_only=True):
+class LaneSpend(msgspec.Struct, frozen=True, kw_only=True):
     """What was paid because of one lane: real time what its fleet would cost alone, the deferrable lane the rest."""
 
     lane: str
@@ -130,7 +130,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     starting_usd: Decimal
     unused_commitment_usd: Decimal
     by_use: tuple[UseCost, ...]
-    by_cause: tuple[LaneCost, ...] = ()
+    by_cause: tuple[LaneSpend, ...] = ()
     by_workload: tuple[WorkloadCost, ...]
     rows: tuple[CostRow, ...]
     requests: int

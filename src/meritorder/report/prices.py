@@ -9,7 +9,7 @@ from rich.text import Text
 
 from meritorder.catalog import Rejection
 from meritorder.domain import LongPrompt, Offer, TokenPrice
-from meritorder.report.terminal import Column, columns, fitted_table, narrow, plain, section
+from meritorder.report.terminal import TableColumn, columns, fitted_table, narrow, plain, section
 from meritorder.report.wording import or_missing
 from meritorder.units import format_share, format_usd
 
@@ -60,8 +60,10 @@ def to_dict(
 
 
 def _offers(offers: Sequence[Offer], width: int) -> RenderableType:
-    def column(heading: str, importance: int, write: Callable[[Offer], str | Text], *, number: bool = False) -> Column:
-        return Column(
+    def column(
+        heading: str, importance: int, write: Callable[[Offer], str | Text], *, number: bool = False
+    ) -> TableColumn:
+        return TableColumn(
             heading=heading,
             importance=importance,
             cells=[write(offer) for offer in offers],
@@ -101,8 +103,10 @@ def _confidence(offer: Offer) -> Text:
 
 
 def _tokens(prices: Sequence[TokenPrice], width: int) -> RenderableType:
-    def column(heading: str, importance: int, write: Callable[[TokenPrice], str], *, number: bool = False) -> Column:
-        return Column(
+    def column(
+        heading: str, importance: int, write: Callable[[TokenPrice], str], *, number: bool = False
+    ) -> TableColumn:
+        return TableColumn(
             heading=heading,
             importance=importance,
             cells=[write(price) for price in prices],

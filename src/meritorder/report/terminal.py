@@ -71,7 +71,7 @@ def columns(*headings: str, numbers: int) -> Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class TableColumn:
     """One column of a table, as text.
 
     Args:
@@ -95,10 +95,10 @@ class Column:
         return min(widest, self.max_width or widest)
 
 
-def fitted_table(every: Sequence[Column], width: int) -> RenderableType:
+def fitted_table(every: Sequence[TableColumn], width: int) -> RenderableType:
     """Return the most important columns that fit side by side, and a line that names the others."""
     left = width
-    shown: list[Column] = []
+    shown: list[TableColumn] = []
     for column in sorted(every, key=lambda column: column.importance):
         left -= column.width + 1
         if left < 0 and shown:

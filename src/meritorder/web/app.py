@@ -95,13 +95,13 @@ def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
         ) from None
     calculator.answer(CalculatorForm())  # compiles the simulator, so that the first page is fast
     announce(f"http://{_address(listener)}")
-    server = _Server(config)
+    server = _QuietServer(config)
     signal.signal(signal.SIGHUP, server.handle_exit)  # the terminal was closed
     with contextlib.suppress(KeyboardInterrupt):  # raised again after the server has ended
         server.run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class _QuietServer(uvicorn.Server):
     """A server that ends without a traceback for each stream and upload that it cuts off."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.background import BackgroundResponses
 from meritorder.gateway.lanes.classify import HEADER, LaneClassifier, no_capacity
 from meritorder.gateway.lanes.deferred import DeferredCalls
-from meritorder.gateway.lanes.history import History
+from meritorder.gateway.lanes.history import EarlierTurns
 from meritorder.gateway.lanes.realtime import RealTime
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
@@ -83,7 +83,7 @@ class Service:
         self._capacity_meter = CapacityMeter(context, venues, self.headroom)
         self._deferred = DeferredCalls(context, self.dispatcher)
         self._background = BackgroundResponses(context, self.dispatcher)
-        self._history = History(context, venues)
+        self._earlier_turns = EarlierTurns(context, venues)
         self._classifier = LaneClassifier(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._bodies = asgi.Bodies(settings.limits.body_bytes, _BODIES_IN_MEMORY * settings.limits.body_bytes)
@@ -222,7 +222,7 @@ class Service:
         if default is not None:
             body = calls.with_default(body, "model", default)
         original = None
-        if endpoint == _RESPONSES and (whole := await self._history.expanded(key.tenant, body)) is not body:
+        if endpoint == _RESPONSES and (whole := await self._earlier_turns.expanded(key.tenant, body)) is not body:
             body, original = whole, body
         return Request(
             id=request_id,

@@ -25,7 +25,7 @@ _CONVERSATION: Final = "conversation"
 _MAX_TURNS: Final = 1000
 
 
-class History:
+class EarlierTurns:
     """Adds earlier turns to requests.
 
     Args:

@@ -43,7 +43,7 @@ class FinishedRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AnswerOutcome:
     """What became of an answer.
 
     Args:
@@ -65,10 +65,10 @@ def add_answered(
     insert_rows(connection, ANSWERS, _COLUMNS, rows)
 
 
-def store_all(connection: Connection, finished: Sequence[FinishedRequest]) -> list[Outcome]:
+def store_all(connection: Connection, finished: Sequence[FinishedRequest]) -> list[AnswerOutcome]:
     """`running → done | failed`: store the answers whose claims are still valid; return what became of each."""
     held = _held(connection, finished)
-    outcomes: list[Outcome] = []
+    outcomes: list[AnswerOutcome] = []
     stored: list[FinishedRequest] = []
     entries: list[LedgerEntry] = []
     for item in finished:
@@ -78,15 +78,15 @@ def store_all(connection: Connection, finished: Sequence[FinishedRequest]) -> li
             stored.append(item if answer is item.answer else replace(item, answer=answer))
             entry = _with_lost(item.entry, lost.tokens + lost.attempts * answer.output_tokens)
         elif _is_stored(connection, item):
-            outcomes.append(Outcome(stored=True, entry=item.entry))  # the confirmation was lost
+            outcomes.append(AnswerOutcome(stored=True, entry=item.entry))  # the confirmation was lost
             continue
         elif item.is_repeated:
-            outcomes.append(Outcome(stored=False, entry=None))
+            outcomes.append(AnswerOutcome(stored=False, entry=None))
             continue
         else:
             entry = _late_entry(connection, item)
         entries.append(entry)
-        outcomes.append(Outcome(stored=lost is not None, entry=entry))
+        outcomes.append(AnswerOutcome(stored=lost is not None, entry=entry))
     _finish(connection, stored)
     _count(connection, stored)
     ledger.add(connection, entries)

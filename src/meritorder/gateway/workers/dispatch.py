@@ -18,7 +18,7 @@ from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import answers, conversations, requests, stored_answers
-from meritorder.gateway.store.answers import FinishedRequest, Outcome
+from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
@@ -380,7 +380,7 @@ class Dispatcher:
             self._context.ledger_writer.observe(outcome.entry)
         self.deliver(request.seq, answer)
 
-    def _store_all(self, connection: Connection, finished: Sequence[FinishedRequest]) -> Sequence[Outcome]:
+    def _store_all(self, connection: Connection, finished: Sequence[FinishedRequest]) -> Sequence[AnswerOutcome]:
         outcomes = answers.store_all(connection, finished)
         for item, outcome in zip(finished, outcomes, strict=True):
             if outcome.stored and item.request.batch_seq is None:

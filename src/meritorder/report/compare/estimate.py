@@ -9,7 +9,7 @@ from meritorder.estimation import Estimate, PatiencePoint, Way
 from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,
-    Column,
+    TableColumn,
     assumptions_section,
     bullets,
     fitted_table,
@@ -82,13 +82,13 @@ def asked(estimate: Estimate) -> str:
     )
 
 
-def way_columns(estimate: Estimate, ways: Sequence[Way]) -> list[Column]:
+def way_columns(estimate: Estimate, ways: Sequence[Way]) -> list[TableColumn]:
     """Return the table of the ways; the dollars are for a month or for the whole job."""
 
-    def column(heading: str, importance: int, cells: Sequence[str], *, number: bool = False) -> Column:
+    def column(heading: str, importance: int, cells: Sequence[str], *, number: bool = False) -> TableColumn:
         text_width = _PLACE_WIDTH if heading == "where" else _TEXT_WIDTH
         max_width = None if number else text_width
-        return Column(heading=heading, importance=importance, cells=cells, number=number, max_width=max_width)
+        return TableColumn(heading=heading, importance=importance, cells=cells, number=number, max_width=max_width)
 
     total = "a month" if estimate.period == "month" else "total"
     columns = [
@@ -118,7 +118,7 @@ def _kept(way: Way) -> str:
     return {True: "kept", False: "broken", None: "no promise"}[way.in_time]
 
 
-def patience_columns(points: Sequence[PatiencePoint]) -> list[Column]:
+def patience_columns(points: Sequence[PatiencePoint]) -> list[TableColumn]:
     """Return the table of what waiting is worth."""
     cells = {
         "can wait": [format_share(point.share) for point in points],
@@ -127,7 +127,7 @@ def patience_columns(points: Sequence[PatiencePoint]) -> list[Column]:
         "tokens": list(usd_cells([point.tokens_usd for point in points])),
     }
     return [
-        Column(heading=heading, importance=place, cells=texts, number=True)
+        TableColumn(heading=heading, importance=place, cells=texts, number=True)
         for place, (heading, texts) in enumerate(cells.items())
     ]
 

@@ -10,7 +10,7 @@ from meritorder.report.ledger.words import Grid
 from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,
-    Column,
+    TableColumn,
     fitted_table,
     narrow,
     plain,
@@ -57,7 +57,7 @@ def table(grid: Grid, width: int) -> RenderableType:
     last = len(grid.headings) - 1
     return fitted_table(
         [
-            Column(
+            TableColumn(
                 heading=heading,
                 # The first column and the dollars matter most.
                 importance=place if place == 0 else 1 + last - place,

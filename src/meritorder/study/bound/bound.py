@@ -136,7 +136,7 @@ def lower_bound_usd(
         if not members.any():
             continue
         allowed, weight = _allowed_violations(load, members)
-        part = _Part(
+        part = _Component(
             load=load.select(members),
             supplies=[supply for supply in supplies if _permitted(load, supply)[members].any()],
             tokens_usd=bought_usd[members],
@@ -183,7 +183,7 @@ def _allowed_violations(load: TraceLoad, members: Bools) -> tuple[int, NDArray[n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _Component:
     """Requests that share no machine with others.
 
     Args:
@@ -221,7 +221,7 @@ class _Part:
             return 0.0
         return self._realtime_usd()
 
-    def _only(self, members: Bools) -> "_Part":
+    def _only(self, members: Bools) -> "_Component":
         permitted = [supply for supply in self.supplies if _permitted(self.load, supply)[members].any()]
         return replace(
             self,

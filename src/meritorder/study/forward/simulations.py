@@ -50,7 +50,7 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DayOutcome:
     """A day under a policy.
 
     Args:
@@ -77,7 +77,7 @@ class Simulations:
     history: History
     batch_machines: Sequence[CandidateMachine]
     progress: Progress
-    _outcomes: dict[tuple[Design, int, int, float], Outcome] = field(default_factory=dict)
+    _outcomes: dict[tuple[Design, int, int, float], DayOutcome] = field(default_factory=dict)
     _safe: dict[int, float] = field(default_factory=dict)
     _surged: dict[tuple[int, float], TraceLoad] = field(default_factory=dict)
     _backlogs: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Simulations:
             self._surged = {(place, surge): surged(load, surge)}
         return self._surged[place, surge]
 
-    def outcome(self, design: Design, level: int, place: int, surge: float = 1.0) -> Outcome:
+    def outcome(self, design: Design, level: int, place: int, surge: float = 1.0) -> DayOutcome:
         """Return how a day was under a policy that knows it, but for its floor."""
         key = design, level, place, surge
         if key not in self._outcomes:
@@ -125,7 +125,7 @@ class Simulations:
         forecast = self.history.forecast(design.machine, place)
         trial = policy.run(load, forecast, self.history.load_before(design.machine, place) * surge)
         strict = rejudge(trial, with_margin(load, _MARGIN), trial.name, trial.label)
-        self._outcomes[design, level, place, surge] = Outcome(
+        self._outcomes[design, level, place, surge] = DayOutcome(
             usd=trial.usd, holds=trial.feasible, holds_with_margin=strict.feasible
         )
         what = f"day {place + 1}" if surge == 1.0 else f"day {place + 1} with {surge:.0%} of its traffic"

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
-from meritorder.accounting import Counterfactual, LaneCost, LedgerReport
+from meritorder.accounting import Counterfactual, LaneSpend, LedgerReport
 from meritorder.catalog.machines import find_machine
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel
@@ -114,15 +114,15 @@ def with_counterfactual(
     )
 
 
-def _causes(report: LedgerReport, costed: CostedLedger, realtime_lane_usd: Decimal) -> tuple[LaneCost, ...]:
+def _causes(report: LedgerReport, costed: CostedLedger, realtime_lane_usd: Decimal) -> tuple[LaneSpend, ...]:
     """Return what was paid by cause: machines of the real-time lane alone and its tokens, and the rest."""
     tokens = cost_sums(costed, ("lane", "use")).filter(
         (pl.col("use") == Use.TOKENS) & (pl.col("lane").cast(pl.String) == Lane.REALTIME)
     )
     realtime_usd = realtime_lane_usd + dollars(sum(tokens["picousd"].to_list()))
     return (
-        LaneCost(lane=Lane.REALTIME, paid_usd=realtime_usd),
-        LaneCost(lane=Lane.DEFERRABLE, paid_usd=report.paid_usd - realtime_usd),
+        LaneSpend(lane=Lane.REALTIME, paid_usd=realtime_usd),
+        LaneSpend(lane=Lane.DEFERRABLE, paid_usd=report.paid_usd - realtime_usd),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.samples.service import open_service
 
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.lanes.history import EchoingReply, History
+from meritorder.gateway.lanes.history import EarlierTurns, EchoingReply
 from meritorder.gateway.store import conversations, stored_answers
 from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 from meritorder.gateway.upstreams.upstream import Reply
@@ -55,7 +55,7 @@ def start_conversation(service: Service) -> None:
 
 def expanded(service: Service, tenant: str = "t", **request: object) -> dict[str, Any]:
     body = json.dumps({"model": "m", **request}).encode()
-    history = History(service.context, service.venues)
+    history = EarlierTurns(service.context, service.venues)
     return json.loads(asyncio.run(history.expanded(tenant, body)))  # type: ignore[no-any-return]
 
 
@@ -89,7 +89,7 @@ def test_conversation_grows_with_each_response(service: Service) -> None:
 
 def test_requests_without_history_are_unchanged(service: Service) -> None:
     body = b'{"model": "m", "input": "about a conversation", "previous_response_id": null}'
-    assert asyncio.run(History(service.context, service.venues).expanded("t", body)) is body
+    assert asyncio.run(EarlierTurns(service.context, service.venues).expanded("t", body)) is body
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.store import answers, batches, heartbeats, requests
-from meritorder.gateway.store.answers import FinishedRequest, Outcome
+from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 
@@ -48,7 +48,7 @@ def answer(database: Database, me: str, request: ClaimedRequest, request_id: str
 
 def store(
     database: Database, me: str, request: ClaimedRequest, request_id: str = "r", *, is_repeated: bool = False
-) -> Outcome:
+) -> AnswerOutcome:
     item = finished(me, request, request_id, is_repeated=is_repeated)
     return database.submit(lambda connection: answers.store_all(connection, [item])).result()[0]
 

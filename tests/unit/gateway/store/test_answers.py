@@ -5,11 +5,11 @@ from typing import Any
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim, finished, store
 
 from meritorder.gateway.store import answers, batches, heartbeats, ledger, requests
-from meritorder.gateway.store.answers import FinishedRequest, Outcome
+from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
 from meritorder.gateway.store.database import Database
 
 
-def store_all(database: Database, *items: FinishedRequest) -> list[Outcome]:
+def store_all(database: Database, *items: FinishedRequest) -> list[AnswerOutcome]:
     return database.submit(lambda connection: answers.store_all(connection, items)).result()
 
 

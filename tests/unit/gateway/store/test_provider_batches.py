@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from tests.unit.gateway.store.samples import LINES, batch, claim, store
 
 from meritorder.gateway.store import batches, heartbeats, ledger, provider_batches, requests
-from meritorder.gateway.store.answers import Outcome
+from meritorder.gateway.store.answers import AnswerOutcome
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.upstreams.batches.venue import BatchLimits
@@ -50,7 +50,7 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
     first, *rest = database.read_now(lambda connection: requests.claimed_by(connection, "c1"))
     assert store(database, "c1", first, "r", is_repeated=True).stored
     # The gateway died and reads it again: nothing was paid twice.
-    assert store(database, "c1", first, "r2", is_repeated=True) == Outcome(stored=False, entry=None)
+    assert store(database, "c1", first, "r2", is_repeated=True) == AnswerOutcome(stored=False, entry=None)
     assert len(database.read_now(lambda connection: list(ledger.rows(connection)))) == 1
     faulty = [request.seq for request in rest] if fault else []
     database.submit(

@@ -96,13 +96,13 @@ DONE = RequestAnswer(
 SECOND = dataclasses.replace(DONE, request_id="r2")
 REFUSED = RequestAnswer(request_id="r1", status_code=500, body=b"{}", venue="own")
 BROKEN = no_answer("r1", "connection reset")
-Outcome = RequestAnswer | Exception | int
+AnswerOutcome = RequestAnswer | Exception | int
 
 
 class Sent:
     """Ends each attempt with the next outcome; a number is the tokens of an attempt that does not end."""
 
-    def __init__(self, dispatcher: Dispatcher, *outcomes: Outcome) -> None:
+    def __init__(self, dispatcher: Dispatcher, *outcomes: AnswerOutcome) -> None:
         self.to: list[tuple[int, str, bool]] = []
         self._outcomes = list(outcomes)
         dispatcher._attempts.send = self.send  # type: ignore[method-assign]
