@@ -5,12 +5,25 @@ Plain records, written as JSON as they are. `paid_usd` of a ledger is to the pic
 """
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 SCHEMA: Final = "meritorder.ledger/1"
 WATCH_SCHEMA: Final = "meritorder.watch/1"
+OUTPUT_WEIGHT: Final = 4.0
+"""Input tokens that an output token counts as where only the price of a machine is known: the usual ratio of prices."""
+
+
+class Use(StrEnum):
+    """What paid capacity, or a token API, was paid for."""
+
+    BUSY = "busy"
+    STARTING = "starting"
+    IDLE = "idle"
+    UNUSED_COMMITMENT = "unused commitment"
+    TOKENS = "tokens"
 
 
 class UseCost(msgspec.Struct, frozen=True, kw_only=True):

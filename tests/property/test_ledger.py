@@ -12,8 +12,9 @@ import hypothesis.strategies as st
 import polars as pl
 from hypothesis import given, settings
 
+from meritorder.accounting import Use
 from meritorder.study.ledger.attempts import from_columns
-from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment, Use
+from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
 from meritorder.study.ledger.costing import Period, cost
 
 # Multiples of 60 picodollars an hour cost whole picodollars in every minute, so that sums are known exactly.

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.cli.options import ApiKeyVariable, CatalogFiles, Columns, Engine, Format, JsonFile, Precision
 from meritorder.cli.parsing import parse_pairs, progress
 from meritorder.errors import ConfigError
@@ -116,7 +117,7 @@ def watch(
     interval: Annotated[str, typer.Option("--interval", metavar="TIME", help="How long to measure.")] = "60s",
     output_weight: Annotated[
         float, typer.Option("--output-weight", min=0.01, max=1000, help="Input tokens that an output token counts as.")
-    ] = 4.0,
+    ] = OUTPUT_WEIGHT,
     api_key_env: ApiKeyVariable = "",
     json: JsonFile = None,
 ) -> None:

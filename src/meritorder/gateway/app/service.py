@@ -88,7 +88,14 @@ class Service:
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._bodies = asgi.Bodies(settings.limits.body_bytes, _BODIES_IN_MEMORY * settings.limits.body_bytes)
         self.connections = Connections(duration_s(settings.limits.client_time), settings.limits.connections)
-        self._operations = Operations(context, venues, self.headroom, self.plan_executor, self.plan_reloader)
+        self._operations = Operations(
+            context,
+            venues,
+            self.headroom,
+            self.plan_executor,
+            self.plan_reloader,
+            capacity_meter=self._capacity_meter,
+        )
         context.ledger_writer.observers.append(self._operations.metrics.observe)
         context.quotas.unblocked.append(self.dispatcher.wake)
         if context.telemetry is not None:
@@ -160,6 +167,7 @@ class Service:
             "plan_reload": self.plan_reloader.run,
             "ledger": context.ledger_writer.run,
             "capacity": self._capacity_meter.run,
+            "live_cost": self._operations.live_cost.run,
             "webhooks": partial(context.webhooks.run, context.database),
             "connections": self.connections.run,
         }

@@ -19,6 +19,8 @@ from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.errors import ApiError
+from meritorder.gateway.workers.capacity_meter import CapacityMeter
+from meritorder.gateway.workers.live_cost import LiveCost
 from meritorder.units import PICOUSD_PER_USD
 
 
@@ -31,6 +33,7 @@ class Operations:
         headroom: The backfill limits of the venues.
         plan_executor: Executes the plan.
         plan_reloader: Reloads the plan when its file changes.
+        capacity_meter: Knows what is rented.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Operations:
         headroom: Headroom,
         plan_executor: PlanExecutor,
         plan_reloader: PlanReloader,
+        *,
+        capacity_meter: CapacityMeter,
     ) -> None:
         self._context = context
         self._venues = venues
@@ -50,6 +55,8 @@ class Operations:
         self.metrics = Metrics(self._gauges)
         self._registry = CollectorRegistry()
         self._registry.register(self.metrics)
+        self.live_cost = LiveCost(capacity_meter, self.metrics, context.now_s)
+        self._registry.register(self.live_cost)
 
     def routes(self) -> list[Route]:
         """Return the routes."""

@@ -32,7 +32,7 @@ class _Histogram:
         return [(name, float(sum(self.counts[: at + 1]))) for at, name in enumerate(names)]
 
 
-class _Counts:
+class Counts:
     """Totals of one lane, model and venue."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Metrics(Collector):
 
     def __init__(self, gauges: Callable[[], Iterable[Gauge]]) -> None:
         self._gauges = gauges
-        self._counts: defaultdict[tuple[str, str, str], _Counts] = defaultdict(_Counts)
+        self._counts: defaultdict[tuple[str, str, str], Counts] = defaultdict(Counts)
 
     def observe(self, entry: LedgerEntry) -> None:
         """Count a finished request."""
@@ -69,6 +69,10 @@ class Metrics(Collector):
         if entry.ttft_s is not None:
             counts.ttft.add(entry.ttft_s)
         counts.e2e.add(entry.ended_s - (entry.started_s or entry.arrived_s))
+
+    def totals(self) -> Iterable[tuple[str, str, str, Counts]]:
+        """Yield what was counted, by lane, model and venue."""
+        return ((*key, counts) for key, counts in self._counts.items())
 
     def collect(self) -> Iterable[Metric]:
         """Yield all metrics in Prometheus format."""

@@ -1,12 +1,14 @@
 """Meters paid capacity: when each engine started, was ready and stopped, at which price."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
 
+from meritorder.accounting import Use
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.wake import wait_until_set
@@ -56,6 +58,22 @@ class CapacityMeter:
             for name in list(records):
                 self._stop(records, name, self._context.now_s())
         await self._save()
+
+    def venues(self) -> Iterable[str]:
+        """Return the names of the venues that are paid by time."""
+        return (venue.name for venue, _ in self._rented)
+
+    def paid_now(self) -> Iterator[tuple[str, Use, int]]:
+        """Yield each venue that is paid now, what for, and its price in picodollars an hour."""
+        for venue, rented in self._rented:
+            record = self._running.get(venue.name)
+            if record is not None and record.ready_s is None:
+                yield venue.name, Use.STARTING, rented.picousd_per_hour
+            elif record is not None:
+                is_busy = venue.realtime or venue.deferrable
+                yield venue.name, Use.BUSY if is_busy else Use.IDLE, rented.picousd_per_hour
+            elif venue.name in self._committed:
+                yield venue.name, Use.UNUSED_COMMITMENT, rented.picousd_per_hour
 
     def _record_state(self, venue: Venue, rented: Rented, state: EngineState) -> None:
         now_s = self._context.now_s()

@@ -9,26 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from enum import StrEnum
 from itertools import pairwise
 from typing import Final, TypeVar
 
+from meritorder.accounting import Use
 from meritorder.errors import ConfigError
 from meritorder.units import MAX_USD_PER_HOUR, PICOUSD_PER_USD
 
 Record = TypeVar("Record", "PaidCapacity", "PaidCommitment")
 
 _US_PER_S: Final = 1_000_000
-
-
-class Use(StrEnum):
-    """What paid capacity, or a token API, was paid for."""
-
-    BUSY = "busy"
-    STARTING = "starting"
-    IDLE = "idle"
-    UNUSED_COMMITMENT = "unused commitment"
-    TOKENS = "tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from meritorder.accounting import Use
 from meritorder.study.ledger.capacity import (
     PaidCapacity,
     PaidCommitment,
     Span,
-    Use,
     microseconds,
     spans,
 )

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
-from meritorder.accounting import Counterfactual, LaneSpend, LedgerReport
+from meritorder.accounting import Counterfactual, LaneSpend, LedgerReport, Use
 from meritorder.catalog.machines import find_machine
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel
@@ -29,7 +29,7 @@ from meritorder.study.fleet.machines import CandidateMachine, find_machines, max
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.realtime import search_realtime
 from meritorder.study.fleet.workloads import assign_workloads, only_model
-from meritorder.study.ledger.capacity import PaidCapacity, Span, Use
+from meritorder.study.ledger.capacity import PaidCapacity, Span
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.study.ledger.summary import cost_sums, dollars, is_final
 from meritorder.traces import Trace

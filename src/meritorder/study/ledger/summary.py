@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.accounting import CostRow, Deadlines, LedgerReport, UseCost, WorkloadCost
+from meritorder.accounting import CostRow, Deadlines, LedgerReport, Use, UseCost, WorkloadCost
 from meritorder.errors import ConfigError
 from meritorder.gateway.store.ledger import NOT_FINAL
-from meritorder.study.ledger.capacity import Use
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, utc
 
