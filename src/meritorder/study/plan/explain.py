@@ -20,7 +20,7 @@ from meritorder.planner.solve.solution import Solution
 from meritorder.planproof import InHindsight, WalkForward
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, PlanOptions
 from meritorder.study.schedule.supply import Site
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_duration, format_share, format_usd
@@ -349,3 +349,17 @@ def warnings(
             f"add --tokens {tier} to let the plan buy them"
         )
     return texts
+
+
+def commitment_warnings(span_s: float, commitments: Sequence[planfile.Commitment]) -> list[str]:
+    """Return a warning if a trace is too short to tell whether what is committed to will be used.
+
+    Args:
+        span_s: Length of the trace.
+        commitments: Commitments of the plan.
+    """
+    owed_usd = sum(commitment.owed_usd or 0.0 for commitment in commitments if commitment.amount > 0)
+    if not owed_usd or span_s >= MIN_COMMITMENT_EVIDENCE_S:
+        return []
+    evidence = f"{format_duration(span_s)} of requests cannot tell whether commitments of {format_usd(owed_usd)} in all"
+    return [f"{evidence} are used for their whole term; {format_duration(MIN_COMMITMENT_EVIDENCE_S)} could"]

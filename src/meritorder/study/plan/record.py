@@ -235,6 +235,7 @@ def to_file(
         commitment_regret=explanation.commitment_regret,
         tokens_usd=dict(tokens_usd),
         warnings=[
+            *explain.commitment_warnings(trace.span_s, explanation.commitments),
             *explain.warnings(
                 trace, explanation.workloads, options, tokens_usd=tokens_usd, total_usd=total_usd, backtest=backtest
             ),

@@ -4,12 +4,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from msgspec import structs
 from tests.samples import fleets
 from tests.samples.plan import week
 from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.planfile import PlanOutcome
+from meritorder.planfile import Commitment, PlanOutcome
 from meritorder.planproof import InHindsight
 from meritorder.study.plan import explain
 from meritorder.study.schedule.options import PlanOptions
@@ -103,3 +104,23 @@ def test_warnings_name_cheaper_tokens_and_deferral() -> None:
         total_usd=5.0,
         backtest=[],
     )
+
+
+def test_commitment_on_short_trace_warned() -> None:
+    """An hour of requests, and $15 an hour for a year: $131,400."""
+    commitment = Commitment(
+        name="acme",
+        pricing_model="reserved",
+        term="1y",
+        payment="no_upfront",
+        amount=1,
+        have=0,
+        usd_per_hour=15.0,
+        usd=15.0,
+        used_share=1.0,
+        owed_usd=131_400.0,
+    )
+    (text,) = explain.commitment_warnings(3600.0, [commitment])
+    assert text.startswith("60 min of requests cannot tell whether commitments of $131,400 in all are used")
+    assert explain.commitment_warnings(14 * 86_400.0, [commitment]) == []
+    assert explain.commitment_warnings(3600.0, [structs.replace(commitment, amount=0)]) == []
