@@ -78,6 +78,10 @@ assets: ## copy the scripts of other projects that the pages use; needs npm, and
 	@cd assets && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@cp assets/node_modules/htmx.org/dist/htmx.min.js src/meritorder/web/static/htmx-2.0.11.min.js
 	@cp assets/node_modules/htmx.org/LICENSE src/meritorder/web/static/htmx-LICENSE.txt
+	@cp assets/node_modules/vega/build/vega.min.js src/meritorder/report/static/vega-6.4.0.min.js
+	@cp assets/node_modules/vega-lite/build/vega-lite.min.js src/meritorder/report/static/vega-lite-6.4.1.min.js
+	@cp assets/node_modules/vega-embed/build/vega-embed.min.js src/meritorder/report/static/vega-embed-7.3.0.min.js
+	@cp assets/node_modules/vega/LICENSE src/meritorder/report/static/vega-LICENSE.txt
 
 clean: ## remove what the targets and tools create
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build assets/node_modules demo answers
