@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from meritorder.gateway.errors import (
@@ -18,6 +17,7 @@ from meritorder.gateway.errors import (
     UpstreamTimeoutError,
     checked_contract,
 )
+from meritorder.gateway.upstreams.posting import BUFFER_BYTES, Posted, Poster
 from meritorder.gateway.upstreams.upstream import Reply, WholeReply, Wrapped
 from meritorder.gateway.wire.events import EventCutter
 
@@ -32,7 +32,6 @@ _ERROR_IDLE_S: Final = 5.0
 _KEEP_IDLE_S: Final = 3.0
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
-_JSON_HEADERS: Final = CIMultiDict({"Content-Type": _JSON})  # of most requests, in the type that aiohttp expects
 # Specific errors before general ones.
 _NEVER_SENT: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ConnectionTimeoutError, "does not accept connections in time"),
@@ -70,7 +69,7 @@ class HttpReply:
 
     __slots__ = ("_has_turn", "_pool", "_response")
 
-    def __init__(self, response: aiohttp.ClientResponse, pool: "ConnectionPool") -> None:
+    def __init__(self, response: aiohttp.ClientResponse | Posted, pool: "ConnectionPool") -> None:
         self._response = response
         self._pool = pool
         self._has_turn = False
@@ -224,19 +223,14 @@ class ConnectionPool:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: aiohttp.ClientSession | None = None
+        self._poster: Poster | None = None
+        self._retired: Poster | None = None
         self.large_answers = asyncio.Lock()
         self._keeps_alive = True
         self._urls: dict[str, URL] = {}
         self._root = URL(endpoint.base_url.rstrip("/"))
         if self._root.path in {"", "/"}:
             self._root /= "v1"
-        self._streamed = self._timeout(endpoint.timeout_s, endpoint.stall_s)
-        self._whole = self._timeout(endpoint.timeout_s, None)
-
-    def _timeout(self, total_s: float, stall_s: float | None) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(total=total_s, sock_connect=self.endpoint.connect_s, sock_read=stall_s)
 
     def url(self, path: str) -> URL:
         """Return the URL of a path of the API; a leading `/v1` stands for the base URL."""
@@ -251,9 +245,9 @@ class ConnectionPool:
         """Return the URL of a path at the root of the server, such as `/metrics`."""
         return self._root.with_path(path)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
+    def _open(self) -> Poster:
+        if self._poster is None:
+            session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self.endpoint.max_connections,
                     keepalive_timeout=_KEEP_IDLE_S if self._keeps_alive else None,
@@ -263,9 +257,10 @@ class ConnectionPool:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=dict(self.endpoint.headers),
                 auto_decompress=True,
-                read_bufsize=2**18,
+                read_bufsize=BUFFER_BYTES,
             )
-        return self._session
+            self._poster = Poster(session, self.endpoint.connect_s)
+        return self._poster
 
     async def post(
         self,
@@ -282,11 +277,15 @@ class ConnectionPool:
         Raises:
             UpstreamError: No answer arrived, or one that violates the API contract.
         """
-        timeout = self._streamed if stream else self._whole
-        if timeout_s is not None:
-            timeout = self._timeout(timeout_s, self.endpoint.stall_s if stream else None)
-        sent_headers = {**_JSON_HEADERS, **dict(headers)} if headers else _JSON_HEADERS
-        response = await self._request("POST", self.url(path), data=body, headers=sent_headers, timeout=timeout)
+        endpoint = self.endpoint
+        with classified_errors(endpoint.name, "before an answer started"):
+            response = await self._open().post(
+                self.url(path),
+                body,
+                headers,
+                timeout_s=endpoint.timeout_s if timeout_s is None else timeout_s,
+                stall_s=endpoint.stall_s if stream else None,
+            )
         reply = HttpReply(response, self)
         try:
             self._check_head(response, stream=stream)
@@ -309,26 +308,15 @@ class ConnectionPool:
         timeout_s: float | None = None,
     ) -> HttpReply:
         """Send any request and return any answer once its headers have arrived."""
-        timeout = self._whole if timeout_s is None else self._timeout(timeout_s, None)
-        response = await self._request(method, url, data=data, headers=headers, timeout=timeout)
-        return HttpReply(response, self)
-
-    async def _request(
-        self,
-        method: str,
-        url: URL,
-        *,
-        data: bytes | aiohttp.MultipartWriter | aiohttp.FormData | None,
-        headers: Mapping[str, str] | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
-        session = self._session or self._open()
+        total_s = self.endpoint.timeout_s if timeout_s is None else timeout_s
+        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=self.endpoint.connect_s)
         with classified_errors(self.endpoint.name, "before an answer started"):
-            return await session.request(
+            response = await self._open().session.request(
                 method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             )
+        return HttpReply(response, self)
 
-    def _check_head(self, response: aiohttp.ClientResponse, *, stream: bool) -> None:
+    def _check_head(self, response: Posted, *, stream: bool) -> None:
         """Check status and type of an answer; of an error, the type does not matter: load balancers send HTML.
 
         Raises:
@@ -347,11 +335,11 @@ class ConnectionPool:
             raise BrokenAnswerError(violation, venue=self.endpoint.name)
         if self._keeps_alive and _drops_connections(response.headers):
             self._keeps_alive = False
-            self._session, self._retired = None, self._session
+            self._poster, self._retired = None, self._poster
 
     async def close(self) -> None:
         """Close all connections."""
-        for session in (self._session, self._retired):
-            if session is not None:
-                await session.close()
-        self._session = self._retired = None
+        for poster in (self._poster, self._retired):
+            if poster is not None:
+                await poster.session.close()
+        self._poster = self._retired = None

@@ -1,0 +1,158 @@
+"""Posts: their heads, deadlines, and what becomes of their connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+from tests.samples.http_server import Asked, LocalServer, Wire
+from yarl import URL
+
+from meritorder.gateway.upstreams.posting import Posted, Poster
+
+pytestmark = pytest.mark.asyncio
+
+
+@asynccontextmanager
+async def poster(limit: int = 0, **headers: str) -> AsyncIterator[Poster]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limit), headers=headers) as session:
+        yield Poster(session, connect_s=5.0)
+
+
+async def echo(asked: Asked, wire: Wire) -> None:
+    await wire.answer(asked.body)
+
+
+async def silent(_: Asked, __: Wire) -> None:
+    await asyncio.sleep(5)
+
+
+async def read(posted: Posted) -> bytes:
+    return await posted.content.read()
+
+
+async def test_head_equals_that_of_the_session() -> None:
+    async with LocalServer(echo) as server, poster(Authorization="Bearer s") as poster_:
+        url = URL(f"{server.url}/v1/a%2Fb?c=d")
+        await read(await poster_.post(url, b"{}", timeout_s=5))
+        async with poster_.session.post(url, data=b"{}", headers={"Content-Type": "application/json"}) as answer:
+            await answer.read()
+    ours, theirs = server.asked
+    assert (ours.path, ours.headers, ours.body) == (theirs.path, theirs.headers, theirs.body)
+
+
+async def test_call_headers_replace_the_sessions() -> None:
+    async with LocalServer(echo) as server, poster(Version="1") as poster_:
+        await read(await poster_.post(URL(server.url), b"{}", (("version", "2%"), ("trace", "t")), timeout_s=5))
+        await read(await poster_.post(URL(server.url), b"{}", timeout_s=5))
+    first, second = (asked.headers for asked in server.asked)
+    assert (first["version"], first["trace"]) == ("2%", "t")
+    assert second["version"] == "1"
+    assert "trace" not in second
+
+
+async def test_line_break_in_header_is_refused() -> None:
+    async with LocalServer(echo) as server, poster() as poster_:
+        with pytest.raises(ValueError, match="line break"):
+            await poster_.post(URL(server.url), b"{}", (("a", "b\r\nc: d"),), timeout_s=5)
+    assert server.asked == []
+
+
+async def test_connections_are_used_again() -> None:
+    async with LocalServer(echo) as server, poster() as poster_:
+        for size in (0, 10, 2**16, 2**20):
+            assert await read(await poster_.post(URL(server.url), b"x" * size, timeout_s=5)) == b"x" * size
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_deadline_holds_until_the_end(*, begins: bool) -> None:
+    """Parts that keep arriving do not prolong it."""
+
+    async def handler(_: Asked, wire: Wire) -> None:
+        if begins:
+            await wire.begin()
+        while True:
+            await asyncio.sleep(0.01)
+            if begins:
+                await wire.part(b"x")
+
+    async with LocalServer(handler) as server, poster(limit=1) as poster_:
+        with pytest.raises(TimeoutError):  # noqa: PT012 - either may raise
+            posted = await poster_.post(URL(server.url), b"{}", timeout_s=0.1, stall_s=1.0)
+            try:
+                await read(posted)
+            finally:
+                posted.close()
+        with suppress(TimeoutError):  # the only connection is free again
+            (await poster_.post(URL(server.url), b"{}", timeout_s=0.1)).close()
+    assert server.connections == 2
+
+
+async def test_deadline_includes_the_wait_for_a_connection() -> None:
+    async with LocalServer(silent) as server, poster(limit=1) as poster_:
+        first = asyncio.create_task(poster_.post(URL(server.url), b"{}", timeout_s=5))
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        with pytest.raises(aiohttp.ConnectionTimeoutError):
+            await poster_.post(URL(server.url), b"{}", timeout_s=0.02)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_canceled_post_frees_its_connection() -> None:
+    async with LocalServer(silent) as server, poster(limit=1) as poster_:
+        for count in (1, 2):
+            task = asyncio.create_task(poster_.post(URL(server.url), b"{}", timeout_s=5))
+            while len(server.asked) < count:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert server.connections == 2
+
+
+async def test_unread_answer_closes_its_connection() -> None:
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.begin()
+        await asyncio.sleep(5)
+
+    async with LocalServer(handler) as server, poster(limit=1) as poster_:
+        for _ in range(2):
+            (await poster_.post(URL(server.url), b"{}", timeout_s=5)).close()
+    assert server.connections == 2
+
+
+async def test_answer_before_the_request_ends_its_connection() -> None:
+    """A server that refuses a body without reading it would take its rest for the next request."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n")
+        await answered.wait()
+        size = 0
+        with suppress(ConnectionError):
+            while part := await reader.read(2**16):
+                size += len(part)
+        writer.close()
+        received.set_result(size)
+
+    answered, received = asyncio.Event(), asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server, poster() as poster_:
+        url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        posted = await poster_.post(url, b"x" * 2**26, timeout_s=5)
+        assert posted.status == 413
+        assert posted._connection.closed
+        answered.set()
+        assert await received < 2**26
+
+
+async def test_announcements_precede_the_answer() -> None:
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await wire.answer(b"{}")
+
+    async with LocalServer(handler) as server, poster() as poster_:
+        posted = await poster_.post(URL(server.url), b"{}", timeout_s=5)
+        assert (posted.status, await read(posted)) == (200, b"{}")
