@@ -3,13 +3,42 @@
 Plain records; `comparison`, `planfile` and `findings` write them to their files as they are.
 """
 
-from typing import Self
+import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from meritorder.domain import Offer, TokenPrice
-from meritorder.units import format_usd
+from meritorder.units import format_count, format_usd
+
+# A quarter of a year: list prices of GPUs that are read again after it have often changed.
+OLD_AFTER_DAYS: Final = 90
+_DATE: Final = re.compile(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?(?!\d)")
+_MAX_NAMED: Final = 3
+REFRESH: Final = "`meritorder prices update` fetches newer ones, and --catalog FILE adds yours"
+
+
+def age_days(as_of: str, today: dt.date) -> int | None:
+    """Return the age of a price whose source has this date, None if the date is unknown.
+
+    A date without a day or month counts as the first day of its month or year, and one in the future as today.
+    """
+    match = _DATE.match(as_of)
+    if match is None:
+        return None
+    year, month, day = (int(part) if part else 1 for part in match.groups())
+    try:
+        return max(0, (today - dt.date(year, month, day)).days)
+    except ValueError:
+        return None
+
+
+def is_old(age: int | None) -> bool:
+    """Whether a price of this age may no longer be the price of today; a price without a date may."""
+    return age is None or age > OLD_AFTER_DAYS
 
 
 class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +58,14 @@ class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
     confidence: str = ""
     used_for: str | UnsetType = UNSET
     assumed: bool | UnsetType = UNSET
+    age_days: int | UnsetType | None = UNSET
+
+    @property
+    def dated(self) -> str:
+        """The date of the source, with its age if it is old."""
+        if self.age_days is UNSET or not is_old(self.age_days):
+            return self.as_of
+        return f"{self.as_of} ({self.age_days:,} days old)" if self.age_days is not None else "unknown"
 
     @classmethod
     def from_offer(cls, offer: Offer, *, used_for: str | UnsetType = UNSET, assumed: bool | UnsetType = UNSET) -> Self:
@@ -63,6 +100,28 @@ class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
             used_for=used_for,
             assumed=assumed,
         )
+
+
+def with_ages(prices: Iterable[PriceUsed], today: dt.date) -> list[PriceUsed]:
+    """Return prices with their age on a day."""
+    return [msgspec.structs.replace(price, age_days=age_days(price.as_of, today)) for price in prices]
+
+
+def age_warnings(prices: Sequence[PriceUsed]) -> list[str]:
+    """Return a warning if prices of an answer are old, naming the oldest; else none."""
+    old = [price for price in prices if price.age_days is not UNSET and is_old(price.age_days)]
+    if not old:
+        return []
+    old.sort(key=lambda price: (price.as_of if price.age_days is not None else "", price.what))
+    named = [f"{price.provider} {price.what}, {price.dated}" for price in old[:_MAX_NAMED]]
+    more = [f"and {len(old) - _MAX_NAMED} more"] if len(old) > _MAX_NAMED else []
+    return [f"{describe_old(len(old), len(prices), 'used')}: {'; '.join([*named, *more])}; {REFRESH}"]
+
+
+def describe_old(old: int, prices: int, which: str) -> str:
+    """Return how many prices are old: `2 of 3 prices used are older than 90 days or undated`."""
+    verb = "is" if old == 1 else "are"
+    return f"{old:,} of {format_count(prices, 'price')} {which} {verb} older than {OLD_AFTER_DAYS} days or undated"
 
 
 class Assumption(msgspec.Struct, frozen=True, kw_only=True):

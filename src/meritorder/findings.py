@@ -264,5 +264,6 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     prices: list[PriceUsed]
     assumptions: list[Assumption]
     bill: BillRead
+    warnings: list[str] = []
     scopes: dict[str, str] = msgspec.field(default_factory=lambda: dict(SCOPES))
     schema: str = SCHEMA

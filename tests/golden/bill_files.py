@@ -8,10 +8,13 @@ from itertools import chain
 from pathlib import Path
 
 import polars as pl
+import pytest
+from tests.conftest import TODAY
 from tests.samples.charges import Row, line, machine, reservation, savings_plan, tokens, write
 
 from meritorder import bills
 from meritorder.report.audit.record import encode
+from meritorder.study import prices
 from meritorder.study.audit.answer import audit
 from meritorder.study.audit.context import AuditOptions
 
@@ -108,7 +111,9 @@ def main() -> None:
     charges = [charge for row in cur_rows() for charge in focus_rows(row)]
     names = dict.fromkeys(name for charge in charges for name in charge)
     pl.DataFrame(charges, schema=dict.fromkeys(names, pl.String)).write_csv(FOCUS)
-    ANSWER.write_bytes(encode(audit(bills.read(CUR), AuditOptions(bill=(CUR.name,)))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prices, "today", lambda: TODAY)
+        ANSWER.write_bytes(encode(audit(bills.read(CUR), AuditOptions(bill=(CUR.name,)))))
 
 
 if __name__ == "__main__":

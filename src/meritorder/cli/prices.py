@@ -50,7 +50,9 @@ def prices(
     )
     shown = found.rejected if refused else ()
     console = Console()
-    console.print(report.to_table(found.offers, found.tokens, shown, limit=limit, width=console.width))
+    console.print(
+        report.to_table(found.offers, found.tokens, shown, today=found.today, limit=limit, width=console.width)
+    )
     if json:
-        document = report.to_dict(found.offers, found.tokens, found.rejected)
+        document = report.to_dict(found.offers, found.tokens, found.rejected, today=found.today)
         files.write_bytes(json, msgspec.json.format(msgspec.json.encode(document)))

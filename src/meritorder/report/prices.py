@@ -1,6 +1,7 @@
 """Price lists as text and as data: what `meritorder prices` shows."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from meritorder.catalog import Rejection
 from meritorder.domain import LongPrompt, Offer, TokenPrice
+from meritorder.evidence import REFRESH, age_days, describe_old, is_old
 from meritorder.report.terminal import TableColumn, columns, fitted_table, narrow, plain, section
 from meritorder.report.wording import or_missing
 from meritorder.units import format_share, format_usd
@@ -23,6 +25,7 @@ def to_table(
     tokens: Sequence[TokenPrice] = (),
     rejected: Sequence[Rejection] = (),
     *,
+    today: dt.date,
     limit: int | None = None,
     width: int,
 ) -> RenderableType:
@@ -32,34 +35,45 @@ def to_table(
         offers: Prices of capacity, in display order.
         tokens: Token prices of a model.
         rejected: Rejected rows, if they are to be shown.
+        today: The day that ages count from.
         limit: Maximum rows of each table; a line states how many more there are.
         width: Width to fill; what is least important is left out where it is too narrow.
     """
     parts: list[RenderableType] = []
     if offers:
-        parts += [_offers(offers[:limit], width), *_remaining(len(offers), limit)]
+        parts += [_offers(offers[:limit], width, today), *_remaining(len(offers), limit)]
     if tokens:
-        parts += [_tokens(tokens[:limit], width), *_remaining(len(tokens), limit)]
+        parts += [_tokens(tokens[:limit], width, today), *_remaining(len(tokens), limit)]
     if rejected:
         parts += [_rejected(rejected[:limit], width), *_remaining(len(rejected), limit)]
     if not parts:
         parts.append(Text("no price matches these filters"))
+    parts += [Text(f"! {warning}", style="yellow") for warning in _warnings(offers, tokens, today)]
     return Group(*parts)
 
 
 def to_dict(
-    offers: Sequence[Offer], tokens: Sequence[TokenPrice] = (), rejected: Sequence[Rejection] = ()
+    offers: Sequence[Offer],
+    tokens: Sequence[TokenPrice] = (),
+    rejected: Sequence[Rejection] = (),
+    *,
+    today: dt.date,
 ) -> dict[str, Any]:
-    """Return the price lists as plain data for JSON, each price with its source and date."""
+    """Return the price lists as plain data for JSON, each price with its source, date and age."""
     return {
         "schema": SCHEMA,
-        "offers": [dataclasses.asdict(offer) | {"usd_per_gpu_hour": offer.usd_per_gpu_hour} for offer in offers],
-        "tokens": [dataclasses.asdict(price) for price in tokens],
+        "offers": [
+            dataclasses.asdict(offer)
+            | {"usd_per_gpu_hour": offer.usd_per_gpu_hour, "age_days": age_days(offer.as_of, today)}
+            for offer in offers
+        ],
+        "tokens": [dataclasses.asdict(price) | {"age_days": age_days(price.as_of, today)} for price in tokens],
+        "warnings": _warnings(offers, tokens, today),
         "refused": [dataclasses.asdict(rejection) for rejection in rejected],
     }
 
 
-def _offers(offers: Sequence[Offer], width: int) -> RenderableType:
+def _offers(offers: Sequence[Offer], width: int, today: dt.date) -> RenderableType:
     def column(
         heading: str, importance: int, write: Callable[[Offer], str | Text], *, number: bool = False
     ) -> TableColumn:
@@ -81,12 +95,22 @@ def _offers(offers: Sequence[Offer], width: int) -> RenderableType:
             column("$ / GPU-hour", 1, lambda offer: format_usd(offer.usd_per_gpu_hour), number=True),
             column("$ / hour", 5, lambda offer: format_usd(offer.usd_per_hour), number=True),
             column("interrupted a month", 9, _interrupted, number=True),
-            column("as of", 7, lambda offer: offer.as_of),
+            column("as of", 7, lambda offer: _as_of(offer, today)),
             column("confidence", 8, _confidence),
         ],
         width,
     )
     return section("Capacity", "", table, _sources({offer.source for offer in offers}))
+
+
+def _as_of(price: Offer | TokenPrice, today: dt.date) -> Text:
+    return Text(price.as_of or "unknown", style="yellow" if is_old(age_days(price.as_of, today)) else "")
+
+
+def _warnings(offers: Sequence[Offer], tokens: Sequence[TokenPrice], today: dt.date) -> list[str]:
+    dates = [*(offer.as_of for offer in offers), *(price.as_of for price in tokens)]
+    old = sum(is_old(age_days(as_of, today)) for as_of in dates)
+    return [f"{describe_old(old, len(dates), 'listed')}; {REFRESH}"] if old else []
 
 
 def _pricing(offer: Offer) -> str:
@@ -102,9 +126,9 @@ def _confidence(offer: Offer) -> Text:
     return Text("assumed" if offer.assumed else offer.confidence, style=_STYLES.get(offer.confidence, ""))
 
 
-def _tokens(prices: Sequence[TokenPrice], width: int) -> RenderableType:
+def _tokens(prices: Sequence[TokenPrice], width: int, today: dt.date) -> RenderableType:
     def column(
-        heading: str, importance: int, write: Callable[[TokenPrice], str], *, number: bool = False
+        heading: str, importance: int, write: Callable[[TokenPrice], str | Text], *, number: bool = False
     ) -> TableColumn:
         return TableColumn(
             heading=heading,
@@ -122,7 +146,7 @@ def _tokens(prices: Sequence[TokenPrice], width: int) -> RenderableType:
             column("input", 3, lambda price: format_usd(price.input_usd_per_mtok), number=True),
             column("cached", 5, lambda price: format_usd(price.cached_usd_per_mtok), number=True),
             column("output", 4, lambda price: format_usd(price.output_usd_per_mtok), number=True),
-            column("as of", 7, lambda price: price.as_of),
+            column("as of", 7, lambda price: _as_of(price, today)),
             column("note", 6, _remarks),
         ],
         width,

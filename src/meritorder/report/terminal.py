@@ -200,7 +200,7 @@ def _price_table(used: Sequence[PriceUsed]) -> Table:
             spaced(price.pricing_model),
             format_usd(price.usd),
             price_unit(price.unit),
-            price.as_of,
+            price.dated,
         )
         table.add_row(*map(plain, before), _source(price.source), plain(_note(price)))
     return table
@@ -213,7 +213,7 @@ def _price_list(used: Sequence[PriceUsed]) -> Table:
     for price in used:
         what = plain(" · ".join((price.what, price.provider, spaced(price.pricing_model))))
         origin = Text(" · ", style="dim").join(
-            part for part in (_source(price.source), plain(price.as_of), plain(_note(price))) if part
+            part for part in (_source(price.source), plain(price.dated), plain(_note(price))) if part
         )
         origin.stylize("dim")
         table.add_row(plain(f"{format_usd(price.usd)} {price_unit(price.unit)}"), stack(what, origin))

@@ -1,20 +1,34 @@
-"""Prices of capacity and tokens, filtered."""
+"""Prices of capacity and tokens: filtered, and how old they are today."""
 
+import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices, rejected_prices
 from meritorder.domain import Offer, PricingModel, TokenPrice
+from meritorder.evidence import PriceUsed, with_ages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceListing:
-    """Prices that match the filters, cheapest first, and rejected rows."""
+    """Prices that match the filters, cheapest first, and rejected rows; `today` is the day that ages count from."""
 
     offers: tuple[Offer, ...]
     tokens: tuple[TokenPrice, ...]
     rejected: tuple[facts.Rejection, ...]
+    today: dt.date
+
+
+def today() -> dt.date:
+    """Return the day that the ages of prices count from."""
+    return dt.datetime.now(tz=dt.UTC).date()
+
+
+def priced_today(prices: Iterable[PriceUsed]) -> list[PriceUsed]:
+    """Return the prices of an answer with their age today."""
+    return with_ages(prices, today())
 
 
 def list_prices(
@@ -47,9 +61,9 @@ def list_prices(
         pricing_model=pricing_model,
     )
     if not model:
-        return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected)
+        return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected, today=today())
     known_model, tokens = find_model_or_prices(catalog, model)
     if known_model is None and not (hardware or providers or regions or pricing_model):
         offers = ()
     refused = rejected_prices(known_model) if known_model else ()
-    return PriceListing(offers=offers, tokens=tokens, rejected=(*catalog.rejected, *refused))
+    return PriceListing(offers=offers, tokens=tokens, rejected=(*catalog.rejected, *refused), today=today())

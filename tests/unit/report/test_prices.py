@@ -1,5 +1,6 @@
 """The price list as a table and as data."""
 
+import datetime as dt
 import io
 import json
 import re
@@ -14,6 +15,7 @@ from meritorder.domain import Offer, PricingModel, TokenPrice
 from meritorder.report.prices import to_dict, to_table
 
 CATALOG = load()
+TODAY = dt.date(2026, 11, 30)
 
 
 def text(
@@ -25,7 +27,7 @@ def text(
     width: int = 200,
 ) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(to_table(offers, tokens, rejected, limit=limit, width=width))
+    console.print(to_table(offers, tokens, rejected, today=TODAY, limit=limit, width=width))
     return console.export_text()
 
 
@@ -76,8 +78,33 @@ def test_empty_list_is_stated() -> None:
 
 def test_json_has_source_and_date() -> None:
     model = CATALOG.find_model("gpt-oss-20b")
-    data = json.loads(json.dumps(to_dict(CATALOG.select_offers("b200"), token_prices(model), CATALOG.rejected)))
+    data = json.loads(
+        json.dumps(to_dict(CATALOG.select_offers("b200"), token_prices(model), CATALOG.rejected, today=TODAY))
+    )
     assert data["schema"] == "meritorder.prices/1"
     assert all(row["source"] and row["as_of"] for row in (*data["offers"], *data["tokens"]))
     assert data["offers"][0]["usd_per_gpu_hour"] * data["offers"][0]["gpus"] == data["offers"][0]["usd_per_hour"]
     assert {row["tier"] for row in data["tokens"]} >= {"standard", "batch"}
+
+
+def test_old_prices_are_counted() -> None:
+    """H100 offers of two dates: 2026-08-31 is 91 days before the day of the test, 2026-09-01 is 90."""
+    old, new = (
+        Offer(
+            provider="acme",
+            region="",
+            instance=as_of,
+            hardware="h100",
+            gpus=1,
+            pricing_model=PricingModel.ON_DEMAND,
+            usd_per_hour=2.0,
+            as_of=as_of,
+            source="list",
+        )
+        for as_of in ("2026-08-31", "2026-09-01")
+    )
+    assert "1 of 2 prices listed is older than 90 days" in text([old, new])
+    assert "older than" not in text([new])
+    data = to_dict([old, new], today=TODAY)
+    assert [row["age_days"] for row in data["offers"]] == [91, 90]
+    assert len(data["warnings"]) == 1

@@ -29,6 +29,7 @@ from meritorder.report.terminal import (
     section,
     show,
     stack,
+    warnings_section,
 )
 from meritorder.report.wording import or_missing, usd_cells
 from meritorder.units import format_share, format_usd
@@ -53,6 +54,8 @@ def _blocks(audit: Audit, width: int) -> Iterator[RenderableType]:
             "",
             bullets([plain(problem) for problem in audit.bill.problems], reading, "! ", "yellow"),
         )
+    if audit.warnings:
+        yield warnings_section(audit.warnings, reading)
     if audit.findings:
         yield _findings(audit, reading)
     if audit.missing_inputs:

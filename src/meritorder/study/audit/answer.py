@@ -9,7 +9,7 @@ from meritorder import bills, traces
 from meritorder.bills.metrics.utilization import read_utilization
 from meritorder.catalog import Catalog
 from meritorder.errors import BillError, CatalogError
-from meritorder.evidence import Assumption
+from meritorder.evidence import Assumption, age_warnings
 from meritorder.findings import Audit, Finding, RequestCosts
 from meritorder.study.audit import bill_summary
 from meritorder.study.audit.allocation import allocate
@@ -41,6 +41,7 @@ from meritorder.study.audit.usage import (
     usage_from_shape,
     usage_from_trace,
 )
+from meritorder.study.prices import priced_today
 from meritorder.units import format_share, format_usd
 
 Progress = Callable[[str], None]
@@ -175,6 +176,7 @@ def _answer(
     inference_usd = float(inference.amortised_usd)
     overpaid_usd = sum(finding.usd for finding in findings)
     ordered = sorted(findings, key=lambda finding: (-finding.usd_per_month, finding.kind, finding.where))
+    prices = priced_today([*case.listed.prices, *context.market.prices()])
     return Audit(
         sentence=_unread(case.bill.report)
         + _unpriced(case)
@@ -198,7 +200,8 @@ def _answer(
         breakdowns=bill_summary.breakdowns(inference_groups, case.options.by),
         shape=bill_summary.spend_over_time(case.by_hour),
         requests=requests,
-        prices=[*case.listed.prices, *context.market.prices()],
+        prices=prices,
+        warnings=age_warnings(prices),
         assumptions=[
             *case.bill.report.assumptions,
             *case.listed.assumptions,

@@ -9,7 +9,7 @@ from meritorder import traces
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.comparison import Comparison
 from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
-from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.evidence import Assumption, Interval, PriceUsed, age_warnings
 from meritorder.study.compare import why
 from meritorder.study.compare.arrangements import (
     TITLES,
@@ -30,6 +30,7 @@ from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search, SearchResult, build_search, machines_used
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
+from meritorder.study.prices import priced_today
 from meritorder.units import format_count, format_duration, format_share, format_usd
 
 __all__ = ["CompareOptions", "compare"]
@@ -151,6 +152,12 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
     if result.realtime_alone is not None and mix.usd < baseline.usd:
         waterfalls.append(why.to_mix(baseline, mix, result.slo_utilization, result.realtime_alone))
     break_even, break_even_note = break_even_utilization(baseline.machine, apis, load)
+    prices = priced_today(
+        [
+            *_offers_used(result),
+            *(PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in apis),
+        ]
+    )
     return Comparison(
         trace=summarize(trace),
         model=searched.model.id,
@@ -170,12 +177,9 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
         credited=result.credited,
         waterfall=waterfalls,
         frontier=result.tried[:_MAX_FRONTIER_POINTS],
-        prices=[
-            *_offers_used(result),
-            *(PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in apis),
-        ],
+        prices=prices,
         performance=_performance(result),
-        warnings=_warnings(trace, result, load),
+        warnings=[*_warnings(trace, result, load), *age_warnings(prices)],
     )
 
 

@@ -9,13 +9,14 @@ from meritorder.catalog.tokens import cost_usd, turnaround_s
 from meritorder.comparison import Arrangement, Comparison, LaneCost, Waterfall, WaterfallPart
 from meritorder.domain import Lane, Tier, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.planproof import Credit
 from meritorder.study.compare.arrangements import cheapest_price, price_tokens, token_arrangement
 from meritorder.study.compare.trace_summary import reading_warnings, summarize
 from meritorder.study.fleet.load import Floats, TraceLoad
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import assign_workloads
+from meritorder.study.prices import priced_today
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_share, format_usd, usd_per_mtok
 
@@ -59,6 +60,9 @@ def compare_tokens(
     saving_usd = baseline.total_usd - mix.total_usd
     cheapest_waiting = min(price_tokens(price, load) for _, price in (*tiers, (standard.tier, standard)))
     others = [token_arrangement(tier, price, load) for tier, price in tiers if price is not standard]
+    prices_used = priced_today(
+        PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in tiers
+    )
     return Comparison(
         trace=summarize(trace),
         model=name,
@@ -78,9 +82,9 @@ def compare_tokens(
         credited=[Credit(cause="waiting", usd=saving_usd)] if saving_usd > 0 else [],
         waterfall=[_waterfall(baseline, mix)] if saving_usd > 0 else [],
         frontier=[],
-        prices=[PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in tiers],
+        prices=prices_used,
         performance=["providers publish no latency of their tokens"],
-        warnings=reading_warnings(trace.report),
+        warnings=[*reading_warnings(trace.report), *age_warnings(prices_used)],
     )
 
 

@@ -13,7 +13,7 @@ from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import Model
 from meritorder.errors import TraceError
 from meritorder.estimation import Estimate, TrafficSummary, Way
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.study.compare.trace_summary import reading_warnings
 from meritorder.study.estimate.commands import job_commands
 from meritorder.study.estimate.sentence import job_sentence
@@ -24,6 +24,7 @@ from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import build_search
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_all
+from meritorder.study.prices import priced_today
 from meritorder.traces import Trace
 from meritorder.units import SECONDS_PER_HOUR, format_count, format_share
 
@@ -71,6 +72,7 @@ def estimate_job(trace: Trace, by_s: float, options: CompareOptions, progress: P
     ways = [*map(_machine_way, trials), *token_ways(permitted, load, usd_factor=1.0, by_s=by_s)]
     ways.sort(key=lambda way: (way.in_time is False, way.usd))
     machines = [machine for trial in trials for machine, _ in trial.pools]
+    prices_used = priced_today(PriceUsed.from_offer(machine.offer) for machine in machines)
     return Estimate(
         model=model.id if model else name,
         period="job",
@@ -89,8 +91,8 @@ def estimate_job(trace: Trace, by_s: float, options: CompareOptions, progress: P
             *spot_assumptions(machines, options),
             *(Assumption(text=text) for text in trace.report.assumptions if "arriv" not in text),
         ],
-        prices=[PriceUsed.from_offer(machine.offer) for machine in machines],
-        warnings=reading_warnings(trace.report),
+        prices=prices_used,
+        warnings=[*reading_warnings(trace.report), *age_warnings(prices_used)],
         commands=job_commands(ways[0], trace, model.id if model else name, options, by_s),
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import Lane
-from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.evidence import Assumption, Interval, PriceUsed, age_warnings
 from meritorder.planner.commitments import commitment_regret, recommend_commitments
 from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
@@ -18,6 +18,7 @@ from meritorder.planner.solve.solution import Solution
 from meritorder.planproof import Credit, InHindsight, WalkForward
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
+from meritorder.study.prices import priced_today
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.executable import plan_commitment
 from meritorder.study.schedule.options import PlanOptions
@@ -186,6 +187,7 @@ def to_file(
         deadlines_missed=outcome.deadlines_missed,
         kept=outcome.kept,
     )
+    prices = priced_today(explanation.prices)
     return planfile.Plan(
         total_usd=total_usd,
         planned_usd=explanation.planned_usd,
@@ -202,7 +204,7 @@ def to_file(
         workloads=explanation.workloads,
         commitments=explanation.commitments,
         by_pricing_model=explain.usd_by_pricing_model(plan.schedule, explanation.commitments, outcome),
-        prices=explanation.prices,
+        prices=prices,
         assumptions=[*promised.assumptions, *explanation.assumptions],
         solve_s=explanation.solve_s,
         promises=_promises(promised, options),
@@ -240,6 +242,7 @@ def to_file(
                 trace, explanation.workloads, options, tokens_usd=tokens_usd, total_usd=total_usd, backtest=backtest
             ),
             *notes,
+            *age_warnings(prices),
         ],
     )
 

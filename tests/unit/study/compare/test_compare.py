@@ -49,6 +49,19 @@ def test_no_deferrable_saves_nothing(small: Trace) -> None:
     assert "--defer" in answer.sentence
 
 
+@pytest.mark.parametrize(("as_of", "old"), [("2026-08-31", True), ("2026-09-01", False)])
+def test_old_price_is_warned_of(small: Trace, tmp_path: Path, as_of: str, *, old: bool) -> None:
+    """The tests' day is 2026-11-30, 91 days after the first date and 90 after the second."""
+    prices = tmp_path / "prices.csv"
+    prices.write_text(
+        f"provider,instance,hardware,gpus,pricing_model,usd_per_hour,as_of\non-prem,box,h100,1,on_demand,2.00,{as_of}\n"
+    )
+    options = CompareOptions(model=MODEL, tp=1, hardware=("h100",), providers=("on-prem",), catalogs=(prices,))
+    answer = compare(small, options)
+    assert any("on-prem 1 x h100, box" in text for text in answer.warnings) == old
+    assert {price.as_of: price.age_days for price in answer.prices}[as_of] == 90 + old
+
+
 def test_lane_costs_add_up(small: Trace) -> None:
     answer = compare(small, CompareOptions(model=MODEL, tp=1, defer=("50%@1h",)))
     mixed = named(answer)["mix"]
