@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from bench._process import measure
+from meritorder.metering.capacity import PaidCapacity
 from meritorder.study.ledger.answer import write_capacity
-from meritorder.study.ledger.capacity import PaidCapacity
 from meritorder.units import BYTES_PER_GIB, SECONDS_PER_DAY
 
 ROWS: Final = 10_000_000

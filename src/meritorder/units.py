@@ -22,6 +22,7 @@ BYTES_PER_GIB: Final = 1024**3
 MS_PER_S: Final = 1000.0
 WATTS_PER_KILOWATT: Final = 1000.0
 PICOUSD_PER_USD: Final = 1_000_000_000_000
+_PICO_DIGITS: Final = 12
 # Beyond this, the price of a replica is a typo; what it costs in an hour still fits into 64 bits of picodollars.
 MAX_USD_PER_HOUR: Final = 1_000_000
 GRAMS_PER_TONNE: Final = 1e6
@@ -111,6 +112,11 @@ def format_share(share: float | Decimal, decimals: int = 0) -> str:
 def format_count(number: int, noun: str) -> str:
     """Format a count with its noun: `1 request`, `2,500 requests`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def exact_usd(picousd: int) -> Decimal:
+    """Return exact dollars."""
+    return Decimal(picousd).scaleb(-_PICO_DIGITS) if picousd else Decimal(0)
 
 
 def usd_per_mtok(usd: float, tokens: float) -> float:

@@ -13,8 +13,8 @@ import polars as pl
 from hypothesis import given, settings
 
 from meritorder.accounting import Use
+from meritorder.metering.capacity import PaidCapacity, PaidCommitment
 from meritorder.study.ledger.attempts import from_columns
-from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
 from meritorder.study.ledger.costing import Period, cost
 
 # Multiples of 60 picodollars an hour cost whole picodollars in every minute, so that sums are known exactly.

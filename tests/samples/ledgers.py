@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
+from meritorder.metering.capacity import PaidCapacity
 from meritorder.study.ledger.attempts import from_columns
-from meritorder.study.ledger.capacity import PaidCapacity
 
 _DEFAULTS: dict[str, Any] = {
     "lane": "realtime",

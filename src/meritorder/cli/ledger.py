@@ -99,11 +99,11 @@ def ledger(
 def _of_gateway(config: Path, out: Path | None, from_s: float, to_s: float) -> tuple[Any, Any]:
     """Return the attempts and the paid capacity of a gateway's store; export them if a file is named."""
     from meritorder.gateway.app.administration import Administration
-    from meritorder.study.ledger.answer import from_store, write_capacity
+    from meritorder.study.ledger.answer import write_capacity
     from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 
     with Administration(config) as store:
-        paid = from_store(store.capacity())
+        paid = store.paid_capacity()
         if out is not None:
             count = store.write_ledger(out)
             typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")

@@ -4,7 +4,6 @@ import csv
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
@@ -15,14 +14,14 @@ from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import capacity, keys, ledger, migrations
-from meritorder.gateway.store.capacity import CapacityRecord
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
+from meritorder.metering.capacity import Paid
+from meritorder.units import exact_usd
 
-_PICO_DIGITS: Final = 12
 _NO_TEAM: Final = "none"
 _MAX_TEAM_NAME: Final = 64
 
@@ -208,9 +207,9 @@ class Administration:
         with path.open("w", newline="", encoding="utf-8") as file:
             return self._database.read_now(lambda connection: _write_csv(file, ledger.rows(connection)))
 
-    def capacity(self) -> Sequence[CapacityRecord]:
+    def paid_capacity(self) -> Sequence[Paid]:
         """Return what was rented and paid by time."""
-        return self._database.read_now(capacity.records)
+        return self._database.read_now(capacity.paid)
 
     def ledger_columns(self, names: Sequence[str], *, from_s: float, to_s: float) -> dict[str, list[Any]]:
         """Return columns of the ledger rows that overlap a period."""
@@ -235,6 +234,6 @@ def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:
     count = 0
     for row in rows:
         cost = row.pop("cost_picousd")
-        writer.writerow(row | {"cost_usd": None if cost is None else Decimal(cost).scaleb(-_PICO_DIGITS)})
+        writer.writerow(row | {"cost_usd": None if cost is None else exact_usd(cost)})
         count += 1
     return count

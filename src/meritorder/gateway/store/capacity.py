@@ -7,6 +7,8 @@ from sqlalchemy import Connection, select, update
 
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.schema import CAPACITY
+from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
+from meritorder.units import exact_usd
 
 REPLICA = "replica"
 COMMITMENT = "commitment"
@@ -47,3 +49,38 @@ def records(connection: Connection) -> Sequence[CapacityRecord]:
     """Return all records, in order of their start."""
     query = select(CAPACITY).order_by(CAPACITY.c.started_s, CAPACITY.c.id)
     return [CapacityRecord(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def paid(connection: Connection) -> list[Paid]:
+    """Return what was rented and paid by time, as far as is known."""
+    return [to_paid(record) for record in records(connection)]
+
+
+def to_paid(record: CapacityRecord) -> Paid:
+    """Return what a record says was paid."""
+    return _commitment(record) if record.kind == COMMITMENT else _replica(record)
+
+
+def _replica(record: CapacityRecord) -> PaidCapacity:
+    return PaidCapacity(
+        venue=record.venue,
+        replica=record.replica,
+        started_s=record.started_s,
+        ready_s=record.ready_s,
+        ended_s=record.ended_s,
+        usd_per_hour=exact_usd(record.picousd_per_hour),
+        minimum_billing_s=record.minimum_billing_s,
+        pricing_model=record.pricing_model,
+        machine=record.machine,
+    )
+
+
+def _commitment(record: CapacityRecord) -> PaidCommitment:
+    return PaidCommitment(
+        venue=record.venue,
+        name=record.venue,
+        started_s=record.started_s,
+        ended_s=record.ended_s,
+        usd_per_hour=exact_usd(record.picousd_per_hour),
+        pricing_model=record.pricing_model,
+    )

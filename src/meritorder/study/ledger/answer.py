@@ -10,19 +10,18 @@ import polars as pl
 
 from meritorder.accounting import LedgerReport
 from meritorder.errors import TraceError
-from meritorder.gateway.store.capacity import COMMITMENT, REPLICA, CapacityRecord
+from meritorder.gateway.store.capacity import COMMITMENT, REPLICA
+from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.attempts import MAX_EPOCH_S
-from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
 from meritorder.study.ledger.costing import CostedLedger, Period, cost
-from meritorder.study.ledger.summary import dollars, report
+from meritorder.study.ledger.summary import report
 
 _NOT_ASKED: Final = "real time alone was not simulated; --counterfactual does"
 _CAPACITY: Final = (
     *("kind", "venue", "replica", "machine", "pricing_model", "usd_per_hour", "minimum_billing_s"),
     *("started_s", "ready_s", "ended_s"),
 )
-Paid = PaidCapacity | PaidCommitment
 
 
 def cost_all(attempts: pl.DataFrame, paid: Sequence[Paid], period: Period) -> CostedLedger:
@@ -80,39 +79,6 @@ def whole_period(attempts: pl.DataFrame, paid: Sequence[Paid]) -> Period:
     if not starts:
         raise TraceError("no attempt and no paid capacity", where="ledger", fix="serve some requests first")
     return Period(from_s=min(starts), to_s=max(ends))
-
-
-def from_store(records: Iterable[CapacityRecord]) -> list[Paid]:
-    """Return the paid capacity that gateways recorded."""
-    paid: list[Paid] = []
-    for record in records:
-        usd_per_hour = dollars(record.picousd_per_hour)
-        if record.kind == COMMITMENT:
-            paid.append(
-                PaidCommitment(
-                    venue=record.venue,
-                    name=record.venue,
-                    started_s=record.started_s,
-                    ended_s=record.ended_s,
-                    usd_per_hour=usd_per_hour,
-                    pricing_model=record.pricing_model,
-                )
-            )
-        else:
-            paid.append(
-                PaidCapacity(
-                    venue=record.venue,
-                    replica=record.replica,
-                    started_s=record.started_s,
-                    ready_s=record.ready_s,
-                    ended_s=record.ended_s,
-                    usd_per_hour=usd_per_hour,
-                    minimum_billing_s=record.minimum_billing_s,
-                    pricing_model=record.pricing_model,
-                    machine=record.machine,
-                )
-            )
-    return paid
 
 
 def write_capacity(path: Path, paid: Iterable[Paid]) -> None:

@@ -11,14 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder.accounting import Use
-from meritorder.study.ledger.capacity import (
+from meritorder.metering.capacity import (
     PaidCapacity,
     PaidCommitment,
     Span,
     microseconds,
     spans,
 )
-from meritorder.study.ledger.sharing import US_PER_HOUR, Integers, hourly, share
+from meritorder.metering.sharing import US_PER_HOUR, Integers, columns, hourly, prices, share
 from meritorder.units import format_count
 
 _US_PER_S: Final = 1_000_000
@@ -132,7 +132,7 @@ def cost(
     units = _units(paid, pooled)
     for number, ((venue, replica), unit_spans) in enumerate(units.items()):
         members = _of_unit(members_by_replica, venue, replica)
-        bounds, rates, totals = _prices(unit_spans)
+        bounds, rates, totals = prices(unit_spans)
         shares = share(starts[members], ends[members], bounds, rates, totals)
         index = np.where(shares.attempt >= 0, members[shares.attempt], _NO_ATTEMPT) if len(members) else shares.attempt
         charged[index[index >= 0]] = number
@@ -222,25 +222,6 @@ def _of_unit(members: _Members, venue: str, replica: str) -> Integers:
     return np.concatenate([members[key] for key in keys if key in members] or [np.empty(0, dtype=np.int64)])
 
 
-def _prices(unit_spans: Sequence[Span]) -> tuple[Integers, Integers, Integers]:
-    """Return the times at which the price of some spans together changes, the prices between, and the hourly sums."""
-    starts, ends, rates = _columns(unit_spans)
-    bounds = np.union1d(starts, ends)
-    steps = np.zeros(len(bounds), dtype=np.int64)
-    np.add.at(steps, np.searchsorted(bounds, starts), rates)
-    np.subtract.at(steps, np.searchsorted(bounds, ends), rates)
-    _, hour, picousd = hourly(starts, ends, rates)
-    first = int(bounds[0]) // US_PER_HOUR
-    totals = np.zeros((int(bounds[-1]) - 1) // US_PER_HOUR - first + 1, dtype=np.int64)
-    np.add.at(totals, hour - first, picousd)
-    return bounds, np.cumsum(steps)[:-1], totals
-
-
-def _columns(some: Sequence[Span]) -> tuple[Integers, Integers, Integers]:
-    table = np.array([(span.start_us, span.end_us, span.picousd_per_hour) for span in some], dtype=np.int64)
-    return table[:, 0], table[:, 1], table[:, 2]
-
-
 def _without_attempts(paid: Iterable[Span]) -> list[_Costs]:
     """Return the costs of starts, of commitments that none uses, and of what a minimum bill adds."""
     groups: defaultdict[tuple[str, str, Use], list[Span]] = defaultdict(list)
@@ -249,7 +230,7 @@ def _without_attempts(paid: Iterable[Span]) -> list[_Costs]:
             groups[span.venue, span.replica, span.use].append(span)
     costs = []
     for (venue, replica, use), group in groups.items():
-        _, hour, picousd = hourly(*_columns(group))
+        _, hour, picousd = hourly(*columns(group))
         costs.append(_Costs(np.full(len(hour), _NO_ATTEMPT), hour, picousd, venue, replica, use))
     return costs
 

@@ -21,6 +21,7 @@ from meritorder.catalog.machines import find_machine
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel
 from meritorder.errors import InfeasibleError, MeritorderError
+from meritorder.metering.capacity import PaidCapacity, Span
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.sim.pools import Scheduled
 from meritorder.study.fleet.fleets import Trial, simulate_fleet
@@ -29,12 +30,11 @@ from meritorder.study.fleet.machines import CandidateMachine, find_machines, max
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.realtime import search_realtime
 from meritorder.study.fleet.workloads import assign_workloads, only_model
-from meritorder.study.ledger.capacity import PaidCapacity, Span
 from meritorder.study.ledger.costing import CostedLedger, Period
-from meritorder.study.ledger.summary import cost_sums, dollars, is_final
+from meritorder.study.ledger.summary import cost_sums, is_final
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
-from meritorder.units import SECONDS_PER_MINUTE, format_share
+from meritorder.units import SECONDS_PER_MINUTE, exact_usd, format_share
 
 MAX_DRIFT: Final = 0.15
 _LEVELS: Final = (0.05, 0.95)
@@ -119,7 +119,7 @@ def _causes(report: LedgerReport, costed: CostedLedger, realtime_lane_usd: Decim
     tokens = cost_sums(costed, ("lane", "use")).filter(
         (pl.col("use") == Use.TOKENS) & (pl.col("lane").cast(pl.String) == Lane.REALTIME)
     )
-    realtime_usd = realtime_lane_usd + dollars(sum(tokens["picousd"].to_list()))
+    realtime_usd = realtime_lane_usd + exact_usd(sum(tokens["picousd"].to_list()))
     return (
         LaneSpend(lane=Lane.REALTIME, paid_usd=realtime_usd),
         LaneSpend(lane=Lane.DEFERRABLE, paid_usd=report.paid_usd - realtime_usd),

@@ -11,10 +11,9 @@ from meritorder.accounting import CostRow, Deadlines, LedgerReport, Use, UseCost
 from meritorder.errors import ConfigError
 from meritorder.gateway.store.ledger import NOT_FINAL
 from meritorder.study.ledger.costing import CostedLedger, Period
-from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, utc
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, exact_usd, utc
 
 _CLIENT_GONE: Final = 499
-_PICO_DIGITS: Final = 12
 _HOUR: Final = "hour"
 _NAMES: Final = pl.Categorical()
 _WORK: Final = ("requests", "attempts", "input_tokens", "output_tokens")
@@ -73,11 +72,6 @@ def parse_dimensions(text: str) -> tuple[str, ...]:
     return names
 
 
-def dollars(picousd: int) -> Decimal:
-    """Return exact dollars."""
-    return Decimal(picousd).scaleb(-_PICO_DIGITS) if picousd else Decimal(0)
-
-
 def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving_because: str) -> LedgerReport:
     """Return the sums of a costed ledger.
 
@@ -88,7 +82,7 @@ def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving
         no_saving_because: Why no saving is claimed.
     """
     uses = dict(cost_sums(costed, ("use",)).iter_rows())
-    used = {use: dollars(uses.get(use.value, 0)) for use in Use}
+    used = {use: exact_usd(uses.get(use.value, 0)) for use in Use}
     ended = _ended(costed, period)
     final = ended.filter(is_final())
     return LedgerReport(
@@ -164,7 +158,7 @@ def _rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple
     return tuple(
         CostRow(
             by={name: _text(DIMENSIONS[name], row[DIMENSIONS[name].column]) for name in by},
-            paid_usd=dollars(row["picousd"] or 0),
+            paid_usd=exact_usd(row["picousd"] or 0),
             **{name: row[name] or 0 for name in _WORK},
         )
         for row in joined.iter_rows(named=True)

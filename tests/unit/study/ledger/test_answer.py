@@ -5,9 +5,9 @@ import pytest
 from tests.samples.ledgers import attempts, replica
 
 from meritorder.errors import TraceError
-from meritorder.gateway.store.capacity import COMMITMENT, CapacityRecord
-from meritorder.study.ledger.answer import account, cost_all, from_store, read_capacity, whole_period, write_capacity
-from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment
+from meritorder.gateway.store.capacity import COMMITMENT, CapacityRecord, to_paid
+from meritorder.metering.capacity import PaidCapacity, PaidCommitment
+from meritorder.study.ledger.answer import account, cost_all, read_capacity, whole_period, write_capacity
 
 _RECORD = CapacityRecord(
     id="c",
@@ -24,14 +24,13 @@ _RECORD = CapacityRecord(
 
 
 def test_records_of_store_become_capacity() -> None:
-    (paid,) = from_store([_RECORD])
-    assert paid == replica(10.0, 50.0, "3.6", ready_s=12.0, minimum_billing_s=60.0, machine="m")
+    assert to_paid(_RECORD) == replica(10.0, 50.0, "3.6", ready_s=12.0, minimum_billing_s=60.0, machine="m")
 
 
 def test_two_gateways_pay_a_commitment_once() -> None:
     fields = {"kind": COMMITMENT, "replica": "", "pricing_model": "reserved", "ready_s": None}
     seen = [_RECORD.__class__(**{**_as_dict(), **fields, "id": name, "stopped_s": 3610.0}) for name in ("c1", "c2")]
-    paid = from_store(seen)
+    paid = [to_paid(record) for record in seen]
     rows = attempts()
     assert account(cost_all(rows, paid, whole_period(rows, paid)), ()).unused_commitment_usd == Decimal("3.6")
 

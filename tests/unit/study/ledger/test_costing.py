@@ -4,7 +4,7 @@ from decimal import Decimal
 import polars as pl
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.study.ledger.capacity import PaidCommitment
+from meritorder.metering.capacity import PaidCommitment
 from meritorder.study.ledger.costing import CostedLedger, Period, cost
 
 _DAY = Period(from_s=0, to_s=86_400)

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from meritorder.accounting import LedgerReport
+from meritorder.metering.capacity import PaidCapacity
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.ledger.answer import account, cost_all, whole_period
 from meritorder.study.ledger.attempts import from_columns
-from meritorder.study.ledger.capacity import PaidCapacity
 from meritorder.study.ledger.counterfactual import MAX_DRIFT
 
 _EPOCH_S = 1_795_996_800.0

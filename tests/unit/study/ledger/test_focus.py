@@ -7,8 +7,8 @@ from tests.samples.ledgers import attempts, replica
 
 from meritorder import bills
 from meritorder.errors import ConfigError
+from meritorder.metering.capacity import PaidCommitment
 from meritorder.study.ledger.answer import cost_all
-from meritorder.study.ledger.capacity import PaidCommitment
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.study.ledger.focus import check_suffix, focus_rows, to_focus
 

@@ -71,6 +71,9 @@ class PaidCommitment:
     pricing_model: str = "reserved"
 
 
+Paid = PaidCapacity | PaidCommitment
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A time at a constant price.

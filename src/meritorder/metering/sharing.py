@@ -7,11 +7,14 @@ Source: the virtual time of generalized processor sharing, A. K. Parekh and R. G
 Networking 1 (3), 1993.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from meritorder.metering.capacity import Span
 
 Integers = NDArray[np.int64]
 
@@ -50,6 +53,26 @@ def hourly(start_us: Integers, end_us: Integers, rates: Integers) -> tuple[Integ
     began_us, rates = start_us[index], rates[index]
     cost = _cost_until(rates, part_end - began_us) - _cost_until(rates, part_start - began_us)
     return index, hour, cost
+
+
+def prices(unit_spans: Sequence[Span]) -> tuple[Integers, Integers, Integers]:
+    """Return the times at which the price of some spans together changes, the prices between, and the hourly sums."""
+    starts, ends, rates = columns(unit_spans)
+    bounds = np.union1d(starts, ends)
+    steps = np.zeros(len(bounds), dtype=np.int64)
+    np.add.at(steps, np.searchsorted(bounds, starts), rates)
+    np.subtract.at(steps, np.searchsorted(bounds, ends), rates)
+    _, hour, picousd = hourly(starts, ends, rates)
+    first = int(bounds[0]) // US_PER_HOUR
+    totals = np.zeros((int(bounds[-1]) - 1) // US_PER_HOUR - first + 1, dtype=np.int64)
+    np.add.at(totals, hour - first, picousd)
+    return bounds, np.cumsum(steps)[:-1], totals
+
+
+def columns(some: Sequence[Span]) -> tuple[Integers, Integers, Integers]:
+    """Return the starts, ends and prices of spans."""
+    table = np.array([(span.start_us, span.end_us, span.picousd_per_hour) for span in some], dtype=np.int64)
+    return table[:, 0], table[:, 1], table[:, 2]
 
 
 def share(start_us: Integers, end_us: Integers, bounds_us: Integers, rates: Integers, paid: Integers) -> Shares:

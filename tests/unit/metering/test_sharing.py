@@ -1,6 +1,6 @@
 import numpy as np
 
-from meritorder.study.ledger.sharing import US_PER_HOUR, hourly, largest_remainder, share
+from meritorder.metering.sharing import US_PER_HOUR, hourly, largest_remainder, share
 
 _DAY_US = 24 * US_PER_HOUR
 

@@ -6,7 +6,7 @@ from tests.samples.ledgers import replica
 
 from meritorder.accounting import Use
 from meritorder.errors import ConfigError
-from meritorder.study.ledger.capacity import PaidCapacity, PaidCommitment, Span, spans
+from meritorder.metering.capacity import PaidCapacity, PaidCommitment, Span, spans
 
 _S = 1_000_000
 _ALL = {"from_us": 0, "to_us": 10**15}

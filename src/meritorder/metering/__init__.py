@@ -1,0 +1,1 @@
+"""What paid capacity cost and the share of each attempt, in exact picodollars."""
