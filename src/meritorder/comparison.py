@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests
 from meritorder.planproof import Credit
 
 SCHEMA: Final = "meritorder.compare/1"
@@ -147,4 +147,5 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     prices: list[PriceUsed]
     performance: list[str]
     warnings: list[str] = []
+    unservable: UnservableRequests | None = None
     schema: str = SCHEMA

@@ -137,3 +137,27 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     basis: str
+
+
+class UnservableRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that no replica can serve in time even alone; `row` counts the trace's requests by arrival, from 1.
+
+    `replica` is the one that is fastest for it, where it takes `needs_s` of the `has_s` that it can wait; or, where it
+    fits into no memory, the one with the most, `memory_tokens`.
+    """
+
+    row: int
+    input_tokens: int
+    output_tokens: int
+    replica: str
+    needs_s: float | None = None
+    has_s: float | None = None
+    memory_tokens: int | None = None
+
+
+class UnservableRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that are in no cost, because no replica can serve them in time: `requests` of `of`, the first named."""
+
+    requests: int
+    of: int
+    first: list[UnservableRequest]

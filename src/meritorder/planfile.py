@@ -13,7 +13,7 @@ import msgspec
 from meritorder import documents
 from meritorder.domain import Access, BackfillLimits, Lane, Slo, Workload
 from meritorder.errors import ConfigError
-from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests
 from meritorder.planpolicy import Policy
 from meritorder.planproof import Credit, InHindsight, WalkForward
 
@@ -139,7 +139,8 @@ class PlanOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of simulating a plan request by request; `rounds` counts the solves until it held.
 
     `carbon_usd` is an internal price, not a payment: `total_usd` does not include it. `above_floor_usd` is the part of
-    the cost of machines that a policy added to its floor; null without a policy.
+    the cost of machines that a policy added to its floor; null without a policy. `unservable` requests are left out,
+    because none of the plan's machines can serve them in time even alone.
     """
 
     total_usd: float
@@ -157,6 +158,7 @@ class PlanOutcome(msgspec.Struct, frozen=True, kw_only=True):
     above_floor_usd: float | None = None
     trace: str = ""
     rounds: int = 1
+    unservable: int = 0
 
 
 class PlanSimulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,7 +260,7 @@ class CommitmentBacktest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommitmentRegret(msgspec.Struct, frozen=True, kw_only=True):
-    """The cost of the commitments if demand falls to this share of the planned demand."""
+    """The cost over the span of the plan with its commitments if demand falls to this share of the planned demand."""
 
     demand_share: float
     usd: float
@@ -315,6 +317,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     backtest: list[CommitmentBacktest] = []
     commitment_regret: CommitmentRegret | None = None
     tokens_usd: dict[str, float] = {}
+    unservable: UnservableRequests | None = None
     warnings: list[str] = []
     schema: str = SCHEMA
 

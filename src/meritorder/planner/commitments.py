@@ -121,7 +121,9 @@ def hold_purchases(problem: Problem, purchases: Sequence[CommitmentPurchase]) ->
     )
 
 
-def commitment_regret(solution: Solution, demand_share: float = 0.5) -> planfile.CommitmentRegret:
+def commitment_regret(
+    solution: Solution, demand_share: float = 0.5, hours: float | None = None
+) -> planfile.CommitmentRegret:
     """Return the regret of a plan's commitments if demand changes, with machines in fractions.
 
     regret = cost with the commitments of the plan - cost with the best commitments for the changed demand
@@ -129,19 +131,21 @@ def commitment_regret(solution: Solution, demand_share: float = 0.5) -> planfile
     Args:
         solution: The plan.
         demand_share: Changed demand / planned demand.
+        hours: Time that the costs are for; a scenario of the plan if None.
     """
+    share = 1.0 if hours is None else hours / solution.problem.horizon.hours
     problem = scale_demand(solution.problem, demand_share)
-    best_usd = relaxed_usd(problem)
+    best_usd = share * relaxed_usd(problem)
     spent_usd = sum(purchase.usd for purchase in solution.purchases)
-    usd = relaxed_usd(hold_purchases(problem, solution.purchases)) + spent_usd
+    usd = share * (relaxed_usd(hold_purchases(problem, solution.purchases)) + spent_usd)
     return planfile.CommitmentRegret(demand_share=demand_share, usd=usd, best_usd=best_usd, usd_lost=usd - best_usd)
 
 
 def backtest_commitments(problem: Problem, share: float) -> list[planfile.CommitmentBacktest]:
     """Choose each commitment on the first part of a problem and pay for it on the rest, with machines in fractions.
 
-    Each commitment is tested alone, beside on-demand machines of its kind. The plan knows that work can wait; the rules
-    see only the machines in use. Savings are against no commitment on the rest.
+    Each commitment is tested alone, beside on-demand machines of its kind, on the workloads that may use them. The plan
+    knows that work can wait; the rules see only the machines in use. Savings are against no commitment on the rest.
 
     Args:
         problem: A problem of one scenario.
@@ -151,16 +155,27 @@ def backtest_commitments(problem: Problem, share: float) -> list[planfile.Commit
     first = min(max(1, round(slots * share)), slots - 1)
     results: list[planfile.CommitmentBacktest] = []
     for reserved, on_demand in _candidates(problem):
-        alone = dataclasses.replace(
-            problem,
-            payments=(on_demand, dataclasses.replace(reserved, held=0)),
-            pools=tuple(pool for pool in problem.pools if pool.machine == reserved.machine),
-            savings_plans=(),
-            tiers=(),
-        )
+        alone = _served_by(problem, reserved, on_demand)
+        if not alone.workloads:
+            continue
         seen, unseen = slice_slots(alone, 0, first), slice_slots(alone, first, slots - first)
         results += _backtest_rules(seen, unseen, reserved, on_demand)
     return results
+
+
+def _served_by(problem: Problem, reserved: Reserved, on_demand: OnDemand) -> Problem:
+    """Return the problem with the machines of one commitment alone, and the workloads that may run on them."""
+    alone = dataclasses.replace(
+        problem,
+        payments=(on_demand, dataclasses.replace(reserved, held=0)),
+        pools=tuple(pool for pool in problem.pools if pool.machine == reserved.machine),
+        savings_plans=(),
+        tiers=(),
+    )
+    served = {route.workload for route in alone.routes}
+    return dataclasses.replace(
+        alone, workloads=tuple(demand for place, demand in enumerate(alone.workloads) if place in served)
+    )
 
 
 def _candidates(problem: Problem) -> Iterator[tuple[Reserved, OnDemand]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.samples.planning import deferrable, hours, on_demand, pool, realtime, reserved, steady, with_commitment
 
+from meritorder.domain import Access
 from meritorder.planner import commitments
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.model.demand import OpenEnd
@@ -184,6 +185,35 @@ def test_backtest_pays_for_fractions() -> None:
         for result in backtests:
             assert (result.machines, result.usd) == (1, pytest.approx(24 * (6 + 2.5)))
             assert result.saving_usd == pytest.approx(24 * 12.5 - 24 * 8.5)
+
+
+def test_backtest_leaves_out_other_workloads() -> None:
+    """A workload that may not run on the machines of a commitment does not change what that commitment saves."""
+    alone = Problem(
+        horizon=hours(48, ends=OpenEnd(warm=True)),
+        workloads=(deferrable(np.full(48, 1.25), 1),),
+        pools=(pool(),),
+        payments=(on_demand(10.0), reserved(6.0)),
+    )
+    denied = dataclasses.replace(
+        realtime(np.full(48, 3.0)), name="elsewhere", access=Access(allow_provider=frozenset({"other"}))
+    )
+    both = dataclasses.replace(
+        alone,
+        workloads=(*alone.workloads, denied),
+        pools=(pool(), dataclasses.replace(pool("other", machine="other-h100"), provider="other")),
+        payments=(*alone.payments, on_demand(12.0, "other-h100")),
+    )
+    assert backtest_commitments(both, 0.5) == backtest_commitments(alone, 0.5)
+    assert backtest_commitments(dataclasses.replace(both, workloads=(denied,)), 0.5) == []
+
+
+def test_regret_over_a_longer_time() -> None:
+    solution = find_plan(with_commitment(np.ones(24)), EXACT)
+    day, week = commitments.commitment_regret(solution), commitments.commitment_regret(solution, hours=7 * 24)
+    assert week.usd == pytest.approx(7 * day.usd)
+    assert week.best_usd == pytest.approx(7 * day.best_usd)
+    assert week.usd_lost == pytest.approx(7 * day.usd_lost)
 
 
 def test_backtest_of_the_only_machine() -> None:

@@ -377,6 +377,8 @@ def facts(plan: Plan, outcome: PlanOutcome) -> list[tuple[str, str]]:
         "TPOT p99": or_missing(outcome.tpot_p99_s, format_duration),
         "utilization": or_missing(outcome.utilization, format_share),
     }
+    if outcome.unservable:
+        figures["left out, in time on no machine"] = f"{outcome.unservable:,}"
     if outcome.interruptions or any(schedule.interruptions_per_hour for schedule in plan.schedule):
         figures["interruptions"] = f"{outcome.interruptions:,}"
     if outcome.tokens_usd or any(route.kind == "tier" for route in plan.routes):

@@ -9,7 +9,7 @@ from meritorder import traces
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.comparison import Comparison
 from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
-from meritorder.evidence import Assumption, Interval, PriceUsed, age_warnings
+from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.study.compare import why
 from meritorder.study.compare.arrangements import (
     TITLES,
@@ -28,6 +28,7 @@ from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search, SearchResult, build_search, machines_used
+from meritorder.study.fleet.servable import candidate_servers, describe, refuse_all, split_servable
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.study.prices import priced_today
@@ -52,6 +53,7 @@ class SearchedTrace:
         result: What it found.
         prices: Token prices of the model.
         assumptions: What was assumed.
+        left_out: Requests that no replica can serve in time.
     """
 
     trace: traces.Trace
@@ -61,6 +63,7 @@ class SearchedTrace:
     result: SearchResult
     prices: Sequence[TokenPrice]
     assumptions: list[Assumption]
+    left_out: UnservableRequests | None = None
 
 
 def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = lambda _: None) -> Comparison:
@@ -101,6 +104,9 @@ def search_arrangements(
     assigned = assign_workloads(trace, options)
     load = assigned.load(options)
     catalog, permitted = permitted_to_all(facts.load(options.catalogs), prices, assigned)
+    load, left_out = split_servable(load, candidate_servers(catalog, model, options), beyond_memory=False)
+    if left_out and not len(load):
+        raise refuse_all(left_out)
     search = build_search(catalog, model, load, options, progress)
     result = search.run()
     return SearchedTrace(
@@ -110,6 +116,7 @@ def search_arrangements(
         search=search,
         result=result,
         prices=permitted,
+        left_out=left_out,
         assumptions=[
             *assigned.assumptions,
             *access_assumptions(assigned.workloads),
@@ -173,7 +180,10 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
         ratio_note=_ratio_note(ratio, baseline, result.batch),
         break_even_utilization=break_even,
         break_even_note=break_even_note,
-        sentence=sentence(result, load, apis, unpriced=trace.report.unpriced),
+        sentence=sentence(
+            result, load, apis, unpriced=" ".join(filter(None, (trace.report.unpriced, describe(searched.left_out))))
+        ),
+        unservable=searched.left_out,
         credited=result.credited,
         waterfall=waterfalls,
         frontier=result.tried[:_MAX_FRONTIER_POINTS],

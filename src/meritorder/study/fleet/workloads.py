@@ -1,11 +1,12 @@
 """A trace with its workloads: the lane, SLO or deadline of each request, and where each workload may run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
 from meritorder.domain import PLACES, Access, Offer, TokenPrice, Workload
@@ -37,17 +38,23 @@ class AssignedTrace:
     span_s: float
     assumptions: tuple[Assumption, ...]
 
-    def load(self, options: CompareOptions, model: str | None = None) -> TraceLoad:
+    def rows(self, models: Collection[str] = ()) -> NDArray[np.int64]:
+        """Return the places of the requests that the trace sent to some models, of all if none is named."""
+        if not models:
+            return np.arange(self.requests.height)
+        return np.flatnonzero(self.requests["model"].cast(pl.String).is_in(list(models)).fill_null(value=False))
+
+    def load(self, options: CompareOptions, models: Collection[str] = ()) -> TraceLoad:
         """Return the requests as arrays.
 
         Args:
             options: For the default SLO.
-            model: Select the requests that the trace sent to this model; None selects all.
+            models: Select the requests that the trace sent to these models; all if none is named.
 
         Raises:
             WorkloadsError: A deadline lies before the arrival.
         """
-        requests = self.requests if model is None else self.requests.filter(pl.col("model").cast(pl.String) == model)
+        requests = self.requests[self.rows(models)] if models else self.requests
         load = load_from_requests(requests, self.workloads, options.default_slo, self.span_s)
         late = load.deferrable & (load.deadline_s <= load.arrived_s)
         if late.any():

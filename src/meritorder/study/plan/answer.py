@@ -1,6 +1,6 @@
 """The answer of `plan`: the cheapest plan of a trace that keeps every promise when it is simulated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,7 +12,9 @@ from meritorder import catalog as facts
 from meritorder import planfile
 from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
+from meritorder.domain import Model
 from meritorder.errors import InfeasibleError
+from meritorder.evidence import UnservableRequests
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.model.problem import CarbonPrice
 from meritorder.planner.model.supply import Holdings
@@ -20,7 +22,9 @@ from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planpolicy import Policy, PolicyFloor
 from meritorder.planproof import Credit
 from meritorder.study.fleet.fleets import Trial
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Progress
+from meritorder.study.fleet.servable import candidate_servers, joined, refuse_all, split_servable
 from meritorder.study.fleet.workloads import AssignedTrace, assign_workloads, only_model, permitted_to_any
 from meritorder.study.hindsight.search import search_schedule
 from meritorder.study.plan.arranged import (
@@ -68,7 +72,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     """
     promised = assign_workloads(trace, options)
     options = replace(options, terms=options.terms_for(promised.span_s))
-    groups, case, notes = _read_case(trace, promised, options, progress)
+    groups, case, notes, left_out = _read_case(trace, promised, options, progress)
     chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
     committed = replace(
         case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
@@ -113,30 +117,73 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         backtest=tested,
         carbon_usd_per_tonne=None if case.problem.carbon is None else options.carbon_usd_per_tonne,
         notes=notes,
+        left_out=left_out,
     )
 
 
 def _read_case(
     trace: Trace, promised: AssignedTrace, options: PlanOptions, progress: Progress
-) -> tuple[list[Arrangements], PlanningCase, tuple[str, ...]]:
-    """Return the known arrangements of a trace, its planning case, and notes on commitments already held."""
+) -> tuple[list[Arrangements], PlanningCase, tuple[str, ...], UnservableRequests | None]:
+    """Return the known arrangements of a trace, its planning case, notes on what is held, and what is left out."""
     catalog = facts.load(options.catalogs)
     intensities = read_carbon(options.carbon) if options.carbon is not None else None
-    names = [options.model] if options.model else list(trace.models) or [only_model(trace)]
-    loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
+    names = _models_served(trace, options, catalog)
+    loads = {model: promised.load(options, asked) for model, asked in names.items()}
     holdings = Holdings()
     if options.bills:
         catalog, holdings = _bill_terms(options.bills, catalog)
     if options.have:
         holdings = holdings.joined(read_holdings(options.have, catalog))
     catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
+    loads, left_out = _servable(catalog, loads, promised, names, options)
     groups = find_arrangements(catalog, loads, options, progress)
     case = build_case(catalog, loads, options, progress, holdings)
     if intensities is not None:
         price = options.carbon_usd_per_tonne
         carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
-    return groups, case, holdings.notes
+    return groups, case, holdings.notes, left_out
+
+
+def _servable(
+    catalog: Catalog,
+    loads: Mapping[Model, TraceLoad],
+    promised: AssignedTrace,
+    names: Mapping[Model, list[str]],
+    options: PlanOptions,
+) -> tuple[dict[Model, TraceLoad], UnservableRequests | None]:
+    """Return the requests that can be served in time, by model, and what is left out.
+
+    Args:
+        catalog: Machines that may be rented.
+        loads: Requests by model.
+        promised: The trace that they come from.
+        names: Names by which the trace asks for each model.
+        options: What may be rented.
+
+    Raises:
+        InfeasibleError: No request can be served in time.
+    """
+    kept: dict[Model, TraceLoad] = {}
+    parts: list[UnservableRequests] = []
+    for model, load in loads.items():
+        rest, left_out = split_servable(load, candidate_servers(catalog, model, options), promised.rows(names[model]))
+        parts += [left_out] if left_out else []
+        if len(rest):
+            kept[model] = rest
+    if not kept and parts:
+        raise refuse_all(joined(parts))
+    return kept, joined(parts) if parts else None
+
+
+def _models_served(trace: Trace, options: PlanOptions, catalog: Catalog) -> dict[Model, list[str]]:
+    """Return the models to serve, each with the names by which the trace asks for it; none means all requests."""
+    if options.model:
+        return {catalog.find_model(options.model): []}
+    names: dict[Model, list[str]] = {}
+    for name in trace.models or (only_model(trace),):
+        names.setdefault(catalog.find_model(name), []).append(name)
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -300,7 +300,10 @@ def explain_arrangements(
         solve_s=0.0,
         workloads=_workloads(groups, horizon, several_models=several_models),
         commitments=[],
-        prices=[PriceUsed.from_offer(machine.offer, assumed=machine.offer.assumed) for machine in machines],
+        prices=[
+            PriceUsed.from_offer(offer, assumed=offer.assumed)
+            for offer in {machine.offer.label: machine.offer for machine in machines}.values()
+        ],
         performance=explain.performance(machines),
         dispatch=_dispatch(groups, pools, horizon),
         merit_order=_merit_order(rented),

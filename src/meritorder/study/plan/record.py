@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import Lane
-from meritorder.evidence import Assumption, Interval, PriceUsed, age_warnings
+from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.planner.commitments import commitment_regret, recommend_commitments
 from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import Solution
 from meritorder.planproof import Credit, InHindsight, WalkForward
+from meritorder.study.fleet.servable import describe
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
 from meritorder.study.prices import priced_today
@@ -112,7 +113,9 @@ def explain_solution(
             solution.problem, rented.values(), baseline_usd=baseline_usd, total_usd=total_usd, seed=options.seed
         ),
         spot_worth_usd_per_gpu=sensitivity.spot_usd_per_gpu,
-        commitment_regret=commitment_regret(committing) if committing.purchases else None,
+        commitment_regret=(
+            commitment_regret(committing, hours=solution.problem.horizon.hours) if committing.purchases else None
+        ),
     )
 
 
@@ -155,6 +158,7 @@ def to_file(
     backtest: Sequence[planfile.CommitmentBacktest],
     carbon_usd_per_tonne: float | None,
     notes: Sequence[str],
+    left_out: UnservableRequests | None = None,
 ) -> planfile.Plan:
     """Return the plan file.
 
@@ -169,11 +173,13 @@ def to_file(
         backtest: Backtest of the commitments.
         carbon_usd_per_tonne: Price on carbon, if any.
         notes: Warnings about commitments already held.
+        left_out: Requests that no replica can serve in time.
     """
     plan, outcome = judged.plan, judged.outcome
     total_usd, baseline_usd = outcome.total_usd, judged.baseline_usd
     simulated_usd = total_usd + outcome.carbon_usd
     files = ", ".join(trace.report.files)
+    unservable = left_out.requests if left_out else 0
     gap = simulated_usd / judged.bound_usd - 1 if judged.bound_usd else 0.0
     hindsight = InHindsight(
         baseline_usd=baseline_usd,
@@ -199,7 +205,7 @@ def to_file(
         pools=judged.policy.pools,
         schedule=judged.policy.schedule,
         policy=judged.policy.policy,
-        policy_outcome=structs.replace(judged.policy_outcome, trace=files),
+        policy_outcome=structs.replace(judged.policy_outcome, trace=files, unservable=unservable),
         routes=plan.routes,
         workloads=explanation.workloads,
         commitments=explanation.commitments,
@@ -215,19 +221,19 @@ def to_file(
         saving_usd=baseline_usd - total_usd,
         saving_share=1 - total_usd / baseline_usd,
         saving_interval=explanation.saving_interval,
-        simulated=structs.replace(outcome, trace=files),
+        simulated=structs.replace(outcome, trace=files, unservable=unservable),
         in_hindsight=hindsight,
         walk_forward=forward,
         credited=judged.credited,
         spot_worth_usd_per_gpu=dict(explanation.spot_worth_usd_per_gpu),
         sentence=explain.sentence(
-            trace.requests.height,
+            outcome.requests,
             hindsight,
             judged.policy_outcome,
             forward=forward,
             tokens_usd=tokens_usd,
             carbon_usd=outcome.carbon_usd,
-            unpriced=trace.report.unpriced,
+            unpriced=" ".join(filter(None, (trace.report.unpriced, describe(left_out)))),
         ),
         performance=explanation.performance,
         waterfall=explanation.waterfall,
@@ -236,6 +242,7 @@ def to_file(
         backtest=list(backtest),
         commitment_regret=explanation.commitment_regret,
         tokens_usd=dict(tokens_usd),
+        unservable=left_out,
         warnings=[
             *explain.commitment_warnings(trace.span_s, explanation.commitments),
             *explain.warnings(

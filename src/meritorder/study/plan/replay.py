@@ -1,5 +1,6 @@
 """Replay of a plan file on a trace: its own trace reproduces the plan, another one tests it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
 from meritorder.study.fleet.options import CompareOptions
+from meritorder.study.fleet.servable import Server, split_servable
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.schedule.demand import venue_name
 from meritorder.study.schedule.simulate import ExecutablePlan, simulate_plan
@@ -45,41 +47,49 @@ def replay(
     catalog = facts.load(catalogs)
     options = CompareOptions(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
     promised = assign_workloads(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
-    names = [promises.model] if promises.model else list(trace.models)
-    models: dict[str, Model] = {}
-    loads: dict[str, TraceLoad] = {}
-    for name in names:
-        model = catalog.find_model(name)
-        models[model.id] = model
-        loads[model.id] = promised.load(options, None if promises.model else name)
+    names: dict[Model, list[str]] = {}
+    for name in [promises.model] if promises.model else trace.models:
+        names.setdefault(catalog.find_model(name), []).append(name)
+    models = {model.id: model for model in names}
+    asked = {model.id: promised.load(options, () if promises.model else names[model]) for model in names}
     planned = {pool.model for pool in plan.pools} | {workload.model for workload in plan.workloads}
-    unknown = next((name for name in loads if name not in planned), None)
+    unknown = next((name for name in asked if name not in planned), None)
     if unknown:
         raise ConfigError(
             f"the trace asks for {unknown}, which the plan does not serve", where=where, fix="plan for this trace"
         )
     executable = ExecutablePlan.from_file(plan).over(promised.span_s)
-    machines = {
-        pool.name: _machine(catalog, pool, models[pool.model], load=loads[pool.model], promises=promises, where=where)
+    servers = {
+        pool.name: _server(catalog, pool, models[pool.model], promises=promises, where=where)
         for pool in plan.pools
         if pool.model in models
+    }
+    loads, unservable = (asked, 0) if plan.unservable is None else _servable(asked, servers, plan)
+    machines = {
+        pool.name: _machine(pool, servers[pool.name], loads[pool.model]) for pool in plan.pools if pool.name in servers
     }
     prices = {venue_name(price): price for model in models.values() for price in token_prices(model)}
     outcome, _ = simulate_plan(executable, loads, machines, prices, seed=seed)
     expected = plan.policy_outcome if plan.policy else plan.simulated
     rounds = expected.rounds if expected else 1
-    return structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds)
+    return structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds, unservable=unservable)
 
 
-def _machine(
-    catalog: facts.Catalog,
-    pool: planfile.PlanPool,
-    model: Model,
-    *,
-    load: TraceLoad,
-    promises: planfile.Promises,
-    where: str,
-) -> CandidateMachine:
+def _servable(
+    asked: Mapping[str, TraceLoad], servers: Mapping[str, Server], plan: planfile.Plan
+) -> tuple[dict[str, TraceLoad], int]:
+    """Return the requests of each model that the plan can serve in time, and the number of those that it cannot."""
+    loads: dict[str, TraceLoad] = {}
+    left_out = 0
+    for model, load in asked.items():
+        loads[model], unservable = split_servable(load, [servers[p.name] for p in plan.pools if p.model == model])
+        left_out += unservable.requests if unservable else 0
+    return loads, left_out
+
+
+def _server(
+    catalog: facts.Catalog, pool: planfile.PlanPool, model: Model, *, promises: planfile.Promises, where: str
+) -> Server:
     """Return the replica that the plan states for a pool."""
     options = CompareOptions(
         model=model.id,
@@ -98,8 +108,6 @@ def _machine(
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,
     )
-    sample = load.sample(SATURATION_REQUESTS)
-    none = np.zeros(len(sample))
     offer = Offer(
         provider=pool.provider,
         region=pool.region,
@@ -111,11 +119,18 @@ def _machine(
         as_of="",
         source="",
     )
+    return Server(profile=profile, limits=limits, offers=(offer,))
+
+
+def _machine(pool: planfile.PlanPool, server: Server, load: TraceLoad) -> CandidateMachine:
+    """Return the machine of a pool, its replicas saturated with some requests."""
+    sample = load.sample(SATURATION_REQUESTS)
+    none = np.zeros(len(sample))
     return CandidateMachine(
-        profile=profile,
-        offer=offer,
-        limits=limits,
-        saturation=saturate(sample.requests(none, none), profile, limits),
+        profile=server.profile,
+        offer=server.offers[0],
+        limits=server.limits,
+        saturation=saturate(sample.requests(none, none), server.profile, server.limits),
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,
     )

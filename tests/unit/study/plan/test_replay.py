@@ -1,13 +1,15 @@
 """A plan file on its own trace and on others."""
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.study.conftest import requests
+from tests.unit.study.conftest import OPTIONS, requests
 
 from meritorder import planfile
 from meritorder.errors import ConfigError
+from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
@@ -36,6 +38,23 @@ def test_policy_follows_a_longer_trace(day_plan: planfile.Plan, tmp_path: Path) 
     # Twice as long, at a sixth of the rate: the policy follows the traffic.
     assert 0 < judged.total_usd < 2 * day_plan.policy_outcome.total_usd
     assert judged.kept
+
+
+def test_unservable_request_is_left_out(tmp_path: Path) -> None:
+    """20,000 tokens in 2 min would need steps of 6 ms, which no L40S has; the others are planned."""
+    rows = [f"{second},300,{20_000 if second == 120 else 40}\n" for second in range(300)]
+    path = tmp_path / "trace.csv"
+    path.write_text("time,input_tokens,output_tokens\n" + "".join(rows))
+    long = read_trace([path])
+    answer = plan(long, dataclasses.replace(OPTIONS, defer=("100%@2m",), hindsight=True))
+    assert answer.unservable is not None
+    assert (answer.unservable.requests, answer.unservable.of, answer.unservable.first[0].row) == (1, 300, 121)
+    assert answer.sentence.startswith("1 of 300 requests is left out")
+    assert answer.simulated is not None
+    assert (answer.simulated.requests, answer.simulated.deadlines_missed) == (299, 0)
+    judged = replay(answer, long)
+    assert judged.unservable == 1
+    assert judged == answer.policy_outcome
 
 
 def test_plan_without_promises_is_refused(day_plan: planfile.Plan, day: Trace) -> None:
