@@ -18,15 +18,17 @@ script holds rows read from a source of the same folder that it had not collecte
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 OUT: Final = Path(__file__).parent.parent / "src/meritorder/catalog/data/offers.csv"
+KNOWN_SOURCES: Final = OUT.parent / "sources.toml"
 BY_HAND: Final = Path(__file__).parent / "offers_by_hand.csv"
 COLUMNS: Final = (
-    "provider", "region", "instance", "hardware", "gpus", "pricing_model", "usd_per_hour", "term", "payment",
+    "provider", "region", "instance", "hardware", "gpus", "sizes", "pricing_model", "usd_per_hour", "term", "payment",
     "minimum_billing_s", "interruptions_per_month", "as_of", "source", "confidence",
 )  # fmt: skip
 
@@ -67,8 +69,13 @@ AWS_MACHINES: Final = (
     r"^(p\w.*|(g5|g6|g6e)\.(xlarge|2xlarge|12xlarge|48xlarge)|g7e\.(2xlarge|12xlarge|24xlarge|48xlarge))$"
 )
 GCP_NOT_ON_DEMAND: Final = r"^a3-highgpu-[124]g"
-# These sell by the GPU, at one price however many are in the machine.
-MACHINE_SIZES: Final = {"runpod": (1, 2, 4, 8), "hyperstack": (1, 2, 4, 8), "nebius": (1, 8)}
+# These sell by the GPU, at one price however many are in the machine: one offer with its sizes.
+MACHINE_SIZES: Final = {
+    "crusoe": "1/2/4/8",
+    "hyperstack": "1/2/4/8",
+    "nebius": "1/8",
+    "runpod": "1/2/4/8",
+}
 CAPACITY_BLOCK_MINIMUM_S: Final = 86_400.0
 TOP_SAVING: Final = 0.9
 # Middle of the advisor's buckets, share a month; ">20 %" has no upper end.
@@ -97,7 +104,7 @@ def collect(folder: Path) -> pl.DataFrame:
     """Return the table of offers."""
     prices = pl.read_csv(folder / "gpu_instance_prices.csv", infer_schema=False)
     by_hand = pl.read_csv(BY_HAND, infer_schema=False)
-    offers = _newest(_by_machine_size(_curated(_named(pl.concat([prices, by_hand], how="diagonal")))))
+    offers = _newest(_with_sizes(_curated(_named(pl.concat([prices, by_hand], how="diagonal")))))
     advice = pl.read_csv(folder / "aws_spot_advisor_gpu.csv")
     return (
         pl.concat([offers, _aws_spot(offers, advice)])
@@ -139,23 +146,12 @@ def _curated(prices: pl.DataFrame) -> pl.DataFrame:
     return prices.filter(sound & known & (aws | (pl.col("provider") != "aws")) & ~spot_only)
 
 
-def _by_machine_size(offers: pl.DataFrame) -> pl.DataFrame:
-    """Offer what is sold by the GPU in every size of machine."""
-    sizes = pl.col("provider").replace_strict(MACHINE_SIZES, default=[1], return_dtype=pl.List(pl.Int64))
-    by_gpu = pl.col("provider").is_in(list(MACHINE_SIZES)) & (pl.col("gpus") == 1)
-    sized = offers.with_columns(pl.when(by_gpu).then(sizes).otherwise(pl.concat_list("gpus")).alias("size")).explode(
-        "size"
+def _with_sizes(offers: pl.DataFrame) -> pl.DataFrame:
+    """State the sizes of machine in which what is sold by the GPU is on offer."""
+    by_gpu = pl.when(pl.col("gpus") == 1).then(pl.col("provider"))
+    return offers.with_columns(by_gpu.replace_strict(MACHINE_SIZES, default="").fill_null("").alias("sizes")).select(
+        COLUMNS
     )
-    grown = pl.col("size") // pl.col("gpus")
-    return sized.with_columns(
-        pl.when(grown > 1)
-        .then(pl.concat_str("size", pl.lit("x "), "instance"))
-        .otherwise("instance")
-        .alias("instance"),
-        (pl.col("usd_per_hour") * grown).alias("usd_per_hour"),
-        pl.when(grown > 1).then(pl.lit("medium")).otherwise("confidence").alias("confidence"),
-        pl.col("size").alias("gpus"),
-    ).select(COLUMNS)
 
 
 def _newest(offers: pl.DataFrame) -> pl.DataFrame:
@@ -188,8 +184,8 @@ def _hardware(about: str) -> str | None:
 
 
 def _source(text: str) -> str | None:
-    ids = {source for _, source in SOURCES} | {"runpod-2026-10"}
-    return text if text in ids else next((source for part, source in SOURCES if part in text), None)
+    known = tomllib.loads(KNOWN_SOURCES.read_text())
+    return text if text in known else next((source for part, source in SOURCES if part in text), None)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Words are those of docs/reference/glossary.md. Requests in bulk are columns (`ta
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,6 +15,12 @@ from meritorder.errors import CatalogError, InfeasibleError, WorkloadsError
 
 # mxfp4: 4 bits, and an 8-bit scale for each 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
 _BYTES_PER_PARAMETER: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}
+_COUNT: Final = re.compile(r"\d+x[ _]")
+
+
+def without_count(instance: str) -> str:
+    """Return the name of a machine without the number of its GPUs before it: `H100` of `2x H100`."""
+    return _COUNT.sub("", instance, count=1) if _COUNT.match(instance) else instance
 
 
 class Lane(StrEnum):
@@ -154,6 +161,7 @@ class Offer:
         gpus: Number of GPUs in the machine.
         pricing_model: How it is paid for.
         usd_per_hour: Price of the whole machine for an hour, upfront payments amortized over the term.
+        sizes: Numbers of GPUs in which it is sold at the same price per GPU; empty if only with `gpus`.
         term: Length of the commitment ("1y", "3y", "1-182d"), "" if there is none.
         payment: "no_upfront", "partial_upfront", "all_upfront", "monthly", or "".
         minimum_billing_s: Shortest time that is billed.
@@ -171,6 +179,7 @@ class Offer:
     gpus: int
     pricing_model: PricingModel
     usd_per_hour: float
+    sizes: tuple[int, ...] = ()
     term: str = ""
     payment: str = ""
     minimum_billing_s: float = 60.0
@@ -190,6 +199,26 @@ class Offer:
             raise CatalogError(
                 f"a machine needs at least one GPU, not {self.gpus}", where=f"{self.provider} {self.instance}"
             )
+
+        if self.sizes and (self.gpus not in self.sizes or min(self.sizes) < 1):
+            raise CatalogError(
+                f"sizes must be numbers of GPUs with {self.gpus} among them, not {self.sizes}",
+                where=f"{self.provider} {self.instance}",
+            )
+
+    def machines(self) -> tuple["Offer", ...]:
+        """Return the machine of each size at this price per GPU, named as `2x H100`; itself if it has one size."""
+        return tuple(self if gpus == self.gpus else self._sized(gpus) for gpus in sorted(self.sizes)) or (self,)
+
+    def _sized(self, gpus: int) -> "Offer":
+        return replace(
+            self,
+            instance=f"{gpus}x {without_count(self.instance)}",
+            gpus=gpus,
+            usd_per_hour=self.usd_per_gpu_hour * gpus,
+            sizes=(),
+            confidence="medium" if self.confidence == "high" else self.confidence,
+        )
 
     @property
     def usd_per_gpu_hour(self) -> float:

@@ -16,6 +16,7 @@ from typing import Final
 
 from meritorder.catalog import aws, rows, skypilot
 from meritorder.catalog.lookup import Catalog, hardware_by_name
+from meritorder.catalog.multiples import fold_multiples
 from meritorder.catalog.sanity import Rejection, screen
 from meritorder.documents import read_file
 from meritorder.domain import Hardware, Model, Offer
@@ -150,7 +151,9 @@ def _check_left_out(path: Path, offers: Sequence[Offer], rejected: Sequence[Reje
 
 
 def _catalog(facts: _Facts) -> Catalog:
-    offers, rejected = screen(tuple(facts.offers.values()), own=facts.own)
+    own = fold_multiples(offer for offer in facts.offers.values() if offer in facts.own)
+    others = fold_multiples(offer for offer in facts.offers.values() if offer not in facts.own)
+    offers, rejected = screen((*others, *own), own=own)
     return Catalog(hardware=facts.hardware, models=facts.models, offers=offers, rejected=(*facts.rejected, *rejected))
 
 

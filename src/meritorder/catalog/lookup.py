@@ -1,6 +1,7 @@
 """The catalog in memory: hardware and models by any of their names, offers by filters."""
 
 import difflib
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -35,7 +36,7 @@ class Catalog:
     Args:
         hardware: By `Hardware.id`.
         models: By `Model.id`.
-        offers: Plausible prices of capacity.
+        offers: Plausible prices of capacity; one that is sold in several sizes is one offer.
         rejected: Rejected rows, each with its reason.
     """
 
@@ -43,6 +44,11 @@ class Catalog:
     models: Mapping[str, Model]
     offers: tuple[Offer, ...]
     rejected: tuple[Rejection, ...]
+
+    @functools.cached_property
+    def machines(self) -> tuple[Offer, ...]:
+        """The machines on offer, each size for itself."""
+        return tuple(machine for offer in self.offers for machine in offer.machines())
 
     def find_hardware(self, text: str) -> Hardware:
         """Return the hardware with this id or alias, in any case.
@@ -80,13 +86,13 @@ class Catalog:
             provider: Any of these providers.
             region: Any of these regions; a price for all regions passes.
             pricing_model: Any of these pricing models.
-            gpus: The GPUs of the machine are a multiple of this number, so that replicas fill it.
+            gpus: Machines whose GPUs are a multiple of this number, so that replicas fill them; each size for itself.
         """
         hardware_ids, providers, regions = _names(hardware), _names(provider), _names(region)
         models = {pricing_model} if isinstance(pricing_model, PricingModel) else set(pricing_model or ())
         chosen = (
             offer
-            for offer in self.offers
+            for offer in (self.offers if gpus is None else self.machines)
             if (not hardware_ids or offer.hardware in hardware_ids)
             and (not providers or offer.provider in providers)
             and (not regions or not offer.region or offer.region.lower() in regions)
@@ -185,7 +191,8 @@ def _names(names: Names) -> frozenset[str]:
 def _summary(offers: Iterable[Offer]) -> str:
     machines: dict[tuple[str, str], set[int]] = {}
     for offer in offers:
-        machines.setdefault((offer.provider, offer.pricing_model.replace("_", " ")), set()).add(offer.gpus)
+        sizes = machines.setdefault((offer.provider, offer.pricing_model.replace("_", " ")), set())
+        sizes.update(machine.gpus for machine in offer.machines())
     return ", ".join(
         f"{provider} {model} ({'/'.join(map(str, sorted(gpus)))} GPUs)"
         for (provider, model), gpus in sorted(machines.items())

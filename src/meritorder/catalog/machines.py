@@ -21,7 +21,7 @@ def find_machine(catalog: Catalog, text: str, pricing_model: PricingModel) -> Of
         CatalogError: None has this name, or several with different prices.
     """
     wanted = _plain(text)
-    offers = [offer for offer in catalog.offers if offer.pricing_model is pricing_model]
+    offers = [offer for offer in catalog.machines if offer.pricing_model is pricing_model]
     exact = [offer for offer in offers if wanted in _names(offer)]
     fitting = exact or [offer for offer in offers if any(name.startswith(f"{wanted} ") for name in _names(offer))]
     fitting = [offer for offer in fitting if not offer.third_party] or fitting

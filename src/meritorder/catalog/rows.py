@@ -19,7 +19,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -107,6 +107,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpus: int
     pricing_model: str
     usd_per_hour: float
+    sizes: tuple[int, ...] = ()
     region: str = ""
     term: str = ""
     payment: str = ""
@@ -152,7 +153,7 @@ class OfferRows:
     offers: list[Offer] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
 
-    def add(self, fields: OfferRow | Mapping[str, Any], where: str) -> None:
+    def add(self, fields: OfferRow | Mapping[str, str], where: str) -> None:
         """Add an offer, or leave out its row with the reason.
 
         Args:
@@ -160,7 +161,7 @@ class OfferRows:
             where: File and row for messages.
         """
         try:
-            row = fields if isinstance(fields, OfferRow) else msgspec.convert(fields, OfferRow, strict=False)
+            row = fields if isinstance(fields, OfferRow) else _read_cells(fields)
             self.offers.append(_offer(row, self.origin, self.hardware))
         except msgspec.ValidationError as error:
             self.leave_out(where, str(error))
@@ -218,6 +219,11 @@ def read_csv(text: str, origin: Origin, known: Iterable[Hardware]) -> OfferRows:
 def read_sources(text: str) -> dict[str, PriceSource]:
     """Read the table of sources that the offers of the package refer to."""
     return msgspec.convert(tomllib.loads(text), dict[str, PriceSource])
+
+
+def _read_cells(cells: Mapping[str, str]) -> OfferRow:
+    sizes = {"sizes": cells["sizes"].split("/")} if "sizes" in cells else {}
+    return msgspec.convert({**cells, **sizes}, OfferRow, strict=False)
 
 
 def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> Offer:

@@ -90,7 +90,7 @@ def _offers(offers: Sequence[Offer], width: int, today: dt.date) -> RenderableTy
             column("provider", 3, lambda offer: offer.provider),
             column("region", 6, lambda offer: offer.region or "all"),
             column("machine", 0, lambda offer: offer.instance),
-            column("GPUs", 4, lambda offer: f"{offer.gpus} x {offer.hardware}"),
+            column("GPUs", 4, _gpus),
             column("pricing", 2, _pricing),
             column("$ / GPU-hour", 1, lambda offer: format_usd(offer.usd_per_gpu_hour), number=True),
             column("$ / hour", 5, lambda offer: format_usd(offer.usd_per_hour), number=True),
@@ -101,6 +101,11 @@ def _offers(offers: Sequence[Offer], width: int, today: dt.date) -> RenderableTy
         width,
     )
     return section("Capacity", "", table, _sources({offer.source for offer in offers}))
+
+
+def _gpus(offer: Offer) -> str:
+    sizes = f"{min(offer.sizes)} to {max(offer.sizes)}" if offer.sizes else str(offer.gpus)
+    return f"{sizes} x {offer.hardware}"
 
 
 def _as_of(price: Offer | TokenPrice, today: dt.date) -> Text:

@@ -57,13 +57,39 @@ def one(**wanted: object) -> Offer:
         # https://azure.microsoft.com/pricing, East US, 2026-09-06
         ({"instance": "NC40ads_H100_v5", "pricing_model": "on_demand"}, "h100-nvl", 1, 6.98),
         # https://www.runpod.io/pricing, 2026-09-25: $4.59 a GPU-hour in the secure cloud
-        ({"provider": "runpod", "instance": "8x H200 Secure"}, "h200", 8, 8 * 4.59),
+        ({"provider": "runpod", "instance": "H200 Secure"}, "h200", 1, 4.59),
+        # https://www.runpod.io/pricing: $3.99 since 2026-10-19
+        ({"provider": "runpod", "instance": "H100 SXM Secure"}, "h100", 1, 3.99),
+        # https://www.crusoe.ai/cloud/pricing, 2026-09-20: $4.29 a GPU-hour, in machines of eight
+        ({"provider": "crusoe", "instance": "H200 141GB HGX"}, "h200", 8, 8 * 4.29),
     ],
 )
 def test_prices_checked_by_hand(wanted: dict[str, object], hardware: str, gpus: int, usd_per_hour: float) -> None:
     offer = one(**wanted)
     assert (offer.hardware, offer.gpus) == (hardware, gpus)
     assert offer.usd_per_hour == pytest.approx(usd_per_hour)
+
+
+def test_no_offer_is_a_multiple_of_another() -> None:
+    counted = {offer.instance for offer in CATALOG.offers if re.match(r"\d+x ", offer.instance)}
+    assert counted == {
+        "1x A100 SXM 40GB",
+        "1x B200 SXM6",
+        "1x H100 PCIe",
+        "1x H100 SXM",
+        "8x A100 SXM 80GB",
+        "8x H100 SXM",
+    }
+
+
+def test_machine_of_each_size_can_be_rented() -> None:
+    """At $3.99 a GPU-hour, four GPUs cost $15.96 an hour."""
+    (four,) = (
+        offer
+        for offer in CATALOG.select_offers("h100", "runpod", gpus=4)
+        if offer.gpus == 4 and "Secure" in offer.instance
+    )
+    assert (four.instance, four.usd_per_hour) == ("4x H100 SXM Secure", pytest.approx(15.96))
 
 
 def test_aws_spot_follows_its_advisor() -> None:

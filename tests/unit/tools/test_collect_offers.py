@@ -11,6 +11,9 @@ PROJECT = Path(__file__).parents[3]
 COLLECTED = PROJECT.parent / "shared/data/prices"
 TABLE = PROJECT / "src/meritorder/catalog/data/offers.csv"
 
+# Providers of the rows beside the script.
+BY_HAND = ["azure", "crusoe", "hyperstack", "oci", "runpod", "together"]
+
 Collector = Callable[[Path], pl.DataFrame]
 
 PRICES = """\
@@ -55,13 +58,13 @@ def offers(collect: Collector, tmp_path: Path) -> pl.DataFrame:
 
 def test_what_is_kept(offers: pl.DataFrame) -> None:
     key = pl.concat_str("provider", "instance", "pricing_model", separator=" ")
-    assert set(offers.filter(~pl.col("provider").is_in(["hyperstack", "runpod"])).select(key).to_series()) == {
+    assert set(offers.filter(~pl.col("provider").is_in(BY_HAND)).select(key).to_series()) == {
         "aws p5.48xlarge on_demand",
         "aws p5.48xlarge capacity_block",
         "aws p5.48xlarge spot",
         "gcp a3-highgpu-1g spot",
         "nebius HGX H200 on_demand",
-        "nebius 8x HGX H200 on_demand",
+        "nebius HGX H100 on_demand",
     }
 
 
@@ -72,9 +75,14 @@ def test_newest_price_gives_the_spot_price(offers: pl.DataFrame) -> None:
     assert p5["interruptions_per_month"].to_list() == [None, 0.25]
 
 
-def test_gpu_prices_come_in_machine_sizes(offers: pl.DataFrame) -> None:
-    hgx = offers.filter(pl.col("provider") == "nebius")
-    assert dict(zip(hgx["gpus"], hgx["usd_per_hour"], strict=True)) == {1: 4.5, 8: 36}
+def test_machines_sold_by_gpu_are_one_offer(offers: pl.DataFrame) -> None:
+    hgx = offers.filter((pl.col("provider") == "nebius") & (pl.col("instance") == "HGX H200"))
+    assert hgx.select("gpus", "sizes").rows() == [(1, "1/8")]
+
+
+def test_later_row_by_hand_replaces_collected_one(offers: pl.DataFrame) -> None:
+    """The folder has 4.5 of 2026-09-25, the rows beside the script 5.4 of 2026-10-24."""
+    assert offers.filter(pl.col("instance") == "HGX H200")["usd_per_hour"].to_list() == [5.4]
 
 
 def test_region_is_read_from_machine_name(offers: pl.DataFrame) -> None:

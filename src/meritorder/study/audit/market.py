@@ -90,7 +90,7 @@ class Market:
     def hardware_of(self, machine: BilledMachine) -> tuple[str, int] | None:
         """Return the GPU of a machine and how many it has; None if it is not in the catalog."""
         name = machine.instance.removeprefix(_SAGEMAKER_PREFIX).lower()
-        for offer in self.catalog.offers:
+        for offer in self.catalog.machines:
             if offer.provider == machine.provider and _same(offer.instance, name):
                 return offer.hardware, offer.gpus
         return None
@@ -138,7 +138,7 @@ class Market:
     def _offers(self, machine: BilledMachine, models: Collection[PricingModel]) -> list[Offer]:
         return [
             offer
-            for offer in self.catalog.offers
+            for offer in self.catalog.machines
             if offer.provider == machine.provider
             and offer.pricing_model in models
             and _same(offer.instance, machine.instance)

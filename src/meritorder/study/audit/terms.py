@@ -88,6 +88,7 @@ def to_catalog_file(offers: Iterable[Offer]) -> str:
     writer.writeheader()
     for offer in offers:
         values = dataclasses.asdict(offer)
+        values["sizes"] = "/".join(map(str, offer.sizes))
         writer.writerow({name: "" if value is None else value for name, value in values.items()})
     return text.getvalue()
 

@@ -104,7 +104,7 @@ def _held_offers(catalog: Catalog, holdings: Holdings) -> list[Offer]:
     """Return the catalog's offers of machines that are held or covered by a held savings plan."""
     covered = {machine for plan in holdings.savings_plans for machine in plan.usd_per_hour}
     machines = {held.machine for held in holdings.reserved} | covered
-    return [offer for offer in catalog.offers if machine_key(offer) in machines]
+    return [offer for offer in catalog.machines if machine_key(offer) in machines]
 
 
 def _offers(

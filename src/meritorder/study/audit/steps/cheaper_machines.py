@@ -182,7 +182,7 @@ def _best_successor(pool: BilledPool, context: AuditContext) -> tuple[Offer, flo
         return None
     old, gpus = market.catalog.hardware[known[0]], known[1]
     successors = []
-    for offer in market.catalog.offers:
+    for offer in market.catalog.machines:
         new = market.catalog.hardware[offer.hardware]
         holds_as_much = offer.gpus * new.memory_bytes >= gpus * old.memory_bytes
         if not (_in_same_region(offer, pool) and _dominates(new, old) and holds_as_much):
