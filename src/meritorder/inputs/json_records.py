@@ -42,9 +42,12 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SNIFFED_LINES: Final = 20
 _MARK: Final = b"\xef\xbb\xbf"
 _DECODE: Final = msgspec.json.Decoder().decode
+_MIN_COLUMNS: Final = 3
+_RAW_ROWS: Final = msgspec.json.Decoder(list[list[msgspec.Raw]])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BETWEEN_DOCUMENTS: Final = re.compile(rb"(?<=\n)\}\s*(?=\{)\{")
+_LISTS: Final = re.compile(rb"\[\s*\[")
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
@@ -143,8 +146,6 @@ def _records_of_pages(path: Path, lists: tuple[str, ...]) -> Iterator[msgspec.Ra
 
 def _list_in(document: bytes | msgspec.Raw, lists: tuple[str, ...]) -> list[msgspec.Raw]:
     """Return the list of records that a document holds, empty if it holds none."""
-    if not lists:
-        return []
     try:
         fields = _RAW_FIELDS.decode(document)
         for name in lists:
@@ -152,6 +153,30 @@ def _list_in(document: bytes | msgspec.Raw, lists: tuple[str, ...]) -> list[msgs
                 members = _RAW_LIST.decode(fields[name])
                 if members and bytes(members[0]).startswith(b"{"):
                     return members
+        return list(_rows_of_columns(fields))
     except msgspec.DecodeError:
         return []
-    return []
+
+
+def _rows_of_columns(fields: dict[str, msgspec.Raw]) -> Iterator[msgspec.Raw]:
+    """Yield the records of a table that is stored by columns, as pandas writes it; none if it is no such table.
+
+    Source: pandas, "DataFrame.to_json", orient columns and split; pandas.pydata.org, read 2026-11.
+    """
+    if {"columns", "data"} <= set(fields) and _LISTS.match(fields["data"]):
+        names = _DECODE(fields["columns"])
+        for row in _RAW_ROWS.decode(fields["data"]):
+            yield _raw(dict(zip(names, row, strict=False)))
+        return
+    if len(fields) < _MIN_COLUMNS or not all(bytes(column).startswith(b"{") for column in fields.values()):
+        return
+    columns = [_RAW_FIELDS.decode(column) for column in fields.values()]
+    first, *others = columns
+    nested = any(bytes(value)[:1] in {b"{", b"["} for value in first.values())
+    if all(map(str.isdecimal, first)) and not nested and all(first.keys() == other.keys() for other in others):
+        for key in first:
+            yield _raw(dict(zip(fields, (column[key] for column in columns), strict=True)))
+
+
+def _raw(record: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(record))

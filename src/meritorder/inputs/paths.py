@@ -73,7 +73,11 @@ def _inside(value: pl.Expr, dtype: pl.DataType, path: Path) -> pl.Expr | None:
     if not path:
         return value
     if dtype == pl.String and "'" not in "".join(path):
-        return value.str.json_path_match("$" + "".join(f"['{key}']" for key in path))
+        # Keys with dots are written as paths, too.
+        keys = "".join(f"['{key}']" for key in path)
+        return pl.coalesce(
+            value.str.json_path_match(f"${nested}") for nested in dict.fromkeys((keys, f"['{'.'.join(path)}']"))
+        )
     if isinstance(dtype, pl.Struct):
         fields = {field.name: field.dtype for field in dtype.fields}
         for end in range(len(path), 0, -1):

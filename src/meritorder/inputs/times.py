@@ -7,6 +7,7 @@ which, else the reading in which the column covers less time is taken. Either is
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Final
 
 import polars as pl
@@ -33,9 +34,13 @@ _MICROSECONDS_PER_S: Final = MS_PER_S**2
 _SERIAL_EPOCH_S: Final = -25_569 * SECONDS_PER_DAY
 _SERIAL_FROM, _SERIAL_TO = 36_526, 73_050
 _SERIAL_TOLERANCE_S: Final = 0.01
+# A spreadsheet shows five digits of a day in a column of no format, and drops zeros at the end.
+_SERIAL_SHOWN_DIGITS: Final = (4, 5)
+_SERIAL_SPAN: Final = 1500
 _MOST: Final = 0.95
 SERIAL_ASSUMED: Final = "numbers are read as a spreadsheet's dates, in days since 1899-12-30"
 _SAMPLE_ROWS: Final = 1000
+_SHOWN: Final = 60
 _FIX: Final = "times are seconds, epoch seconds or milliseconds, or ISO 8601"
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,](?P<digits>\d+))?[eE]\+?(?P<exponent>\d{1,2})")
 ZONE_ASSUMED: Final = "times without a zone are taken as UTC"
@@ -156,7 +161,7 @@ def decide_times(
         numbers = samples.to_frame().select(number(pl.col(column), samples.dtype, style))[column].drop_nulls()
         if numbers.len():
             return replace(_of_numbers(samples, numbers, unit_s, where=where), number_style=style)
-    raise InputError(f"no time in {samples[0]!r}", where=where, fix=_FIX)
+    raise InputError(f"no time in {shorten(str(samples[0]), _SHOWN)!r}", where=where, fix=_FIX)
 
 
 def widen(style: TimeStyle, unread: pl.LazyFrame, column: str, *, where: str) -> TimeStyle:
@@ -203,13 +208,25 @@ def _of_numbers(samples: pl.Series, numbers: pl.Series, unit_s: float | None, *,
 
 
 def _are_serial_dates(numbers: pl.Series) -> bool:
-    """Whether numbers are days at whole seconds, as spreadsheets write dates; whole days alone tell nothing."""
-    if not bool(numbers.is_between(_SERIAL_FROM, _SERIAL_TO).all()):
+    """Whether numbers are days at whole seconds, as spreadsheets write dates; whole days alone tell nothing.
+
+    A spreadsheet may have rounded them: five digits of a day are no finer than a second, and no clock has as many.
+    """
+    days = numbers.cast(pl.Float64)
+    if not bool(days.is_between(_SERIAL_FROM, _SERIAL_TO).all()) or _range(days) > _SERIAL_SPAN:
         return False
-    seconds = numbers.cast(pl.Float64) * SECONDS_PER_DAY
-    whole = (seconds - seconds.round()).abs() < _SERIAL_TOLERANCE_S
-    fractions = numbers != numbers.floor()
+    digits = int(days.cast(pl.String).str.extract(r"\.(\d+)$").str.len_bytes().fill_null(0).max() or 0)  # type: ignore[arg-type]
+    seconds = days * SECONDS_PER_DAY
+    tolerance_s = max(_SERIAL_TOLERANCE_S, SECONDS_PER_DAY * 10.0**-digits if digits > max(_SERIAL_SHOWN_DIGITS) else 0)
+    whole = (seconds - seconds.round()).abs() < tolerance_s
+    if digits in _SERIAL_SHOWN_DIGITS:
+        whole = days.is_finite()
+    fractions = days != days.floor()
     return int((whole & fractions).sum()) >= _MOST * numbers.len()
+
+
+def _range(numbers: pl.Series) -> float:
+    return float(numbers.max() or 0) - float(numbers.min() or 0)  # type: ignore[arg-type]
 
 
 def _refuse_two_units(numbers: pl.Series, *, where: str) -> None:

@@ -8,10 +8,12 @@ import polars as pl
 
 from meritorder.errors import TraceError
 from meritorder.inputs.numbers import MISSING, NumberStyle, decide_styles, number
+from meritorder.inputs.summaries import SAYS_STATISTIC
 from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times, widen
 from meritorder.inputs.unpacking import READ_ERRORS
 from meritorder.traces.buckets import spread
 from meritorder.traces.sources import Source
+from meritorder.traces.trace import Kind
 from meritorder.traces.verdicts import Judged, judge
 
 _COUNTS: Final = ("input", "output", "cached", "calls", "total")
@@ -107,11 +109,11 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
         set() if timed else {*_DURATIONS, "started", "first", *_DEPLOYMENT} | ({"ended"} if not aggregate else set())
     )
     try:
-        table = _trimmed(raw.table.select(pl.exclude(unused)))
+        table = _trimmed(_with_whole_times(raw.table.select(pl.exclude(unused))))
         columns = _columns(source, table, raw.unit_s)
         frame = table.select(_typed(columns)).collect(engine="streaming")
         if _is_odd(frame, columns):
-            table = _without_missing(table)
+            table = _with_summaries(_without_missing(table))
             columns = _decided(source, table, columns)
             frame = table.select(_typed(columns)).collect(engine="streaming")
     except READ_ERRORS as error:
@@ -138,6 +140,17 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
     )
 
 
+def _with_whole_times(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Join the parts of times that are in several columns, such as a day and a clock."""
+    schema = table.collect_schema()
+    parts = {
+        name: [pl.col(name).struct.field(part.name).cast(pl.String).str.strip_chars() for part in dtype.fields]
+        for name in ("arrival", "deadline", *_INSTANTS)
+        if isinstance(dtype := schema.get(name), pl.Struct)
+    }
+    return table.with_columns(pl.concat_str(texts, separator=" ").alias(name) for name, texts in parts.items())
+
+
 def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
     """Strip white space off text; blank text and NaN become null."""
     schema = table.collect_schema()
@@ -156,6 +169,15 @@ def _without_missing(table: pl.LazyFrame) -> pl.LazyFrame:
     return table.with_columns(
         pl.when(~pl.col(name).str.to_lowercase().is_in(MISSING)).then(pl.col(name)) for name in texts
     )
+
+
+def _with_summaries(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Mark rows whose arrival says that they are figures of others, such as a total."""
+    schema = table.collect_schema()
+    if schema["arrival"] != pl.String:
+        return table
+    says = pl.when(pl.col("arrival").str.contains(SAYS_STATISTIC)).then(pl.lit(Kind.SUMMARY.value))
+    return table.with_columns(aside=pl.coalesce("aside", says) if "aside" in schema else says)
 
 
 def _columns(source: Source, table: pl.LazyFrame, unit_s: float | None) -> _Columns:

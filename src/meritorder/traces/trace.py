@@ -55,6 +55,7 @@ class Kind(StrEnum):
     BUCKET = "sums of several requests"
     PARENT = "steps around model calls, which repeat their tokens"
     EVENT = "events that are no model call"
+    SUMMARY = "sums and other figures of the rows"
     SAME_ROW = "the same row again"
     REPEATED = "the same request again (retries and updates)"
 

@@ -51,6 +51,7 @@ _ALIKE: Final = 0.01
 SUM_TOKENS: Final = 100_000
 """If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
 _MIN_INTERVALS: Final = 3
+_MIN_SUMMED: Final = 2
 _SAMPLE: Final = 10_000
 _MOST_TOKENS: Final = 1e12
 
@@ -78,7 +79,7 @@ def judge(frame: pl.DataFrame, *, where: str) -> Judged:
     Raises:
         TraceError: The rows are sums of several requests, although no column says so.
     """
-    frame, notes = _disjoint_cache(frame)
+    frame, notes = _disjoint_cache(_with_sums(frame))
     notes = (*notes, *_missing_parts(frame))
     faults = _faults(frame.columns)
     verdict = pl.Enum([*dict.fromkeys(reason for reason, _ in faults), *Kind])
@@ -92,6 +93,18 @@ def judge(frame: pl.DataFrame, *, where: str) -> Judged:
         return Judged(requests=typed, rows=frame.height, notes=notes)
     bad, first_bad, aside = _account(judged.filter(pl.col("verdict").is_not_null()), where)
     return Judged(requests=typed, rows=frame.height, bad=bad, first_bad=first_bad, aside=aside, notes=notes)
+
+
+def _with_sums(frame: pl.DataFrame) -> pl.DataFrame:
+    """Mark rows without arrival whose tokens are the sums of all rows that have one."""
+    undated = ~pl.col("arrival_given") & (pl.col("input") > 0)
+    if not frame.select(undated.any()).item():
+        return frame
+    dated = frame.filter(pl.col("arrival_given") & pl.col("aside").is_null())
+    if dated.height < _MIN_SUMMED:
+        return frame
+    is_sum = undated & (pl.col("input") == dated["input"].sum()) & (pl.col("output") == dated["output"].sum())
+    return frame.with_columns(aside=pl.coalesce("aside", pl.when(is_sum).then(pl.lit(Kind.SUMMARY.value))))
 
 
 def _columns(present: list[str]) -> list[pl.Expr]:

@@ -74,3 +74,18 @@ def test_document_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match="write one JSON object a line"):
         read(tmp_path, json.dumps(RECORDS))
     assert read(tmp_path, LINES) == RECORDS
+
+
+def test_tables_of_pandas_are_read(tmp_path: Path) -> None:
+    """DataFrame.to_json with orient="columns", which is its default, and orient="split"."""
+    rows = [{"time": "09:00", "a": 1, "b": None}, {"time": "09:01", "a": 2, "b": 5}]
+    by_column = {name: {str(place): row[name] for place, row in enumerate(rows)} for name in rows[0]}
+    split = {"columns": list(rows[0]), "index": [0, 1], "data": [list(row.values()) for row in rows]}
+    assert read(tmp_path, json.dumps(by_column)) == rows
+    assert read(tmp_path, json.dumps(split)) == rows
+    assert read(tmp_path, json.dumps(split, indent=2)) == rows
+
+
+def test_objects_without_row_numbers_are_one_record(tmp_path: Path) -> None:
+    record = {name: {"tokens": 1} for name in ("input", "output", "cached")}
+    assert read(tmp_path, json.dumps(record)) == [record]

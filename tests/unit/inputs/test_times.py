@@ -145,3 +145,12 @@ def test_two_units_are_refused() -> None:
     mixed += [1000 * cell for cell in mixed if isinstance(cell, int)]
     with pytest.raises(InputError, match=r"some times are in milliseconds, such as .* and some in seconds"):
         decided(mixed)
+
+
+@pytest.mark.parametrize("digits", [5, 6])
+def test_rounded_serial_dates_are_read(digits: int) -> None:
+    """A spreadsheet shows 46328.37569 for 2026-11-02 09:01: rounded to a second or less."""
+    _, instants = decided([f"{46_328 + (540 + minute) / 1440:.{digits}f}" for minute in range(30)])
+    start = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+    late = [abs((instant or NOON) - start - dt.timedelta(minutes=minute)) for minute, instant in enumerate(instants)]
+    assert max(late) < dt.timedelta(seconds=1)

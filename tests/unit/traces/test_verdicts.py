@@ -193,3 +193,20 @@ def test_counters_start_again_in_each_file(tmp_path: Path) -> None:
     short = written(tmp_path, table(header, [f"{place},{place + 60},10,5" for place in range(5)]), "b.csv")
     trace = read_trace([long, short])
     assert (trace.requests.height, trace.report.set_aside) == (55, {})
+
+
+@pytest.mark.parametrize(
+    "total", ["Total,435,145", "Grand total,435,145", ",435,145", "Summe,435,145", "Average,43,14"]
+)
+def test_sums_of_the_rows_are_set_aside(tmp_path: Path, total: str) -> None:
+    """Ten rows of 39 to 48 input tokens, 435 in all, and of 10 to 19 output tokens, 145 in all."""
+    rows = [f"2026-11-02T09:{minute:02d}:00Z,{39 + minute},{10 + minute}" for minute in range(10)]
+    trace = read(tmp_path, "timestamp,prompt_tokens,completion_tokens", [*rows, total])
+    assert (trace.requests.height, trace.report.bad, trace.report.unpriced) == (10, {}, "")
+    assert trace.report.set_aside == {Kind.SUMMARY: 1}
+
+
+def test_other_row_without_time_is_bad(tmp_path: Path) -> None:
+    rows = ["2026-11-02T09:00:00Z,5,3", "2026-11-02T09:01:00Z,6,3", ",12,6"]
+    trace = read(tmp_path, "timestamp,prompt_tokens,completion_tokens", rows)
+    assert trace.report.bad == {"no arrival time": 1}

@@ -8,14 +8,8 @@ import polars as pl
 
 from meritorder.bills.charges import exact
 from meritorder.evidence import Assumption
+from meritorder.inputs.summaries import SAYS_TOTAL
 from meritorder.units import format_usd
-
-_SAYS_TOTAL: Final = (
-    r"(?i)^\s*(?:[\w.-]+[ -])?(?:sub|grand)?[ -]?totals?\b|\b(?:sub|grand)?-?totals?\W*$"
-    r"|^\s*(?:zwischen|gesamt|end)?summe\b|^\s*gesamt(?:betrag|kosten|ergebnis)?\W*$"
-    r"|^\s*(?:sous-)?(?:totale?|totaux|somme|suma|итого)\b|^\s*(?:合計|小計|总计|合计|小计|總計)"
-)
-"""How a cell says that its row is the total of others."""
 
 _NAMES: Final = ("account", "service", "sku", "description", "instance_type")
 
@@ -55,7 +49,7 @@ def suspected(groups: pl.DataFrame) -> list[str]:
         groups: Sums of like line items, with the largest amount of each.
     """
     half = (2 * pl.col("largest_usd").max() - pl.col("stated_usd").sum()).abs() <= 2 * _CENT
-    says = pl.any_horizontal(pl.col(_NAMES).str.contains(_SAYS_TOTAL).fill_null(value=False))
+    says = pl.any_horizontal(pl.col(_NAMES).str.contains(SAYS_TOTAL).fill_null(value=False))
     by_file = groups.group_by("source").agg(
         suspected=says.any() | pl.col("first").is_null().any() | (half & (pl.col("rows").sum() > 2))
     )
@@ -68,7 +62,7 @@ def marks(schema: pl.Schema) -> dict[str, pl.Expr]:
     if not cells:
         return {}
     return {
-        "says_total": pl.coalesce([pl.when(cell.str.contains(_SAYS_TOTAL)).then(cell) for cell in cells]),
+        "says_total": pl.coalesce([pl.when(cell.str.contains(SAYS_TOTAL)).then(cell) for cell in cells]),
         "has_words": pl.any_horizontal([cell.str.contains(_WORD).fill_null(value=False) for cell in cells]),
         "filled_cells": pl.sum_horizontal([(cell != "").fill_null(value=False).cast(pl.UInt32) for cell in cells]),
     }

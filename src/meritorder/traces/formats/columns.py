@@ -19,6 +19,8 @@ _REQUIRED: Final = FIELDS[:3]
 _BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
 _ZONE: Final = re.compile(r"\s*[(\[](?:utc|gmt)[)\]]$", re.IGNORECASE)
 _UNIT: Final = re.compile(r"\s*[(\[](s|ms|us|ns)[)\]]$")
+_DAYS: Final = ("date", "day")
+_CLOCK: Final = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?\s*")
 _TIMES: Final = ("arrival", "first", "ended", "ttft", "tpot", "e2e")
 
 _RULES: Final = tuple(
@@ -84,6 +86,8 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "usage.input_tokens",
         "response.usage.prompt_tokens",
         "response.usage.input_tokens",
+        *("usage_metadata.input_tokens", "usage.tokens.input_tokens", "meta.tokens.input_tokens"),
+        *("usage.billed_units.input_tokens", "meta.billed_units.input_tokens"),
     ),
     "output": (
         "output_tokens",
@@ -104,6 +108,8 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "usage.output_tokens",
         "response.usage.completion_tokens",
         "response.usage.output_tokens",
+        *("usage_metadata.output_tokens", "usage.tokens.output_tokens", "meta.tokens.output_tokens"),
+        *("usage.billed_units.output_tokens", "meta.billed_units.output_tokens"),
     ),
     "cached": (
         "cached_tokens",
@@ -118,6 +124,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "usage.input_tokens_details.cached_tokens",
         "response.usage.prompt_tokens_details.cached_tokens",
         "response.usage.input_tokens_details.cached_tokens",
+        "usage_metadata.input_token_details.cache_read",
     ),
     "model": ("model", "model_name", "model_id", "gen_ai.request.model"),
     "tenant": (
@@ -193,7 +200,8 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
     mapped = dict(mapping or {})
     check(shape, mapped)
     source = shape.source
-    fields = _known_columns(shape) | mapped
+    fields = _known_columns(shape)
+    fields |= _day_and_clock(shape, fields) | mapped
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:
         raise TraceError(
@@ -252,6 +260,14 @@ def _known_columns(shape: Shape) -> dict[str, str]:
         for field, names in _NAMES.items()
     }
     return {field: name for field, name in known.items() if name is not None}
+
+
+def _day_and_clock(shape: Shape, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns of day and clock of an arrival that is a clock without a day."""
+    clock = fields.get("arrival", "")
+    day = next((name for name in shape.source.columns if _plain(name) in _DAYS and name != clock), None)
+    values = [str(record[clock]) for record in shape.records if record.get(clock)]
+    return {"arrival": f"{day}+{clock}"} if day and values and all(map(_CLOCK.fullmatch, values)) else {}
 
 
 def _plain(name: str) -> str:

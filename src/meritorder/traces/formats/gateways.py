@@ -121,6 +121,26 @@ GATEWAYS: Final = (
         )
         for at, nest in (("result.", "result[]"), ("", ""))
     ),
+    # https://www.braintrust.dev/docs/reference/api: spans of models have counts, with the cache.
+    TraceFormat(
+        name="braintrust",
+        title="Braintrust spans",
+        requires=("metrics.prompt_tokens", "metrics.completion_tokens", "metrics.start | created"),
+        fields={
+            "arrival": "metrics.start | created",
+            "input": "metrics.prompt_tokens",
+            "output": "metrics.completion_tokens",
+            "cached": "metrics.prompt_cached_tokens",
+            "model": "metadata.model",
+            "id": "span_id | id",
+            "parent": "span_parents[0]",
+            "error": "error",
+            "ended": "metrics.end",
+        },
+        aside=(
+            AsideRule(kind=Kind.PARENT, column="span_attributes.type", pattern="^(task|function|eval|score|tool)$"),
+        ),
+    ),
     # https://portkey.ai/docs/product/observability/logs-export: units are tokens.
     TraceFormat(
         name="portkey",

@@ -1,34 +1,41 @@
 """Which columns of an unknown table could hold arrivals and token counts: a proposal for a person to correct."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from unicodedata import normalize
 
 from meritorder.traces.formats.shape import Shape
 
 _SHOWN_ROWS: Final = 3
 _MOST: Final = 0.8
+_DEPTH: Final = 6
 _WORD: Final = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])")
 _DATE: Final = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}")
 _NUMBER: Final = re.compile(r"[\d.,\s]*\d")
+_ACCENTS: Final = re.compile(r"[\u0300-\u036f]")
 _TIME_WORDS: Final = frozenset(
     {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
+    | {"zeit", "zeitpunkt", "zeitstempel", "datum", "heure", "horodatage", "fecha", "hora", "data", "ora"}
 )
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
 # Words of columns that count neither side of one call.
 _NO_SIDE: Final = frozenset({"total", "sum", "both", "avg", "average", "mean", "median", "max", "min", "limit"})
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
-    "input": frozenset({"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}),
+    "input": frozenset(
+        {"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}
+        | {"eingabe", "eingang", "anfrage", "entree", "requete", "entrada", "ingresso"}
+    ),
     "output": frozenset(
         {"output", "outputs", "out", "completion", "completions", "generated", "generation", "gen", "response"}
-        | {"answer", "reply", "decode"}
+        | {"answer", "reply", "decode", "ausgabe", "antwort", "sortie", "reponse", "salida", "saida", "uscita"}
     ),
 }
 
 
 def guess(shape: Shape) -> dict[str, str]:
     """Return the columns that could hold arrival, input and output; a field without one is left out."""
-    values = {name: [record.get(name) for record in shape.records] for name in shape.source.columns}
+    values = _values(shape)
     times = {name: _time_score(name, column) for name, column in values.items()}
     taken = {"arrival": _best(times)}
     counts = [
@@ -51,12 +58,29 @@ def proposal(shape: Shape) -> str:
     found = guess(shape)
     if not found:
         return "name the columns with --columns arrival=…,input=…,output=…"
-    line = ",".join(f"{field}={_quoted(found[field]) if field in found else 'NAME'}" for field in ("arrival", *_WORDS))
+    named = {field: _quoted(name) if name in shape.source.columns else name for field, name in found.items()}
+    line = ",".join(f"{field}={named.get(field, 'NAME')}" for field in ("arrival", *_WORDS))
+    values = _values(shape)
     rows = [
-        " ".join(f"{field}={record.get(name)}" for field, name in found.items())
-        for record in shape.records[:_SHOWN_ROWS]
+        " ".join(f"{field}={values[name][place]}" for field, name in found.items())
+        for place in range(min(_SHOWN_ROWS, len(shape.records)))
     ]
     return f"if this is right, add --columns {line} (its first rows: {'; '.join(rows)}); else correct it"
+
+
+def _values(shape: Shape) -> dict[str, list[Any]]:
+    """Return the values of the columns, and of the members of objects under their dotted paths."""
+    rows = [dict(_leaves(record, "", 0)) for record in shape.records]
+    names = dict.fromkeys((*shape.source.columns, *(name for row in rows for name in row)))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _leaves(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for name, member in value.items():
+        if not isinstance(member, dict):
+            yield f"{prefix}{name}", member
+        elif depth < _DEPTH:
+            yield from _leaves(member, f"{prefix}{name}.", depth + 1)
 
 
 def _quoted(name: str) -> str:
@@ -64,7 +88,7 @@ def _quoted(name: str) -> str:
 
 
 def _words(name: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(name)}
+    return {word.lower() for word in _WORD.findall(_ACCENTS.sub("", normalize("NFKD", name)))}
 
 
 def _best(scores: Mapping[str, float]) -> str:

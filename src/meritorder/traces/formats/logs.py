@@ -168,7 +168,8 @@ LOGS: Final = (
                 "arrival": "timestamp | created_at | time",
                 "input": f"{at}inputTokens + {at}cacheReadInputTokens + {at}cacheWriteInputTokens",
                 "output": f"{at}outputTokens",
-                "cached": f"{at}cacheReadInputTokens",
+                # The AI SDK of Vercel has the same names, and its input includes the cache.
+                "cached": f"{at}cacheReadInputTokens | {at}cachedInputTokens | {at}inputTokenDetails.cacheReadTokens",
                 "model": "modelId | model",
                 "tenant": "tenant | team | user",
                 "id": "requestId | request_id | ResponseMetadata.RequestId",
@@ -184,7 +185,8 @@ LOGS: Final = (
             title="OpenTelemetry spans of generative AI",
             requires=(identified,),
             fields={
-                "arrival": "startTimeUnixNano | start_time_unix_nano | start_time | startTime | timestamp",
+                "arrival": "startTimeUnixNano | start_time_unix_nano | start_time | startTime | timestamp"
+                " | timestamp [UTC] | TimeGenerated | TimeGenerated [UTC]",
                 "input": f"{at}gen_ai.usage.input_tokens | {at}gen_ai.usage.prompt_tokens | {at}llm.token_count.prompt",
                 "output": f"{at}gen_ai.usage.output_tokens | {at}gen_ai.usage.completion_tokens"
                 f" | {at}llm.token_count.completion",
@@ -220,6 +222,9 @@ LOGS: Final = (
         for at, nest, identified in (
             ("attributes.", "resourceSpans[].scopeSpans[].spans[]", "resourceSpans.scopeSpans.spans.attributes.key"),
             ("attributes.", "", _USAGE.replace("@", "attributes.")),
+            # Spans in Azure's Application Insights, and the same in a Log Analytics workspace.
+            ("customDimensions.", "", _USAGE.replace("@", "customDimensions.")),
+            ("Properties.", "", _USAGE.replace("@", "Properties.")),
             ("", "", _USAGE.replace("@", "")),
         )
     ),

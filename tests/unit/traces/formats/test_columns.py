@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.samples.trace_files import LENGTHS, cells, real, refused, written
+from tests.samples.trace_files import LENGTHS, cells, lines, real, refused, written
 
 from meritorder.traces.read import read_trace
 
@@ -57,3 +57,42 @@ def test_unsuccessful_calls_are_failures(tmp_path: Path) -> None:
     path = written(tmp_path, header + "2026-11-02T09:00:00Z,500,90,true\n2026-11-02T09:00:01Z,500,90,False\n")
     report = read_trace([path]).report
     assert (report.requests, report.failed_rows) == (1, 1)
+
+
+def test_day_and_clock_are_one_time(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "date,time,prompt_tokens,completion_tokens\n2026-11-02,09:00:00,5,3\n2026-11-03,09:01:30,6,3\n"
+    )
+    trace = read_trace([path])
+    assert trace.requests["arrived_s"].to_list() == [0.0, 86_490.0]
+    assert trace.epoch_s == 1_793_610_000
+
+
+def test_parts_of_a_time_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "d,t,prompt_tokens,completion_tokens\n02.11.2026,09:00,5,3\n02.11.2026,09:01,6,3\n")
+    trace = read_trace([path], columns={"arrival": "d+t"})
+    assert trace.requests["arrived_s"].to_list() == [0.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached"),
+    [
+        (
+            {"usage_metadata": {"input_tokens": 500, "output_tokens": 90, "input_token_details": {"cache_read": 400}}},
+            400,
+        ),
+        (
+            {
+                "meta": {
+                    "billed_units": {"input_tokens": 7, "output_tokens": 9},
+                    "tokens": {"input_tokens": 500, "output_tokens": 90},
+                }
+            },
+            0,
+        ),
+    ],
+)
+def test_usage_of_libraries_is_known(tmp_path: Path, usage: dict[str, object], cached: int) -> None:
+    """LangChain's input includes the cache; Cohere bills less than it reads."""
+    path = written(tmp_path, lines({"time": "2026-11-02T09:00:00Z", **usage}), "log.jsonl")
+    assert cells(read_trace([path]), *LENGTHS) == [(0.0, 500, cached, 90)]

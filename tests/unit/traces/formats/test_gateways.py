@@ -20,6 +20,7 @@ KONG_USAGE = {"meta": {"response_model": "m"}, "usage": {"prompt_tokens": 500, "
 OLLAMA = {"model": "m", "done": True, "total_duration": 5_589_157_167, "prompt_eval_count": 500, "eval_count": 90}
 TGI = {"level": "INFO", "message": "Success", "span": {"name": "generate", "input_length": 500, "generated_tokens": 90}}
 METRICS = {"input_tokens": 500, "output_tokens": 90, "total_tokens": 590}
+AI_SDK = {"inputTokens": 500, "outputTokens": 90, "totalTokens": 590, "cachedInputTokens": 400}
 VERTEX = {"usageMetadata": {"promptTokenCount": 500, "candidatesTokenCount": 60, "thoughtsTokenCount": 30}}
 CONVERSE = {
     "inputTokens": 5,
@@ -103,3 +104,30 @@ def test_unknown_columns_are_proposed(tmp_path: Path) -> None:
     assert "match no known format; if this is right" in message
     # A total is no count of the answer.
     assert "--columns arrival=timestamp,input=prompt_tokens,output=NAME" in message
+
+
+def test_ai_sdk_input_includes_its_cache(tmp_path: Path) -> None:
+    """The AI SDK names its counts as Bedrock's Converse API does, which leaves the cache out."""
+    path = written(tmp_path, lines({"timestamp": FIRST, "model": "m", "usage": AI_SDK}), "log.jsonl")
+    assert cells(read_trace([path]), *LENGTHS) == [(0.0, 500, 400, 90)]
+
+
+def test_braintrust_tasks_are_set_aside(tmp_path: Path) -> None:
+    counts = {"prompt_tokens": 500, "completion_tokens": 90, "prompt_cached_tokens": 100}
+    spans = [
+        {"id": kind, "created": FIRST, "metrics": {"start": FIRST_S, **counts}, "span_attributes": {"type": kind}}
+        for kind in ("llm", "task")
+    ]
+    trace = read_trace([written(tmp_path, lines(*spans), "spans.jsonl")])
+    assert cells(trace, *LENGTHS) == [(0.0, 500, 100, 90)]
+    assert trace.report.set_aside == {Kind.PARENT: 1}
+
+
+def test_spans_of_application_insights_are_read(tmp_path: Path) -> None:
+    """Log Analytics exports attributes as JSON text in a cell, whose keys have dots."""
+    attributes = {"gen_ai.usage.input_tokens": "500", "gen_ai.usage.output_tokens": "90", "gen_ai.request.model": "m"}
+    cell = json.dumps(attributes).replace('"', '""')
+    text = f'timestamp [UTC],name,customDimensions\n"11/2/2026, 9:00:00.000 AM",chat,"{cell}"\n'
+    trace = read_trace([written(tmp_path, text)])
+    assert cells(trace, *LENGTHS) == [(0.0, 500, 0, 90)]
+    assert trace.epoch_s == FIRST_S

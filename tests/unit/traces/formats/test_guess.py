@@ -32,3 +32,18 @@ def test_line_is_proposed_with_rows(tmp_path: Path, header: str, rows: list[str]
 
 def test_nothing_is_proposed_without_a_sign(tmp_path: Path) -> None:
     assert "--columns arrival=…,input=…,output=…" in refused(written(tmp_path, "a,b\nx,y\n"))
+
+
+def test_foreign_words_tell_the_sides(tmp_path: Path) -> None:
+    rows = "02.11.2026 09:00;1.000;200\n02.11.2026 09:01;1.001;201\n"
+    german = refused(written(tmp_path, "Zeitstempel;Eingabe-Tokens;Ausgabe-Tokens\n" + rows))
+    assert "--columns arrival=Zeitstempel,input=Eingabe-Tokens,output=Ausgabe-Tokens" in german
+    french = refused(written(tmp_path, "Horodatage;Jetons sortie;Jetons entrée\n" + rows))
+    assert 'arrival=Horodatage,input="Jetons entrée",output="Jetons sortie"' in french
+
+
+def test_members_of_objects_are_proposed(tmp_path: Path) -> None:
+    record = '{"begun": "2026-11-02T09:00:00Z", "cost": {"gpt": {"promptToks": 7, "replyToks": 3}}}\n'
+    message = refused(written(tmp_path, record, "log.jsonl"))
+    assert "arrival=begun,input=cost.gpt.promptToks,output=cost.gpt.replyToks" in message
+    assert "input=7 output=3" in message
