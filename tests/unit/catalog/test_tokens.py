@@ -7,12 +7,12 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from meritorder.catalog import load
+from meritorder.catalog.genai import snapshot_date
 from meritorder.catalog.tokens import (
     api_prices,
     cost_usd,
     find_model_or_prices,
     rejected_prices,
-    snapshot_date,
     token_prices,
     turnaround_s,
 )
@@ -105,7 +105,35 @@ def test_rejected_prices_have_reasons() -> None:
 
 def test_prices_have_the_lists_date() -> None:
     assert snapshot_date() >= dt.date(2026, 11, 9)
-    assert {price.as_of for price in token_prices(CATALOG.find_model("qwen3-32b"))} == {snapshot_date().isoformat()}
+    prices = token_prices(CATALOG.find_model("qwen3-32b"), providers=["groq", "openrouter", "cerebras"])
+    assert {price.as_of for price in prices} == {snapshot_date().isoformat()}
+
+
+def test_missing_providers_and_tiers_are_listed() -> None:
+    """Of 2026-11-20: Llama 3.3 70B at Bedrock $0.72 a million, half of it in batch; at DeepInfra $0.23 and $0.40."""
+    model = CATALOG.find_model("llama-3.3-70b")
+    bedrock = by_tier(token_prices(model, providers=["aws"]))
+    assert bedrock[Tier.BATCH].input_usd_per_mtok == pytest.approx(bedrock[Tier.STANDARD].input_usd_per_mtok / 2)
+    (deepinfra,) = (
+        price
+        for price in token_prices(model, providers=["deepinfra"])
+        if price.provider_model == "meta-llama/Llama-3.3-70B-Instruct"
+    )
+    assert (deepinfra.input_usd_per_mtok, deepinfra.output_usd_per_mtok) == (0.23, 0.4)
+    assert deepinfra.model == "llama-3.3-70b"
+    assert {price.provider for price in token_prices(model)} >= {"vertex", "azure"}
+
+
+def test_api_name_of_listed_provider_is_priced() -> None:
+    (price,) = api_prices("deepinfra/Qwen/Qwen3-32B")
+    assert (price.provider, price.tier) == ("deepinfra", Tier.STANDARD)
+    with pytest.raises(CatalogError, match="no token price"):
+        api_prices("deepinfra/none-such")
+
+
+def test_no_tier_is_priced_twice() -> None:
+    """Azure's Phi-4 is in both lists."""
+    assert len(api_prices("azure/phi-4")) == 1
 
 
 def test_closed_models_by_the_providers_name() -> None:
