@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from meritorder.cli.options import ApiKeyVariable
+from meritorder.cli.options import ApiKeyVariable, HtmlFile, JsonFile
 from meritorder.errors import ConfigError
 from meritorder.units import format_duration
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _URL: Final = "http://127.0.0.1:8000"
 _POLL_S: Final = 1.0
-_ACTIONS: Final = ("submit", "list", "status", "fetch", "cancel", "pause", "resume")
+_ACTIONS: Final = ("submit", "list", "status", "fetch", "cancel", "pause", "resume", "receipt")
+_REPORTS: Final = ("list", "receipt")
 _READS: Final = ("status", "fetch")
 _INTERRUPTED: Final = 130
 
@@ -46,13 +47,18 @@ def batch(
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="Limit on the answers to prompts.")
     ] = None,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the signature of a receipt in a file, instead of an id.")
+    ] = False,
     url: Url = _URL,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
-    """Submit a file of requests or prompts as a batch, follow or change it, and fetch its results.
+    """Submit a file of requests or prompts as a batch, follow or change it, and fetch its results or its receipt.
 
     The file has requests as the Batch API takes them, or prompts: text with one per line, JSON lines, CSV or Parquet.
-    The exit code is 1 if lines of a finished batch have failed.
+    The exit code is 1 if lines of a finished batch have failed, or if a receipt is not valid.
     """
     if action not in _ACTIONS:
         raise ConfigError(f"unknown action {action!r}", where="batch", fix=f"write one of {', '.join(_ACTIONS)}")
@@ -63,8 +69,8 @@ def batch(
     from meritorder.gateway.app.client import GatewayClient
 
     with GatewayClient(url, os.environ.get(api_key_env, "")) as client:
-        if action == "list":
-            _list(client)
+        if action in _REPORTS:
+            _report(client, action, what, json, html, verify=verify)
             return
         current = (
             _submit(client, Path(what), window, model, prompt=prompt, max_tokens=max_tokens)
@@ -91,6 +97,53 @@ def _exit_if_failed(client: "GatewayClient", batch: dict[str, Any]) -> None:
     if reason is not None:
         typer.echo(reason, err=True)
         raise typer.Exit(1)
+
+
+def _report(
+    client: "GatewayClient", action: str, what: str, json: Path | None, html: Path | None, *, verify: bool
+) -> None:
+    """Show what is not the state of one batch."""
+    if action == "list":
+        _list(client)
+    elif verify:
+        _verify(client, Path(what))
+    else:
+        _receipt(client, what, json, html)
+
+
+def _receipt(client: "GatewayClient", batch_id: str, json: Path | None, html: Path | None) -> None:
+    """Show the receipt of a batch, and write it to files."""
+    from meritorder import documents
+    from meritorder.accounting import RECEIPT_SCHEMA, SignedReceipt
+    from meritorder.report import files
+    from meritorder.report.ledger import receipt as report
+
+    files.check_target(json, html)
+    body = client.receipt(batch_id)
+    command = f"meritorder batch receipt {batch_id}"
+    signed = documents.decode(
+        body, SignedReceipt, schema=RECEIPT_SCHEMA, what="a receipt", command=command, where=batch_id
+    )
+    if json:
+        files.write_bytes(json, body)
+    if html:
+        files.write_text(html, report.page(signed))
+    report.render(signed, Console())
+
+
+def _verify(client: "GatewayClient", path: Path) -> None:
+    """Say whether the gateway signed a receipt; end with the exit code 1 if it did not, or it was changed."""
+    from meritorder import documents
+
+    try:
+        body = documents.read_file(path)
+    except OSError as error:
+        fix = "name the file that --json wrote"
+        raise ConfigError(error.strerror or "cannot be read", where=str(path), fix=fix) from None
+    if fault := client.fault_of_receipt(body):
+        typer.echo(f"{path}: not valid: {fault}", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{path}: valid: signed by this gateway, and not changed since")
 
 
 def _submit(

@@ -297,6 +297,11 @@ class Settings(_Table, frozen=True):
         return folder / sha256(store.encode()).hexdigest()[:16]
 
     @property
+    def receipt_key(self) -> Path:
+        """The file of the key that receipts are signed with, next to the SQLite file or the folder of blobs."""
+        return self._data_folder / "receipt.key"
+
+    @property
     def _data_folder(self) -> Path:
         if not self.store.url.startswith(_SQLITE) and self.store.blobs.startswith(_FILE):
             return Path(self.store.blobs.removeprefix(_FILE)).parent

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 from tests.e2e.gateway.conftest import Process, start
-from tests.e2e.gateway.test_command_line import run
+from tests.e2e.gateway.test_command_line import requests, run
 
 USD_PER_HOUR = 3600.0  # a dollar a second
 
@@ -134,3 +134,33 @@ def test_unknown_machine_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "venue x: machine: no price of the machine 'acme Z1'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_receipt_is_what_the_ledger_says(tmp_path: Path) -> None:
+    """Only the batch ran: what machines were paid for while busy is its cost."""
+    config = _configuration(tmp_path, _venue("small", f"usd_per_hour = {USD_PER_HOUR}"))
+    gateway = _serve(config)
+    try:
+        submitted = run(
+            tmp_path, "batch", "submit", str(requests(tmp_path, 9, "small")), "--wait", "--url", gateway.url
+        )
+        assert submitted.returncode == 0, submitted.stderr
+        batch_id = submitted.stdout.partition(":")[0]
+        options = ("--json", "receipt.json", "--html", "receipt.html", "--url", gateway.url)
+        shown = run(tmp_path, "batch", "receipt", batch_id, *options)
+        assert shown.returncode == 0, shown.stderr
+        receipt = json.loads((tmp_path / "receipt.json").read_text())["receipt"]
+        assert (receipt["completed"], receipt["attempts"], receipt["deadline_kept"]) == (9, 9, True)
+        assert "USD were paid for the 9 requests" in shown.stdout
+        assert batch_id in (tmp_path / "receipt.html").read_text()
+        checked = run(tmp_path, "batch", "receipt", "receipt.json", "--verify", "--url", gateway.url)
+        assert (checked.returncode, "valid" in checked.stdout) == (0, True)
+        text = (tmp_path / "receipt.json").read_text().replace('"completed": 9', '"completed": 8')
+        (tmp_path / "changed.json").write_text(text)
+        changed = run(tmp_path, "batch", "receipt", "changed.json", "--verify", "--url", gateway.url)
+        assert (changed.returncode, "was changed" in changed.stderr) == (1, True)
+    finally:
+        gateway.stop()
+    uses = {use["use"]: use["paid_usd"] for use in _report(tmp_path, config, "--by", "use")["by_use"]}
+    assert receipt["paid_usd"] > 0
+    assert uses["busy"] == pytest.approx(receipt["paid_usd"], abs=1e-11)

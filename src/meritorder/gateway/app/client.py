@@ -5,6 +5,7 @@ import contextlib
 import heapq
 import json
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from meritorder.errors import ConfigError
 T = TypeVar("T")
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _LISTED: Final = 20
+_RECEIPT_POLL_S: Final = 1.0
+_RECEIPT_WAIT_S: Final = 90.0  # what a finished batch ran on is recorded within a minute
 _CHUNK_BYTES: Final = 1024 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 
@@ -93,6 +96,19 @@ class GatewayClient:
             return self.batch(batch_id)
         return self._run(self._json("POST", f"/v1/batches/{batch_id}/{action}"))
 
+    def receipt(self, batch_id: str) -> bytes:
+        """Return the receipt of a finished batch.
+
+        Raises:
+            ConfigError: The batch has not ended, or what it ran on is not recorded to its end.
+        """
+        return self._run(self._receipt(batch_id))
+
+    def fault_of_receipt(self, receipt: bytes) -> str:
+        """Return what is wrong with a receipt; empty if the gateway signed it and it was not changed."""
+        answer = self._run(self._json("POST", "/v1/receipts/verify", receipt))
+        return "" if answer["valid"] else str(answer["reason"])
+
     def status(self) -> dict[str, Any]:
         """Return the gateway's status."""
         return self._run(self._json("GET", "/meritorder/status"))
@@ -153,9 +169,25 @@ class GatewayClient:
             async with session.post(f"{self._url}/v1/batches", json=batch) as response:
                 return await self._checked(response)
 
-    async def _json(self, method: str, path: str) -> dict[str, Any]:
-        async with self._session() as session, session.request(method, self._url + path) as response:
+    async def _json(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+        async with self._session() as session, session.request(method, self._url + path, data=body) as response:
             return await self._checked(response)
+
+    async def _receipt(self, batch_id: str) -> bytes:
+        give_up_s = time.monotonic() + _RECEIPT_WAIT_S
+        async with self._session() as session:
+            while True:
+                async with session.get(f"{self._url}/v1/batches/{batch_id}/receipt") as response:
+                    if response.status == 200:
+                        return await response.read()
+                    if response.status != 202:
+                        await self._checked(response)
+                    status = (await response.json())["status"]
+                if status not in FINAL_STATUSES or time.monotonic() > give_up_s:
+                    raise ConfigError(
+                        "there is no receipt yet", where=batch_id, fix=f"it is {status}; wait for its end"
+                    )
+                await asyncio.sleep(_RECEIPT_POLL_S)
 
     async def _download(self, file_id: str, path: Path) -> int:
         lines = 0

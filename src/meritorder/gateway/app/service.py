@@ -46,6 +46,7 @@ from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
+from meritorder.gateway.workers.receipts import Receipts
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _BATCHES: Final = "/v1/batches"
@@ -103,7 +104,7 @@ class Service:
         self._routes = Router(
             routes=[
                 *Files(context).routes(),
-                *Batches(context).routes(),
+                *Batches(context, Receipts(context, venues, self._capacity_meter)).routes(),
                 *Completions(context).routes(),
                 *Responses(context, self.dispatcher).routes(),
                 *Conversations(context).routes(),

@@ -1,14 +1,16 @@
-"""`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume."""
+"""`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume; receipts."""
 
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meritorder.accounting import Signature
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, whole_body
 from meritorder.gateway.state.context import Context
@@ -20,9 +22,20 @@ from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import batch_object, list_object
+from meritorder.gateway.workers.receipts import Receipts
 from meritorder.units import parse_duration_s
 
 _COMPARED: Final = ("endpoint", "completion_window", "input_file_id", "metadata", "output_expires_after_s")
+
+
+_RECEIPT_RETRY_S: Final = 2
+
+
+class _Signed(msgspec.Struct):
+    """A signed receipt, whose receipt is as it was written."""
+
+    receipt: msgspec.Raw
+    signature: Signature
 
 
 def _batch_id(tenant: str, idempotency_key: str) -> str:
@@ -33,8 +46,9 @@ def _batch_id(tenant: str, idempotency_key: str) -> str:
 class Batches:
     """The routes of batches."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, receipts: Receipts) -> None:
         self._context = context
+        self._receipts = receipts
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -42,6 +56,8 @@ class Batches:
             Route("/v1/batches", self.create, methods=["POST"]),
             Route("/v1/batches", self.list, methods=["GET"]),
             Route("/v1/batches/{batch_id}", self.retrieve, methods=["GET"]),
+            Route("/v1/batches/{batch_id}/receipt", self.receipt, methods=["GET"]),
+            Route("/v1/receipts/verify", self.verify_receipt, methods=["POST"]),
             Route("/v1/batches/{batch_id}/cancel", self.cancel, methods=["POST"]),
             Route("/v1/batches/{batch_id}/pause", self.pause, methods=["POST"]),
             Route("/v1/batches/{batch_id}/resume", self.resume, methods=["POST"]),
@@ -143,6 +159,29 @@ class Batches:
     async def retrieve(self, request: Request) -> Response:
         """Return a batch."""
         return json_response((await self._objects([await self._batch(request)]))[0])
+
+    async def receipt(self, request: Request) -> Response:
+        """Return the signed receipt of a finished batch; 202 until there is one."""
+        batch = await self._batch(request)
+        receipt = await self._receipts.of(batch)
+        if receipt is None:
+            content = {"object": "batch.receipt", "batch_id": batch.id, "status": batch.status, "receipt": None}
+            answer = json_response(content, 202)
+            answer.headers["retry-after"] = str(_RECEIPT_RETRY_S)
+            return answer
+        return Response(receipt, media_type="application/json")
+
+    async def verify_receipt(self, request: Request) -> Response:
+        """Return whether a receipt was signed by this gateway and not changed since."""
+        await caller(self._context, request)
+        body = await whole_body(self._context, request)
+        checks.json_object(body)
+        try:
+            signed = msgspec.json.decode(body, type=_Signed)
+            fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
+        except ValueError as error:
+            raise invalid_request(f"This is not a receipt: {error}.", code="invalid_receipt") from None
+        return json_response({"object": "receipt.verification", "valid": not fault, "reason": fault or None})
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a batch: running requests may finish, and answers are preserved."""

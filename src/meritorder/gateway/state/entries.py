@@ -15,10 +15,6 @@ from meritorder.gateway.wire.usage import Usage
 ANSWERED: Final = "answered"
 FAILED: Final = "failed"
 CUT_OFF: Final = "cut_off"
-# What the price of an attempt is based on.
-TOKENS: Final = "tokens"
-BATCH_TOKENS: Final = "batch_tokens"
-MACHINE: Final = "machine"
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):

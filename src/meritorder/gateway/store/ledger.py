@@ -24,6 +24,11 @@ SUPERSEDED: Final = "superseded"  # by the answer of another attempt
 NOT_FINAL: Final = (PREEMPTED, RETRIED, SUPERSEDED)
 """Outcomes of attempts that do not end their request."""
 
+# What the price of an attempt is based on.
+TOKENS: Final = "tokens"
+BATCH_TOKENS: Final = "batch_tokens"
+MACHINE: Final = "machine"
+
 _READ_SIZE: Final = 10_000
 _MAX_REASON: Final = 500
 _NUL: Final = b"\\u0000"  # as JSON has it; no database takes it in a text

@@ -328,6 +328,12 @@ LEDGER: Final = Table(
     Column("reasoning_tokens", Integer, nullable=False, server_default="0"),
     Column("price_basis", String(16)),  # tokens, batch_tokens, machine; null without a price
     Index(None, "key_id", "arrived_s"),
+    Index(
+        "ix_ledger_batch",
+        "batch_seq",
+        sqlite_where=text("batch_seq IS NOT NULL"),
+        postgresql_where=text("batch_seq IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -347,6 +353,16 @@ CAPACITY: Final = Table(
     Column("ready_s", Float),
     Column("seen_s", Float, nullable=False),  # when its gateway last saw it: its end, if that gateway was killed
     Column("stopped_s", Float),
+)
+
+# What a finished batch cost, signed; once it is there it does not change.
+RECEIPTS: Final = Table(
+    "receipts",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("batch_id", String(96), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_s", Float, nullable=False),
 )
 
 LEDGER_REJECTED: Final = Table(

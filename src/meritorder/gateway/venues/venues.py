@@ -22,7 +22,8 @@ from meritorder.gateway.config import (
     duration_s,
     read_secret,
 )
-from meritorder.gateway.state.entries import BATCH_TOKENS, MACHINE, TOKENS, Place
+from meritorder.gateway.state.entries import Place
+from meritorder.gateway.store.ledger import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard

@@ -47,10 +47,14 @@ class CapacityMeter:
     async def run(self) -> None:
         """Record until cancelled."""
         while self._rented:
-            self._beat()
-            await self._save()
+            await self.record()
             await wait_until_set(self._wake, _BEAT_S)
             self._wake.clear()
+
+    async def record(self) -> None:
+        """Record what is paid now."""
+        self._beat()
+        await self._save()
 
     async def close(self) -> None:
         """Record the end of everything, once the engines have stopped."""

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder.accounting import Use
+from meritorder.gateway.store.ledger import MACHINE
 from meritorder.metering.capacity import (
     PaidCapacity,
     PaidCommitment,
@@ -175,7 +176,7 @@ def _on_machines(attempts: pl.DataFrame, venues: AbstractSet[str]) -> NDArray[np
     basis = pl.col("price_basis")
     recorded = attempts.select(
         pl.when(basis.is_not_null() & (basis != ""))
-        .then(basis == "machine")
+        .then(basis == MACHINE)
         .otherwise(pl.col("venue").is_in(list(venues)).fill_null(value=False))
         .alias("on_machine")
     )

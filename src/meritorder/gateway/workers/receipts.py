@@ -1,0 +1,223 @@
+"""Receipts: what a finished batch cost, exactly as the ledger has it, computed once and signed."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from meritorder import documents
+from meritorder.accounting import Receipt, ReceiptPlace, SignedReceipt, Use
+from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.signing import Signer
+from meritorder.gateway.store import batches, capacity, receipts
+from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.ledger import MACHINE
+from meritorder.gateway.store.receipts import PlaceUse, ReplicaUse
+from meritorder.gateway.venues.venues import Venues
+from meritorder.gateway.wire.usage import Usage
+from meritorder.gateway.workers.capacity_meter import CapacityMeter
+from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment, Span, microseconds, spans
+from meritorder.metering.sharing import prices, share
+from meritorder.units import SECONDS_PER_HOUR, exact_usd, format_count, utc
+
+_UNSEEN_S: Final = 60.0  # how long the end of what a batch ran on may be unknown, as while another gateway records it
+_NO_SAVING: Final = (
+    "real time alone was not simulated for it; `meritorder ledger --counterfactual` does so for a period"
+)
+_ListPrice = Callable[[PlaceUse], int | None]
+
+
+@dataclass(slots=True)
+class _MachineCost:
+    """What machines cost while a batch ran on them, by venue, and how many of its attempts nothing was paid for."""
+
+    picousd: dict[str, int]
+    unpaid: dict[str, int]
+
+
+class Receipts:
+    """Issues the receipts of batches.
+
+    Args:
+        context: The shared state.
+        venues: The venues, with their prices.
+        meter: Records what is paid by time.
+    """
+
+    def __init__(self, context: Context, venues: Venues, meter: CapacityMeter) -> None:
+        self._context = context
+        self._meter = meter
+        self._venues = {venue.name: venue for venue in venues.all}
+        self.signer = Signer(context.settings.receipt_key)
+
+    async def of(self, batch: Batch) -> bytes | None:
+        """Return the receipt of a batch as JSON; None while it runs, or what it ran on is not recorded to its end.
+
+        Raises:
+            ConfigError: The key cannot be read or created.
+            StoreUnavailableError: The database cannot be reached.
+        """
+        context = self._context
+        stored = await context.database.read_soon(partial(receipts.get, tenant=batch.tenant, batch_id=batch.id))
+        ended_s = _ended_s(batch)
+        if stored is not None or ended_s is None:
+            return stored
+        await context.ledger_writer.flush()
+        await self._meter.record()
+        now_s = context.now_s()
+        draft = partial(_draft, batch=batch, ended_s=ended_s, now_s=now_s, list_price=self._list_picousd)
+        receipt = await context.database.read(draft)
+        if receipt is None:
+            return None
+        signature = self.signer.sign(documents.encode(receipt))
+        body = documents.encode(SignedReceipt(receipt=receipt, signature=signature))
+        add = partial(receipts.add, tenant=batch.tenant, batch_id=batch.id, body=body, now_s=now_s)
+        try:
+            return await context.database.write(add)
+        except IntegrityError:  # another gateway has issued it at the same moment
+            return await context.database.write(add)
+
+    def _list_picousd(self, used: PlaceUse) -> int | None:
+        """Return what the tokens of a venue would cost as single calls there; None if it has no price."""
+        venue = self._venues.get(used.venue or "")
+        if venue is None:
+            return None
+        return venue.cost_picousd(
+            Usage(input_tokens=used.input_tokens, cached_tokens=used.cached_tokens, output_tokens=used.output_tokens)
+        )
+
+
+def _ended_s(batch: Batch) -> float | None:
+    if batch.status not in batches.FINAL:
+        return None
+    return next(
+        (at_s for at_s in (batch.completed_s, batch.failed_s, batch.expired_s, batch.cancelled_s) if at_s is not None),
+        batch.created_s,
+    )
+
+
+def _draft(
+    connection: Connection, batch: Batch, *, ended_s: float, now_s: float, list_price: _ListPrice
+) -> Receipt | None:
+    """Return the receipt of a batch; None if its end is not recorded yet."""
+    used, on = receipts.places(connection, batch.seq), receipts.replicas(connection, batch.seq)
+    paid = capacity.paid(connection) if on else []
+    if now_s - ended_s < _UNSEEN_S and any(not _is_recorded(place, paid) for place in on):
+        return None
+    machines = _machine_cost(connection, batch.seq, on, paid)
+    places = tuple(_place(place, machines.picousd, list_price(place)) for place in used)
+    listed = [place.list_usd for place in places if place.attempts and place.venue]
+    unlisted = [place.venue for place in places if place.venue and place.list_usd is None]
+    return Receipt(
+        batch_id=batch.id,
+        tenant=batch.tenant,
+        model=batch.model or "",
+        endpoint=batch.endpoint,
+        status=batch.status,
+        created_at=_iso(batch.created_s),
+        ended_at=_iso(ended_s),
+        deadline_at=_iso(batch.expires_s),
+        deadline_kept=batch.status == "completed" and ended_s <= batch.expires_s,
+        spare_s=round(batch.expires_s - ended_s, 3),
+        total=batch.total,
+        completed=batch.done,
+        failed=batch.failed,
+        attempts=sum(place.attempts for place in places),
+        input_tokens=sum(place.input_tokens for place in places),
+        cached_tokens=sum(place.cached_tokens for place in places),
+        output_tokens=sum(place.output_tokens for place in places),
+        lost_tokens=sum(place.lost_tokens for place in places),
+        list_usd=None if unlisted else sum((usd for usd in listed if usd is not None), Decimal(0)),
+        paid_usd=sum((place.paid_usd for place in places), Decimal(0)),
+        places=places,
+        no_saving_because=_NO_SAVING,
+        issued_at=_iso(now_s),
+        warnings=tuple(_warnings(used, machines, unlisted)),
+    )
+
+
+def _iso(epoch_s: float) -> str:
+    return utc(epoch_s).isoformat(timespec="seconds")
+
+
+def _place(used: PlaceUse, machines: Mapping[str, int], list_picousd: int | None) -> ReceiptPlace:
+    is_machine = used.price_basis == MACHINE
+    return ReceiptPlace(
+        venue=used.venue or "",
+        price_basis=used.price_basis or "",
+        attempts=used.attempts,
+        requests=used.requests,
+        input_tokens=used.input_tokens,
+        cached_tokens=used.cached_tokens,
+        output_tokens=used.output_tokens,
+        lost_tokens=used.lost_tokens,
+        list_usd=None if list_picousd is None else exact_usd(list_picousd),
+        paid_usd=exact_usd(machines.get(used.venue or "", 0) if is_machine else used.cost_picousd),
+    )
+
+
+def _warnings(used: Sequence[PlaceUse], machines: _MachineCost, unlisted: Sequence[str]) -> list[str]:
+    unpriced = [
+        f"{place.venue}: no price for {format_count(place.unpriced, 'attempt')}, counted as free"
+        for place in used
+        if place.venue and place.unpriced and place.price_basis != MACHINE
+    ]
+    unpaid = [
+        f"{venue}: no paid capacity at the time of {format_count(count, 'attempt')}, counted as free"
+        for venue, count in machines.unpaid.items()
+        if count
+    ]
+    listed = [f"{', '.join(sorted(set(unlisted)))}: no price of tokens, so that there is no list price"]
+    return unpriced + unpaid + (listed if unlisted else [])
+
+
+def _is_recorded(place: ReplicaUse, paid: Sequence[Paid]) -> bool:
+    """Return whether what a batch ran on is recorded until the batch's last attempt there ended."""
+    return any(
+        record.venue == place.venue and record.started_s <= place.to_s <= record.ended_s
+        for record in paid
+        if isinstance(record, PaidCapacity) and place.replica in {record.replica, None}
+    )
+
+
+def _machine_cost(
+    connection: Connection, batch_seq: int, on: Sequence[ReplicaUse], paid: Sequence[Paid]
+) -> _MachineCost:
+    """Return what a batch's attempts cost as shares of the machines that they ran on.
+
+    Whole hours are shared, as in the ledger, so that both round in the same way.
+    """
+    cost, unpaid = defaultdict[str, int](int), defaultdict[str, int](int)
+    for place in on:
+        from_s = place.from_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        to_s = (place.to_s // SECONDS_PER_HOUR + 1) * SECONDS_PER_HOUR
+        units = _units(place, paid, from_s, to_s)
+        if not units:
+            unpaid[place.venue] += place.attempts
+        for replica, unit in units.items():
+            attempts = receipts.attempts_on(connection, place.venue, replica, batch_seq, from_s=from_s, to_s=to_s)
+            shares = share(attempts.starts_us, attempts.ends_us, *prices(unit))
+            is_own = (shares.attempt >= 0) & attempts.own[shares.attempt]
+            cost[place.venue] += int(shares.picousd[is_own].sum())
+    return _MachineCost(picousd=dict(cost), unpaid=dict(unpaid))
+
+
+def _units(place: ReplicaUse, paid: Sequence[Paid], from_s: float, to_s: float) -> Mapping[str, list[Span]]:
+    """Return the times at which requests could run on a replica, or on any of its venue if it is unknown."""
+    here = [record for record in paid if record.venue == place.venue]
+    serving = spans(
+        [record for record in here if isinstance(record, PaidCapacity)],
+        [record for record in here if isinstance(record, PaidCommitment)],
+        from_us=microseconds(from_s),
+        to_us=microseconds(to_s),
+    )
+    units: defaultdict[str, list[Span]] = defaultdict(list)
+    for span in serving:
+        if span.use is Use.BUSY and place.replica in {span.replica, None}:
+            units[span.replica].append(span)
+    return units
