@@ -137,7 +137,12 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, _, original = _HOMES[name].partition(":")
-        value = getattr(importlib.import_module(module), original or name)
+        try:
+            value = getattr(importlib.import_module(module), original or name)
+        except ModuleNotFoundError as error:
+            from meritorder.errors import missing_extra  # noqa: PLC0415 - this package imports nothing before it must
+
+            raise missing_extra(error.name or "") or error from error
         globals()[name] = value
         return value
 

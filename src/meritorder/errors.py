@@ -14,8 +14,14 @@
 Every error reads as one line: where, what, and what to do about it.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import requires
+from typing import Final
+
+_OF_EXTRA: Final = re.compile(r"([\w-]+).*extra == '(\w+)'")  # as in the metadata of an installed package
+_EXTRAS_OF_COMMANDS: Final = frozenset({"study", "gateway"})
 
 
 class MeritorderError(Exception):
@@ -72,6 +78,18 @@ class ConfigError(MeritorderError):
 
 class MissingExtraError(MeritorderError):
     """An optional dependency is missing."""
+
+
+def missing_extra(module: str) -> MissingExtraError | None:
+    """Return what to install for a module that is not there, or None if no extra of this package has it."""
+    package = module.partition(".")[0]
+    declared = filter(None, map(_OF_EXTRA.match, requires("meritorder") or ()))
+    extras = {extra for name, extra in (found.groups() for found in declared) if name.replace("-", "_") == package}
+    extras &= _EXTRAS_OF_COMMANDS
+    if not extras:
+        return None
+    extra = extras.pop() if len(extras) == 1 else "all"
+    return MissingExtraError(f"the package {package} is not installed", fix=f"pip install 'meritorder[{extra}]'")
 
 
 @contextmanager

@@ -24,10 +24,9 @@ from meritorder.cli.prices import prices
 from meritorder.cli.serve import serve
 from meritorder.cli.sweep import sweep
 from meritorder.cli.ui import ui
-from meritorder.errors import MeritorderError
+from meritorder.errors import MeritorderError, missing_extra
 
 app: Final = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Serve every LLM request from the cheapest capacity that still meets its deadline.",
@@ -53,6 +52,10 @@ def main() -> None:
         command = error.ctx.command_path if error.ctx else "meritorder"
         message = " ".join(error.format_message().split()).removesuffix(".")
         _refuse(f"{message}; see `{command} --help`")
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error.name or "")) is None:
+            raise
+        _refuse(str(missing))
     except BrokenPipeError:
         _close_stdout()
         code = 0
