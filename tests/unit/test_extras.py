@@ -61,7 +61,13 @@ def test_extra_holds_what_is_imported(extra: str, modules: tuple[str, ...]) -> N
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("polars", "study"), ("sqlalchemy.orm", "gateway"), ("numpy", "all"), ("genai_prices", "study")],
+    [
+        ("polars", "study"),
+        ("sqlalchemy.orm", "gateway"),
+        ("numpy", "study"),
+        ("obstore", "all"),
+        ("genai_prices", "study"),
+    ],
 )
 def test_missing_package_names_its_extra(module: str, extra: str) -> None:
     assert str(missing_extra(module)).endswith(f"is not installed; pip install 'meritorder[{extra}]'")

@@ -1,28 +1,12 @@
 """How long deferrable work may wait, and which capacity it may use as its deadline approaches."""
 
+import statistics
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
-
-_TURNAROUND_QUANTILE: Final = 0.9
 _UNMEASURED_SHARE: Final = 0.5  # providers commonly finish far within their window
 _WAY_BACK_SHARE: Final = 0.25
-
-
-def latest_start_s(deadline_s: Floats, work_s: Floats, arrived_s: Floats) -> Floats:
-    """Return the latest start of each request that still meets its deadline, but not before its arrival.
-
-    Args:
-        deadline_s: Deadline of each request, shape (requests,).
-        work_s: Time from start to end, with a margin, shape (requests,).
-        arrived_s: Arrival of each request, shape (requests,).
-    """
-    return np.maximum(deadline_s - work_s, arrived_s)
 
 
 def latest_backfill_s(deadline_s: float, ahead_tokens: float, completion_tokens_per_s: float, margin_s: float) -> float:
@@ -78,7 +62,12 @@ def provider_turnaround_s(ended_s: Sequence[float], running_s: Sequence[float], 
         running_s: Ages of the batches that still run.
         promised_s: Completion window that the provider promises.
     """
-    measured_s = float(np.quantile(ended_s, _TURNAROUND_QUANTILE)) if ended_s else promised_s * _UNMEASURED_SHARE
+    if not ended_s:
+        measured_s = promised_s * _UNMEASURED_SHARE
+    elif len(ended_s) == 1:
+        measured_s = ended_s[0]
+    else:
+        measured_s = statistics.quantiles(ended_s, n=10, method="inclusive")[-1]
     return max(measured_s, *running_s) if running_s else measured_s
 
 

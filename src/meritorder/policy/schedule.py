@@ -7,16 +7,17 @@ replaced: there the plan repeats after a whole number of days, so that each hour
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from meritorder.units import SECONDS_PER_DAY
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _SAFE_SHARE: Final = 0.5
 
-_Number = TypeVar("_Number", float, NDArray[np.float64])
+_Number = TypeVar("_Number", float, "NDArray[np.float64]")
 
 # Multiples of the golden ratio modulo one form a low-discrepancy sequence: any stretch of it is spread evenly.
 _GOLDEN_RATIO: Final = (5**0.5 - 1) / 2

@@ -1,6 +1,5 @@
 """How long deferrable work may wait, and how far it escalates."""
 
-import numpy as np
 import pytest
 
 from meritorder.policy.escalation import (
@@ -8,15 +7,9 @@ from meritorder.policy.escalation import (
     escalation_level,
     fits_provider_batch,
     latest_backfill_s,
-    latest_start_s,
     provider_turnaround_s,
     way_back_s,
 )
-
-
-def test_latest_start_never_before_arrival() -> None:
-    deadline_s, work_s, arrived_s = np.array([1000.0, 1000.0]), np.array([150.0, 950.0]), np.array([100.0, 100.0])
-    np.testing.assert_array_equal(latest_start_s(deadline_s, work_s, arrived_s), [850.0, 100.0])
 
 
 def test_backfill_ends_if_rate_is_short() -> None:

@@ -61,7 +61,7 @@ class Posted:
         self._deadline.cancel()
         transport = self._connection.transport
         if transport is not None and transport.get_write_buffer_size():
-            transport.abort()  # the answer came before all of the request was sent; what is left of it may never be read
+            transport.abort()  # answered before the whole request was sent; the rest may never be read
             self._connection.close()
         else:
             self._connection.release()

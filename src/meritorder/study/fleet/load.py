@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.latency import breaks_slo, tpot_s
-from meritorder.policy.escalation import latest_start_s
 from meritorder.sim.pools import Requests, SimResult
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
@@ -168,14 +167,14 @@ class TraceLoad:
         Args:
             work_s: Seconds of a saturated replica that each request takes.
             residence_s: Seconds that each stays in a saturated replica; its latest start is that long before its
-                deadline.
+                deadline, but not before its arrival.
         """
         return Requests(
             arrived_s=self.arrived_s,
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
-            latest_start_s=latest_start_s(self.deadline_s, residence_s, self.arrived_s),
+            latest_start_s=np.maximum(self.deadline_s - residence_s, self.arrived_s),
             work_s=work_s,
             access=self.access if len(self.accesses) > 1 else None,
         )

@@ -77,6 +77,11 @@ def test_busiest_stretch_is_the_shortest() -> None:
     assert 1 - stretch.attainment == pytest.approx((1 - asked.attainment) * 6 / 3), "as many violations as in all"
 
 
+def test_latest_start_never_before_arrival() -> None:
+    both = load([100.0, 100.0], waits=[True, True], patience_s=900.0)
+    assert both.requests(np.ones(2), np.array([150.0, 950.0])).latest_start_s.tolist() == [850.0, 100.0]
+
+
 def test_deferral_leaves_the_promise_of_real_time(small: Trace) -> None:
     loads = [
         assign_workloads(small, CompareOptions(defer=defer)).load(CompareOptions()).all_realtime()
