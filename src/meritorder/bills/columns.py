@@ -19,7 +19,7 @@ _INSTANT: Final = pl.Datetime("us", "UTC")
 # Larger amounts do not fit MONEY; no bill has them.
 _MAX_USD: Final = 1e20
 _SAMPLE_ROWS: Final = 1000
-_WRITTEN_TIME: Final = r"\d[-/.: ]"
+_WRITTEN_TIME: Final = r"\d[-/.:, ]|[A-Za-z]{3,9}[ -]\d"
 
 
 @dataclass

@@ -10,6 +10,7 @@ import polars as pl
 
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
 from meritorder.bills.formats import aws
+from meritorder.bills.formats.declared import BY_COLUMNS
 from meritorder.bills.repeated.duplicates import Duplicates
 from meritorder.evidence import Assumption
 from meritorder.units import SECONDS_PER_DAY
@@ -243,8 +244,17 @@ def _warnings(files: Sequence[FileReport], good: pl.DataFrame, duplicates: Dupli
         pages = [file for file in files if file.format == name]
         if pages and all(file.more_pages for file in pages):
             warnings.append(f"{pages[-1].label}: further pages are missing; fetch them and read all of them")
+    warnings += [
+        f"{file.label}: most rows are negative, as in a statement of payments; charges are positive"
+        for file in files
+        if file.format == BY_COLUMNS and _is_mostly_negative(good.filter(pl.col("source") == file.label))
+    ]
     warnings += _amortization(files, good) + _effective_differs(good) + _counted_twice(files, good) + _stops_early(good)
     return warnings
+
+
+def _is_mostly_negative(rows: pl.DataFrame) -> bool:
+    return 2 * _count(rows, "negative_rows") > _count(rows, "rows")
 
 
 def _amortization(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:

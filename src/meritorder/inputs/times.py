@@ -59,6 +59,10 @@ _DATES: Final = (
     (r"\d\d?-[A-Z][a-z]{2,8}-\d{4}", "%d-%B-%Y"),
     (r"\d\d? [A-Z][a-z]{2,8} \d{4}", "%d %B %Y"),
     (r"[A-Z][a-z]{2,8} \d\d?, \d{4}", "%B %d, %Y"),
+    (r"[A-Z][a-z]{2,8} \d\d? \d{4}", "%B %d %Y"),
+    (r"\d{4}-\d\d", "%Y-%m"),
+    (r"[A-Z][a-z]{2,8} \d{4}", "%B %Y"),
+    (r"[A-Z][a-z]{2}-\d\d", "%B-%y"),
 )
 _CLOCKS: Final = (
     (r"\d\d?:\d\d:\d\d(?:\.\d+)? [AaPp][Mm]", "%I:%M:%S%.f %p"),
@@ -361,7 +365,10 @@ def _assumptions(formats: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse(column: pl.Expr, form: str) -> pl.Expr:
-    """Return text as times in UTC, null where it is not in the format."""
+    """Return text as times in UTC, null where it is not in the format; a month is its first day."""
+    if "%d" not in form:
+        first = column.str.strip_chars_start("[").str.replace("^", "1 ")
+        return first.str.to_datetime(f"%d {form}", time_unit="us", strict=False).dt.replace_time_zone("UTC")
     if "%#z" in form:
         return column.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
     return column.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")

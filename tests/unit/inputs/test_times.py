@@ -154,3 +154,15 @@ def test_rounded_serial_dates_are_read(digits: int) -> None:
     start = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
     late = [abs((instant or NOON) - start - dt.timedelta(minutes=minute)) for minute, instant in enumerate(instants)]
     assert max(late) < dt.timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m", "%B %Y", "%b-%y", "%b %Y"])
+def test_month_is_its_first_day(form: str) -> None:
+    months = [dt.datetime(2026, month, 1, tzinfo=dt.UTC) for month in (9, 10, 11)]
+    _, instants = decided([month.strftime(form) for month in months])
+    assert instants == months
+
+
+def test_date_without_comma_is_read() -> None:
+    _, instants = decided(["Oct 1 2026 00:00", "Oct 2 2026 12:30"])
+    assert instants[1] == dt.datetime(2026, 10, 2, 12, 30, tzinfo=dt.UTC)

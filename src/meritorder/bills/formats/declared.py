@@ -1,6 +1,7 @@
 """Formats that need no code: which columns of a file are which columns of CHARGES.
 
-Sources, read 2026-11: OpenRouter, "Activity export" and API reference "Get user activity", openrouter.ai/docs.
+Sources, read 2026-11: OpenRouter, "Activity export" and API reference "Get user activity", openrouter.ai/docs; OCI,
+"Cost and Usage Reports Overview", docs.oracle.com/iaas.
 """
 
 from collections.abc import Mapping
@@ -103,6 +104,27 @@ DECLARED: Final = (
         tags={"app": ("app_name",), "api_key": ("api_key_name",), "user": ("user",)},
         identity="generation_id",
     ),
+    DeclaredFormat(
+        name="oci",
+        title="OCI cost report",
+        recognized_by=(frozenset({"lineItem/intervalUsageStart", "cost/myCost", "product/service"}),),
+        columns={
+            "period_start": ("lineItem/intervalUsageStart",),
+            "period_end": ("lineItem/intervalUsageEnd",),
+            "payer": ("lineItem/tenantId",),
+            "account": ("product/compartmentName", "product/compartmentId"),
+            "region": ("product/region",),
+            "service": ("product/service",),
+            "sku": ("cost/productSku",),
+            "description": ("product/Description",),
+            "resource": ("product/resourceId",),
+            "quantity": ("usage/billedQuantity",),
+            "unit": ("cost/billingUnitReadable", "cost/skuUnitDescription"),
+            "currency": ("cost/currencyCode",),
+            "billed_usd": ("cost/myCost",),
+        },
+        constants={"provider": "oracle", "purchase": PurchaseOption.ON_DEMAND},
+    ),
 )
 """Formats in the order in which they are tried."""
 
@@ -128,6 +150,7 @@ FIELDS: Final = {
 }
 """Names that a user gives to columns of a bill, and the columns of CHARGES that they are."""
 
+_SIGNS: Final = {"€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _TAX: Final = r"(?i)\b(sales tax|tax|vat|gst)\b"
 BY_COLUMNS: Final = "columns"
 EXAMPLE: Final = "--columns start=Date,cost=Amount,instance=Product,hours=Hours"
@@ -150,8 +173,6 @@ def by_columns(named: Mapping[str, str]) -> BillFormat:
     if missing:
         raise BillError(f"a bill needs its {' and '.join(missing)}", where="--columns", fix=f"write {EXAMPLE}")
     constants = {"purchase": str(PurchaseOption.ON_DEMAND)}
-    if "currency" not in named:
-        constants["currency"] = "USD"
     if "hours" in named:
         constants["unit"] = "Hours"
     table = DeclaredFormat(
@@ -161,7 +182,21 @@ def by_columns(named: Mapping[str, str]) -> BillFormat:
         columns={FIELDS[name]: (column,) for name, column in named.items()},
         constants=constants,
     )
-    return replace(table.to_format(), columns=lambda fields: _with_taxes_and_credits(table.read(fields)))
+
+    def read(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+        columns = dict(_with_taxes_and_credits(table.read(fields)))
+        columns.setdefault("currency", _currency_by_sign(fields, named["cost"].split("+")[0]))
+        return columns
+
+    return replace(table.to_format(), columns=read)
+
+
+def _currency_by_sign(fields: SourceColumns, name: str) -> pl.Expr:
+    """Return the currency whose sign is beside each amount, else dollars."""
+    currency: pl.Expr = pl.lit("USD")
+    for sign, code in _SIGNS.items():
+        currency = pl.when(fields.text(name).str.contains(sign, literal=True)).then(pl.lit(code)).otherwise(currency)
+    return currency
 
 
 def _with_taxes_and_credits(columns: Mapping[str, pl.Expr]) -> Mapping[str, pl.Expr]:

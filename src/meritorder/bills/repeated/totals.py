@@ -13,8 +13,9 @@ from meritorder.units import format_usd
 
 _NAMES: Final = ("account", "service", "sku", "description", "instance_type")
 
-_WORD: Final = r"\p{L}{4,}|\p{L}\S*\s+\S*\p{L}"
-"""A cell with a word: more than a number, a date or the code of a currency."""
+_NUMBER: Final = r"^[\s$€£(+-]*\d[\d.,'\s]*[\s$€£%)]*$|^[A-Z]{3}$|^$"
+_DATE: Final = r"\d[./-]\d{1,2}[./-]\d"
+"""What cells of a total hold: numbers that are no dates, and the code of a currency."""
 
 _CENT: Final = Decimal("0.01")
 _HALF_CENT: Final = Decimal("0.005")
@@ -63,7 +64,9 @@ def marks(schema: pl.Schema) -> dict[str, pl.Expr]:
         return {}
     return {
         "says_total": pl.coalesce([pl.when(cell.str.contains(SAYS_TOTAL)).then(cell) for cell in cells]),
-        "has_words": pl.any_horizontal([cell.str.contains(_WORD).fill_null(value=False) for cell in cells]),
+        "has_words": pl.any_horizontal(
+            [(~cell.str.contains(_NUMBER) | cell.str.contains(_DATE)).fill_null(value=False) for cell in cells]
+        ),
         "filled_cells": pl.sum_horizontal([(cell != "").fill_null(value=False).cast(pl.UInt32) for cell in cells]),
     }
 
@@ -71,9 +74,9 @@ def marks(schema: pl.Schema) -> dict[str, pl.Expr]:
 def without_totals(lines: pl.LazyFrame, sources: Sequence[str]) -> tuple[pl.LazyFrame, tuple[Assumption, ...]]:
     """Return line items without rows that sum up others, empty rows and notes; and what was left out.
 
-    A row is a total if it says so, or has no time and no words, and its amount is the sum of rows that adjoin it: as
-    far as the start or the end of the file, or another total. One that says so, has no time and is no such sum is
-    refused.
+    A row is a total if it says so, or has only numbers, and its amount is the sum of rows that adjoin it: as far as the
+    start or the end of the file, or another total. If one is the sum of all, others that say so are sums of parts. One
+    that says so, has no time and is no such sum is refused.
 
     Args:
         lines: Line items with the columns of `marks`.
@@ -138,13 +141,31 @@ def _blocks(lines: pl.LazyFrame, candidates: Sequence[_Candidate]) -> list[_Bloc
 
 
 def _sums(candidates: Sequence[_Candidate], blocks: Sequence[_Block]) -> list[_Candidate]:
-    """Return the candidates that are the sum of charges which adjoin them; of two at least if they have a time."""
-    return [
+    """Return the candidates that are sums of charges: of those which adjoin them, or of some if another is that of all.
+
+    Those that have a time, or do not say that they are totals, sum up two charges at least.
+    """
+    everything = _Block(sum(block.rows for block in blocks), sum((block.usd for block in blocks), Decimal(0)))
+    sums = [
         candidate
         for place, candidate in enumerate(candidates)
         if candidate.amount is not None
         and any(
-            _is_sum(candidate.amount, block) and block.rows > candidate.dated for block in _adjoining(blocks, place)
+            _is_sum(candidate.amount, block) and block.rows > (candidate.dated or candidate.says is None)
+            for block in _adjoining(blocks, place)
+        )
+    ]
+    if not any(_is_sum(total.amount or Decimal(0), everything) for total in sums):
+        return sums
+    return [
+        candidate
+        for candidate in candidates
+        if candidate in sums
+        or (
+            candidate.says is not None
+            and not candidate.dated
+            and candidate.amount is not None
+            and abs(candidate.amount) <= abs(everything.usd)
         )
     ]
 

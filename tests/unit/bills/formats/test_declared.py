@@ -101,3 +101,37 @@ def test_taxes_and_credits_by_their_names(tmp_path: Path) -> None:
         ("credit", "accelerator"),
         ("tax", None),
     }
+
+
+def test_sign_of_a_currency_needs_its_rate(tmp_path: Path) -> None:
+    """1.098,32 and 901,68 euro are 2,000, or 2,160 dollars at 1.08."""
+    path = written(tmp_path / "bill.csv", "Datum;Posten;Betrag\n01.10.2026;H100;1.098,32 €\n02.10.2026;H100;901,68 €\n")
+    named = {"start": "Datum", "instance": "Posten", "cost": "Betrag"}
+    with pytest.raises(BillError, match=r"the bill is in EUR, not in USD; .*--rate EUR=RATE"):
+        bills.read(path, columns=named)
+    report = bills.read(path, columns=named, rates={"eur": Decimal("1.08")}).report
+    assert report.billed_usd == pytest.approx(Decimal(2160))
+
+
+def test_oci_cost_report_is_read(tmp_path: Path) -> None:
+    text = (
+        "lineItem/referenceNo,lineItem/intervalUsageStart,lineItem/intervalUsageEnd,product/service,product/Description,"
+        "product/resourceId,usage/billedQuantity,cost/currencyCode,cost/myCost\n"
+        "a,2026-10-01T00:00Z,2026-10-01T01:00Z,COMPUTE,GPU.H100 - GPU Hour,ocid1.x,8,USD,80.0\n"
+        "b,2026-10-01T00:00Z,2026-10-01T01:00Z,BLOCK_STORAGE,Block Volume - Free,ocid1.y,1,USD,2.5\n"
+    )
+    bill = bills.read(written(tmp_path / "report.csv", text))
+    assert bill.report.billed_usd == Decimal("82.5")
+    assert bills.select_inference(bill.groups)["amortised_usd"].sum() == 80
+
+
+def test_charges_of_a_model_are_tokens(tmp_path: Path) -> None:
+    path = written(tmp_path / "usage.csv", "day,model,spent\n2026-10-01,qwen/qwen3-32b,1.5\n2026-10-02,,0.5\n")
+    bill = bills.read(path, columns={"start": "day", "model": "model", "cost": "spent"})
+    assert bill.groups.sort("billed_usd").select("kind", "model").rows() == [(None, None), ("tokens", "qwen/qwen3-32b")]
+
+
+def test_statement_of_payments_is_warned_of(tmp_path: Path) -> None:
+    path = written(tmp_path / "account.csv", "When,Amount\n2026-10-01,100\n2026-10-02,-25\n2026-10-03,-25\n")
+    report = bills.read(path, columns={"start": "When", "cost": "Amount"}).report
+    assert any("most rows are negative" in text for text in report.warnings)

@@ -51,7 +51,8 @@ def test_spend_log_needs_a_model() -> None:
 
 def test_invoiced_formats_are_marked() -> None:
     assert {known.name for known in FORMATS if known.invoiced} == {
-        *("focus", "cur", "aws-cost-explorer", "azure", "gcp", "openai-costs", "anthropic-costs", "openrouter")
+        *("focus", "cur", "aws-cost-explorer", "azure", "gcp", "openai-costs", "anthropic-costs", "openrouter"),
+        "oci",
     }
 
 

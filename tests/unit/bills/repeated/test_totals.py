@@ -78,3 +78,23 @@ def test_notes_are_no_charges(tmp_path: Path) -> None:
 def test_header_within_is_no_charge(tmp_path: Path) -> None:
     bill = read(tmp_path, *CHARGES[:2], "Date,Instance,Amount", CHARGES[2])
     assert (bill.report.billed_usd, bill.report.rows) == (Decimal("350.35"), 3)
+
+
+def test_totals_of_parts_are_not_counted(tmp_path: Path) -> None:
+    """Totals by machine at the file's end adjoin none of their rows; the last one confirms that none is missing."""
+    rows = ("2026-10-01,h100,10", "2026-10-01,a100,5", "2026-10-02,h100,20", "2026-10-02,a100,7")
+    totals = (",Total for h100,30", ",Total for a100,12", ",Total,42")
+    report = read(tmp_path, *rows, *totals).report
+    assert (report.billed_usd, report.rows, report.refused_rows) == (Decimal(42), 4, 0)
+
+
+@pytest.mark.parametrize("date", ["9999-12-31", "31.12.9999", "soon"])
+def test_unreadable_date_is_no_total(tmp_path: Path, date: str) -> None:
+    """A row like the one above it, whose date is a mistake, is refused rather than taken as the sum of one row."""
+    with pytest.raises(BillError, match="no readable time"):
+        read(tmp_path, "2026-10-01,h100,10", f"{date},h100,10")
+
+
+def test_bare_row_is_no_total_of_one(tmp_path: Path) -> None:
+    with pytest.raises(BillError, match="no readable time"):
+        read(tmp_path, "2026-10-01,h100,10", ",,10")
