@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check bench validate docs mutants picture assets clean
+.PHONY: help setup demo test test-slow lint format types imports check bench validate docs mutants picture dist assets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ mutants: $(STAMP) ## mutate the code that decides about money and policy; tests 
 picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
+dist: $(STAMP) ## build the wheel and the source distribution, in dist/
+	@$(BIN)/python -m hatchling build
+
 assets: ## copy the scripts of other projects that the pages use; needs npm, and only when their versions change
 	@cd assets && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@cp assets/node_modules/htmx.org/dist/htmx.min.js src/meritorder/web/static/htmx-2.0.11.min.js
@@ -84,4 +87,4 @@ assets: ## copy the scripts of other projects that the pages use; needs npm, and
 	@cp assets/node_modules/vega/LICENSE src/meritorder/report/static/vega-LICENSE.txt
 
 clean: ## remove what the targets and tools create
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build assets/node_modules demo answers
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build assets/node_modules demo dist answers
