@@ -28,13 +28,13 @@ OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps"}
 
 
 def _options() -> set[str]:
-    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    top = typer.main.get_command(app)
     return {
         option
-        for command in commands
+        for command in (top, *top.commands.values())  # type: ignore[attr-defined]
         for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
-    } | {"--version", "--help"}
+    } | {"--help"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
