@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ from meritorder.study.audit.pools import BilledFleet, BilledMachine
 from meritorder.units import SECONDS_PER_HOUR
 
 _TERM: Final = re.compile(r"(?i)\b([13])[ -]?y(?:ea)?r")
+_COMMITMENTS: Final = tuple(
+    str(option) for option in (PurchaseOption.RESERVED, PurchaseOption.COMMITTED_USE, PurchaseOption.SAVINGS_PLAN)
+)
 _DIGITS: Final = 6
 """Digits of a price after the point, as in price lists."""
 _PAYMENT: Final = re.compile(r"(?i)(no|partial|all)[ _-]?upfront")
@@ -36,12 +39,14 @@ class BillTerms:
         reserved: Running reservations and committed use: machines that exist, none to be bought.
         savings_plans: Running savings plans: dollars an hour that are committed, none to be added.
         notes: What could not be included, and why.
+        used_shares: Share of each commitment's cost that the bill's own usage takes, by name.
     """
 
     offers: tuple[Offer, ...]
     reserved: tuple[Reserved, ...]
     savings_plans: tuple[SavingsPlan, ...]
     notes: tuple[str, ...]
+    used_shares: Mapping[str, float] = field(default_factory=dict)
 
     def in_catalog(self, catalog: Catalog) -> Catalog:
         """Return a catalog in which the bill's prices replace list prices of the same machines."""
@@ -124,6 +129,10 @@ def terms_of_fleet(bill: bills.Bill, fleet: BilledFleet | None, catalog: Catalog
         reserved=tuple(_reserved(groups, fleet, offers)),
         savings_plans=tuple(_savings_plans(groups, fleet)),
         notes=tuple(notes),
+        used_shares={
+            row["commitment"]: float(row["used_usd"] / (row["used_usd"] + row["unused_usd"]))
+            for row, _ in _running(groups, _COMMITMENTS)
+        },
     )
 
 

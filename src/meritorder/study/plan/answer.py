@@ -1,6 +1,6 @@
 """The answer of `plan`: the cheapest plan of a trace that keeps every promise when it is simulated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
@@ -31,12 +31,13 @@ from meritorder.study.plan.arranged import (
     ArrangedPool,
     arranged_pools,
     executable_arrangement,
-    explain_arrangements,
 )
+from meritorder.study.plan.arranged_explained import explain_arrangements
 from meritorder.study.plan.arrangements import Arrangements, baseline_label, find_arrangements
 from meritorder.study.plan.bounds import find_bounds
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.explain import coarsened, tokens_usd
+from meritorder.study.plan.held import free_shares, held_assumptions, is_held
 from meritorder.study.plan.record import Explanation, JudgedPlan, explain_solution, to_file
 from meritorder.study.plan.tomorrow import judge_forward
 from meritorder.study.schedule.capacity import ReducedBackfill
@@ -72,7 +73,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     """
     promised = assign_workloads(trace, options)
     options = replace(options, terms=options.terms_for(promised.span_s))
-    groups, case, notes, left_out = _read_case(trace, promised, options, progress)
+    groups, case, holdings, left_out = _read_case(trace, promised, options, progress)
     chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
     committed = replace(
         case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
@@ -80,10 +81,10 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     with ThreadPoolExecutor(max_workers=1) as background:
         bounding = background.submit(find_bounds, groups, case, options.tiers)
         progress("simulating the cheapest known arrangement")
-        known = _known(groups, [group.cheapest for group in groups], committed, options)
+        known = _known(groups, [group.cheapest for group in groups], committed, options, holdings)
         progress("searching for a schedule by the tick")
-        trials = [search_schedule(group.search, group.cheapest) for group in groups]
-        known = known.cheaper(_known(groups, trials, committed, options), options)
+        trials = [_by_the_tick(group) for group in groups]
+        known = known.cheaper(_known(groups, trials, committed, options, holdings), options)
         progress("waiting for the bound")
         bounds = bounding.result()
     attempt = None
@@ -96,10 +97,10 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     progress("judging the policy on days that it has not seen")
     forward = None if options.hindsight else judge_forward(groups, options, trace.epoch_s, progress)
     trials = [group.cheapest for group in groups] if forward is None else forward.trials
-    fitted = _known(groups, trials, committed, options, reactive=True)
+    fitted = _known(groups, trials, committed, options, holdings, reactive=True)
     progress("valuing each degree of freedom")
     judged, explanation = _cheapest(
-        groups, known, attempt, fitted=fitted, case=committed, options=options, bounds=bounds
+        groups, known, attempt, fitted=fitted, case=committed, holdings=holdings, options=options, bounds=bounds
     )
     tested: Sequence[planfile.CommitmentBacktest] = ()
     if options.backtest is not None:
@@ -116,15 +117,15 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         tokens_usd=tokens_usd(case.loads, case.all_tokens),
         backtest=tested,
         carbon_usd_per_tonne=None if case.problem.carbon is None else options.carbon_usd_per_tonne,
-        notes=notes,
+        notes=holdings.notes,
         left_out=left_out,
     )
 
 
 def _read_case(
     trace: Trace, promised: AssignedTrace, options: PlanOptions, progress: Progress
-) -> tuple[list[Arrangements], PlanningCase, tuple[str, ...], UnservableRequests | None]:
-    """Return the known arrangements of a trace, its planning case, notes on what is held, and what is left out."""
+) -> tuple[list[Arrangements], PlanningCase, Holdings, UnservableRequests | None]:
+    """Return the known arrangements of a trace, its planning case, what is held already, and what is left out."""
     catalog = facts.load(options.catalogs)
     intensities = read_carbon(options.carbon) if options.carbon is not None else None
     names = _models_served(trace, options, catalog)
@@ -136,13 +137,20 @@ def _read_case(
         holdings = holdings.joined(read_holdings(options.have, catalog))
     catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
     loads, left_out = _servable(catalog, loads, promised, names, options)
-    groups = find_arrangements(catalog, loads, options, progress)
+    groups = find_arrangements(catalog, loads, options, progress, holdings)
     case = build_case(catalog, loads, options, progress, holdings)
     if intensities is not None:
         price = options.carbon_usd_per_tonne
         carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
-    return groups, case, holdings.notes, left_out
+    return groups, case, holdings, left_out
+
+
+def _by_the_tick(group: Arrangements) -> Trial:
+    """Return a schedule by the tick; the cheapest known fleet where it has machines that are held."""
+    if any(is_held(machine) for machine, _ in group.cheapest.pools):
+        return group.cheapest
+    return search_schedule(group.search, group.cheapest)
 
 
 def _servable(
@@ -222,13 +230,18 @@ def _known(
     trials: Sequence[Trial],
     case: PlanningCase,
     options: PlanOptions,
+    holdings: Holdings,
     *,
     reactive: bool = False,
 ) -> _Known:
     """Return fleets of the groups as a plan, simulated together."""
     pools = arranged_pools(groups, trials, several_models=case.several_models)
     plan = executable_arrangement(
-        pools, horizon=case.problem.horizon, several_models=case.several_models, reactive=reactive
+        pools,
+        horizon=case.problem.horizon,
+        several_models=case.several_models,
+        savings_plans=holdings.savings_plans,
+        reactive=reactive,
     )
     if case.problem.carbon is not None:
         plan = replace(plan, pools=[_with_carbon(pool, case, case.problem.carbon) for pool in plan.pools])
@@ -237,15 +250,19 @@ def _known(
     return _Known(pools=pools, plan=plan, outcome=outcome)
 
 
-def _policy_beside(plan: ExecutablePlan, known: ExecutablePlan) -> ExecutablePlan:
+def _policy_beside(plan: ExecutablePlan, known: ExecutablePlan, held: Collection[str]) -> ExecutablePlan:
     """Return the policy of the known arrangements with the commitments of a plan, whose machines it always runs.
 
     Args:
         plan: The plan with hindsight; its schedule keeps its prices, and rows that only the policy has are added.
-        known: The known arrangements.
+        known: The known arrangements; where they have machines that are held, those of the plan are the same ones.
+        held: Names of the payments of machines that are held.
     """
     rules = known.policy or Policy(slot_s=plan.slot_s)
     prepaid = [row for row in plan.schedule if row.pricing_model in planfile.PREPAID]
+    own = {row.payment for row in known.schedule if row.pricing_model in planfile.PREPAID}
+    if own:
+        prepaid = [row for row in prepaid if row.payment not in own | set(held)]
     floor = [structs.replace(row, machines=row.machines * plan.slots) for row in rules.floor]
     floor += [PolicyFloor(pool=row.pool, payment=row.payment, machines=row.machines) for row in prepaid]
     planned = {(row.pool, row.payment) for row in plan.schedule}
@@ -277,6 +294,7 @@ def _cheapest(
     *,
     fitted: _Known,
     case: PlanningCase,
+    holdings: Holdings,
     options: PlanOptions,
     bounds: tuple[float, float],
 ) -> tuple[JudgedPlan, Explanation]:
@@ -288,6 +306,7 @@ def _cheapest(
         attempt: The schedule of the linear program, if one holds.
         fitted: The policy that is carried out.
         case: The planning case.
+        holdings: What is held already.
         options: What was planned, and within which limits.
         bounds: Lower bounds on any policy, and on anything.
     """
@@ -307,13 +326,14 @@ def _cheapest(
             total_usd=outcome.total_usd,
             credited=credited,
             several_models=case.several_models,
+            holdings=holdings,
         )
     else:
         solution = scheduled.solution
         sensitivity = analyze_sensitivity(solution, coarsened(solution.problem))
         explanation = explain_solution(
             solution,
-            case,
+            replace(case, assumptions=(*case.assumptions, *held_assumptions(holdings))),
             options,
             plan=plan,
             total_usd=outcome.total_usd,
@@ -322,7 +342,7 @@ def _cheapest(
         )
     policy, policy_outcome = fitted.plan, fitted.outcome
     if plan is not fitted.plan:
-        policy = _policy_beside(plan, fitted.plan)
+        policy = _policy_beside(plan, fitted.plan, {reserved.name for reserved in holdings.reserved})
         machines = {arranged.name: arranged.machine for arranged in (*known.pools, *fitted.pools)}
         machines = {**case.machines, **machines}
         policy_outcome, _ = simulate_plan(policy, case.loads, machines, case.tokens, seed=options.seed)
@@ -357,4 +377,4 @@ def _bill_terms(paths: tuple[str, ...], catalog: Catalog) -> tuple[Catalog, Hold
 
     terms = read_terms(bills.read(paths), catalog)
     held = Holdings(reserved=terms.reserved, savings_plans=terms.savings_plans, notes=terms.notes)
-    return terms.in_catalog(catalog), held
+    return terms.in_catalog(catalog), free_shares(held, terms.used_shares)

@@ -1,34 +1,28 @@
-"""A known arrangement as a plan: the policy that it is, what it ran, and what is said about it."""
+"""A known arrangement as a plan: the policy that it is, and what it ran."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.domain import Lane
-from meritorder.evidence import PriceUsed
+from meritorder.domain import Lane, Offer, PricingModel
 from meritorder.planner.model.demand import Horizon
-from meritorder.planner.model.supply import machine_key
+from meritorder.planner.model.supply import SavingsPlan, machine_key
 from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
-from meritorder.planproof import Credit
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
-from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
-from meritorder.study.fleet.spot import spot_assumptions
-from meritorder.study.plan import explain
 from meritorder.study.plan.arrangements import Arrangements
-from meritorder.study.plan.record import Explanation
+from meritorder.study.plan.held import is_held, machine_use, split_savings
 from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index
-from meritorder.study.schedule.options import PlanOptions
 from meritorder.study.schedule.simulate import ExecutablePlan
 from meritorder.study.schedule.supply import pool_name
-from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, interruptions_per_hour
+from meritorder.units import SECONDS_PER_HOUR, interruptions_per_hour
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +58,17 @@ class ArrangedPool:
     @property
     def usd(self) -> float:
         """What was paid for it."""
-        return self.account.paid_s / SECONDS_PER_HOUR * self.machine.usd_per_replica_hour
+        return 0.0 if self.held else self.account.paid_s / SECONDS_PER_HOUR * self.machine.usd_per_replica_hour
+
+    @property
+    def held(self) -> bool:
+        """Whether its machines are paid for whether or not they are used."""
+        return is_held(self.machine)
+
+    @property
+    def on_demand(self) -> Offer:
+        """The price of a machine more."""
+        return replace(self.machine.offer, pricing_model=PricingModel.ON_DEMAND) if self.held else self.machine.offer
 
     def by_slot(self, bins_s: Floats, slot_s: float, slots: int) -> Floats:
         """Return replica-seconds by slot, shape (slots,); what lies after the last slot counts there.
@@ -95,7 +99,9 @@ def arranged_pools(
         for place, (machine, pool) in enumerate(trial.pools):
             suffix = group.model if several_models else ""
             name = pool_name(machine.offer, machine.profile.gpus, realtime=pool.realtime, suffix=suffix)
-            if any(name == other.name for other in pools):
+            if any(
+                name == other.name and (other.group is not group or other.held == is_held(machine)) for other in pools
+            ):
                 name = f"{name}, {group.name}"
             pools.append(
                 ArrangedPool(
@@ -112,7 +118,12 @@ def arranged_pools(
 
 
 def executable_arrangement(
-    pools: Sequence[ArrangedPool], *, horizon: Horizon, several_models: bool, reactive: bool = False
+    pools: Sequence[ArrangedPool],
+    *,
+    horizon: Horizon,
+    several_models: bool,
+    savings_plans: Sequence[SavingsPlan] = (),
+    reactive: bool = False,
 ) -> ExecutablePlan:
     """Return the cheapest known arrangements as a plan that the simulator executes: a policy, and what it ran.
 
@@ -120,14 +131,19 @@ def executable_arrangement(
         pools: The pools of the arrangements.
         horizon: The slots of the plan.
         several_models: Whether names of workloads include their model.
+        savings_plans: Savings plans that are held.
         reactive: Whether fleets that are always on grow beyond the load that they were seen to hold.
     """
+    saved_usd = split_savings([machine_use(arranged.trial, arranged.place) for arranged in pools], savings_plans)
     slot_s, slots = horizon.slot_s, horizon.slots
     return ExecutablePlan(
         slot_s=slot_s,
         slots=slots,
-        pools=[_plan_pool(arranged) for arranged in pools],
-        schedule=[_schedule(arranged, slot_s, slots) for arranged in pools],
+        pools=list({arranged.name: _plan_pool(arranged) for arranged in pools}.values()),
+        schedule=[
+            *(_schedule(arranged, slot_s, slots, usd) for arranged, usd in zip(pools, saved_usd, strict=True)),
+            *(_none_yet(arranged, slots) for arranged in (_held_alone(pools) if reactive else [])),
+        ],
         routes=_routes(pools, horizon, several_models=several_models),
         commitments=[],
         several_models=several_models,
@@ -167,7 +183,7 @@ def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
     )
 
 
-def _schedule(arranged: ArrangedPool, slot_s: float, slots: int) -> planfile.PoolSchedule:
+def _schedule(arranged: ArrangedPool, slot_s: float, slots: int, saved_usd: float) -> planfile.PoolSchedule:
     """Return the prices of a pool, and the machines that ran in each slot on average, rounded up."""
     offer = arranged.machine.offer
     paid_s = arranged.by_slot(arranged.trial.result.capacity_bins_s, slot_s, slots)
@@ -183,10 +199,33 @@ def _schedule(arranged: ArrangedPool, slot_s: float, slots: int) -> planfile.Poo
         machines=machines.tolist(),
         realtime=arranged.pool.realtime,
         deferrable=arranged.account.deferrable_s > 0,
-        usd=arranged.usd,
+        usd=arranged.usd - saved_usd,
+        saved_usd=saved_usd,
         interruptions_per_hour=(
             interruptions_per_hour(ASSUMED_INTERRUPTIONS_PER_MONTH if share is None else share) if interrupted else 0.0
         ),
+    )
+
+
+def _held_alone(pools: Sequence[ArrangedPool]) -> list[ArrangedPool]:
+    """Return the real-time pools whose machines are all held: what a higher load adds is on demand."""
+    rented = {arranged.name for arranged in pools if not arranged.held}
+    return [arranged for arranged in pools if arranged.held and arranged.pool.realtime and arranged.name not in rented]
+
+
+def _none_yet(arranged: ArrangedPool, slots: int) -> planfile.PoolSchedule:
+    """Return the price of machines on demand beside those that are held."""
+    offer = arranged.on_demand
+    return planfile.PoolSchedule(
+        pool=arranged.name,
+        payment=offer.label,
+        pricing_model=offer.pricing_model.value,
+        usd_per_hour=offer.usd_per_hour,
+        minimum_billing_s=offer.minimum_billing_s,
+        machines=[0] * slots,
+        realtime=True,
+        deferrable=arranged.account.deferrable_s > 0,
+        usd=0.0,
     )
 
 
@@ -194,21 +233,23 @@ def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> 
     floor: list[PolicyFloor] = []
     rules: list[ReactiveRule] = []
     backlog: list[BacklogRule] = []
+    alone = _held_alone(pools)
     for arranged in pools:
         rows = {"pool": arranged.name, "payment": arranged.machine.offer.label}
         match arranged.pool.scaling:
             case Fixed(instances=machines):
                 floor.append(PolicyFloor(**rows, machines=[machines]))
-                if reactive and arranged.pool.realtime:
+                if reactive and arranged.pool.realtime and (arranged in alone or not arranged.held):
                     target, maximum = _held_in_flight(arranged), math.ceil(_GROWTH * machines) + 1
+                    here = 0 if arranged.held else machines
                     rules.append(
                         ReactiveRule(
                             pool=arranged.name,
-                            payment=arranged.machine.offer.label,
+                            payment=arranged.on_demand.label,
                             target_in_flight=target,
-                            minimum=machines,
-                            maximum=maximum,
-                            initial=machines,
+                            minimum=here,
+                            maximum=maximum - machines + here,
+                            initial=here,
                         )
                     )
             case Autoscaled() as rule:
@@ -270,121 +311,3 @@ def _route(members: RequestClass, arranged: ArrangedPool, flow: Floats) -> planf
     return planfile.PlanRoute(
         workload=members.name, lane=lane.value, venue=arranged.name, kind="pool", flow=flow.tolist(), usd=0.0
     )
-
-
-def explain_arrangements(
-    groups: Sequence[Arrangements],
-    pools: Sequence[ArrangedPool],
-    horizon: Horizon,
-    options: PlanOptions,
-    *,
-    total_usd: float,
-    credited: Sequence[Credit],
-    several_models: bool,
-) -> Explanation:
-    """Explain a plan that is a known arrangement.
-
-    Args:
-        groups: The arrangements.
-        pools: Their pools.
-        horizon: The slots of the plan.
-        options: What was planned, and within which limits.
-        total_usd: Simulated cost of the plan.
-        credited: What each cause saved.
-        several_models: Whether names of workloads include their model.
-    """
-    rented = [arranged for arranged in pools if arranged.account.paid_s > 0]
-    machines = [arranged.machine for arranged in rented]
-    return Explanation(
-        planned_usd=total_usd,
-        solve_s=0.0,
-        workloads=_workloads(groups, horizon, several_models=several_models),
-        commitments=[],
-        prices=[
-            PriceUsed.from_offer(offer, assumed=offer.assumed)
-            for offer in {machine.offer.label: machine.offer for machine in machines}.values()
-        ],
-        performance=explain.performance(machines),
-        dispatch=_dispatch(groups, pools, horizon),
-        merit_order=_merit_order(rented),
-        waterfall=[planfile.CostChange(cause=credit.cause, usd=-credit.usd) for credit in credited],
-        assumptions=[
-            *explain.promise_assumptions([group.load for group in groups], options),
-            *spot_assumptions(machines, options),
-        ],
-        saving_interval=(
-            saving_interval(groups[0].found, groups[0].search, options.seed)
-            if [group.cheapest for group in groups] == [pools[0].trial]
-            else None
-        ),
-    )
-
-
-def _workloads(
-    groups: Sequence[Arrangements], horizon: Horizon, *, several_models: bool
-) -> list[planfile.WorkloadPlan]:
-    rows: list[planfile.WorkloadPlan] = []
-    for group in groups:
-        classes = request_classes(group.load, horizon.slot_s, group.model if several_models else "")
-        waiting = [members for members in classes if members.deferrable]
-        for members in classes:
-            wait_s = group.load.deadline_s[members.members] - group.load.arrived_s[members.members]
-            alone = members.deferrable and len(waiting) == 1
-            rows.append(
-                planfile.WorkloadPlan(
-                    name=members.name,
-                    lane=(Lane.DEFERRABLE if members.deferrable else Lane.REALTIME).value,
-                    model=group.model,
-                    patience_s=float(wait_s.min()) if members.deferrable else None,
-                    deferral_saves_usd=group.found.realtime.usd - group.found.mix.usd if alone else None,
-                    allow=members.access.allow,
-                    deny=members.access.deny,
-                )
-            )
-    return rows
-
-
-def _dispatch(groups: Sequence[Arrangements], pools: Sequence[ArrangedPool], horizon: Horizon) -> planfile.Dispatch:
-    """Return the arrangements over time, in GPUs by slot."""
-    slot_s, slots = horizon.slot_s, horizon.slots
-    paid: dict[str, Floats] = {}
-    busy = {"realtime": np.zeros(slots), "deferrable": np.zeros(slots)}
-    for arranged in pools:
-        result, gpus = arranged.trial.result, arranged.machine.profile.gpus
-        model = arranged.machine.offer.pricing_model.value
-        paid_s = arranged.by_slot(result.capacity_bins_s, slot_s, slots)
-        if paid_s.any():
-            paid[model] = paid.get(model, np.zeros(slots)) + paid_s * gpus / slot_s
-        busy["realtime"] += arranged.by_slot(result.realtime_bins_s, slot_s, slots) * gpus / slot_s
-        busy["deferrable"] += arranged.by_slot(result.deferrable_bins_s, slot_s, slots) * gpus / slot_s
-    arrived = np.zeros(slots)
-    for group in groups:
-        waiting = group.load.select(group.load.deferrable)
-        machine = group.cheapest.pools[-1][0]
-        work_s = machine.work_s(waiting) if len(waiting) else np.zeros(0)
-        slot = slot_index(waiting.arrived_s, slot_s, slots)
-        arrived += np.bincount(slot, weights=work_s * machine.profile.gpus / slot_s, minlength=slots)
-    return planfile.Dispatch(
-        paid_gpus={model: gpus.tolist() for model, gpus in paid.items()},
-        realtime_gpus=busy["realtime"].tolist(),
-        deferrable_gpus=busy["deferrable"].tolist(),
-        arrived_gpus=arrived.tolist(),
-    )
-
-
-def _merit_order(pools: Iterable[ArrangedPool]) -> list[planfile.MeritStep]:
-    """Return the cost of a unit of work in each pool at full utilization, cheapest first."""
-    steps = []
-    for arranged in pools:
-        machine, account = arranged.machine, arranged.account
-        mtok_per_hour = machine.saturation.tokens_per_s * SECONDS_PER_HOUR / TOKENS_PER_MTOK
-        steps.append(
-            planfile.MeritStep(
-                venue=arranged.name,
-                pricing_model=machine.offer.pricing_model.value,
-                usd_per_mtok=machine.usd_per_replica_hour / mtok_per_hour,
-                capacity_mtok=account.paid_s / SECONDS_PER_HOUR * mtok_per_hour,
-                used_share=(account.realtime_s + account.deferrable_s) / account.paid_s,
-            )
-        )
-    return sorted(steps, key=lambda step: step.usd_per_mtok)

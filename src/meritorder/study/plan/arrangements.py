@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from meritorder.catalog import Catalog
 from meritorder.domain import Access, Model
 from meritorder.errors import CatalogError, InfeasibleError
+from meritorder.planner.model.supply import Holdings
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search, SearchResult, build_search
+from meritorder.study.plan.held import left_after, use_held
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +56,11 @@ class Arrangements:
 
 
 def find_arrangements(
-    catalog: Catalog, loads: Mapping[Model, TraceLoad], options: CompareOptions, progress: Progress
+    catalog: Catalog,
+    loads: Mapping[Model, TraceLoad],
+    options: CompareOptions,
+    progress: Progress,
+    holdings: Holdings | None = None,
 ) -> list[Arrangements]:
     """Search for the known arrangements of each model; workloads that may run in different places are served apart.
 
@@ -63,29 +69,42 @@ def find_arrangements(
         loads: Requests by model.
         options: What may be rented, and the present fleet if there is one.
         progress: Receives each step.
+        holdings: What is held already; each machine, and all savings plans, are used by one group.
 
     Raises:
         MeritorderError: No machine serves some requests, or none within their SLO.
     """
     groups: list[Arrangements] = []
+    left = holdings or Holdings()
+
+    def add(name: str, permitted: Catalog, model: Model, requests: TraceLoad) -> None:
+        nonlocal left
+        search = build_search(permitted, model, requests, options, progress)
+        found = search.run()
+        if left.reserved or left.savings_plans:
+            found = use_held(
+                found, left, catalog=permitted, model=model, load=requests, options=options, progress=progress
+            )
+            left = left_after(left, [found.baseline, found.mix])
+        groups.append(Arrangements(name=name, model=model.id, load=requests, found=found, search=search))
+
     for model, load in loads.items():
         if len(load.accesses) == 1 or options.replicas is not None:
-            permitted = _permitted(catalog, load.accesses)
-            search = build_search(permitted, model, load, options, progress)
-            groups.append(Arrangements(name=model.id, model=model.id, load=load, found=search.run(), search=search))
+            add(model.id, _permitted(catalog, load.accesses), model, load)
             continue
         for index, access in enumerate(load.accesses):
             requests = load.select(load.access == index)
+            if not len(requests):
+                continue
             names = " + ".join(workload.name for workload in load.workloads if workload.access == access)
             try:
-                search = build_search(_permitted(catalog, [access]), model, requests, options, progress)
+                add(names, _permitted(catalog, [access]), model, requests)
             except CatalogError as error:
                 raise InfeasibleError(
                     f"no on-demand machine may serve {names} for {model.id}, so there is no baseline for it",
                     where="--workloads",
                     fix="loosen allow and deny, or name more hardware and providers",
                 ) from error
-            groups.append(Arrangements(name=names, model=model.id, load=requests, found=search.run(), search=search))
     return groups
 
 

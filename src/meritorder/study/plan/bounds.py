@@ -1,5 +1,6 @@
 """The bounds of a plan: what no policy for its requests can cost less than, whatever it knows."""
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
@@ -16,6 +17,7 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.arrangements import Arrangements
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.demand import tokens_usd
+from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 
@@ -45,8 +47,23 @@ def find_bounds(groups: Iterable[Arrangements], case: PlanningCase, tiers: Colle
         total_usd += lower_bound_usd(
             load, supplies, tokens_usd=bought_usd, realtime_tokens=bool(_REALTIME_TIERS & frozenset(tiers))
         )
+    covered_usd = _covered_usd(case)
+    total_usd, hard_usd = max(0.0, total_usd - covered_usd), max(0.0, hard_usd - covered_usd)
     # Rounding may leave one above the other where both are the work alone.
     return total_usd, min(hard_usd, total_usd)
+
+
+def _covered_usd(case: PlanningCase) -> float:
+    """Return the most that savings plans which are held take off any cost: all of them, until the last deadline.
+
+    A supply has the lowest of its rates as its price, so that a dollar of a plan takes at most a dollar off.
+    """
+    until_s = 0.0
+    for load in case.loads.values():
+        waits_s = (load.deadline_s - load.arrived_s)[load.deferrable]
+        until_s = max(until_s, load.span_s + float(waits_s.max(initial=0.0)))
+    hours = math.ceil(until_s / SECONDS_PER_HOUR) + 1
+    return hours * sum(plan.held_usd_per_hour for plan in case.problem.savings_plans)
 
 
 def _supply(machine: CandidateMachine, problem: Problem) -> Supply:

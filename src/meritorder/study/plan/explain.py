@@ -100,7 +100,7 @@ def saving_interval(
     worst = max(errors, key=lambda error: error.error)
     small = coarsened(replace(problem, carbon=None))
     planned_usd = relaxed_usd(small)
-    if not planned_usd:
+    if not planned_usd or baseline_usd <= 0:
         return None
     shares = []
     for factor in worst.factors(_QUANTILES, seed).tolist():

@@ -180,6 +180,7 @@ def to_file(
     simulated_usd = total_usd + outcome.carbon_usd
     files = ", ".join(trace.report.files)
     unservable = left_out.requests if left_out else 0
+    saving_share = 1 - total_usd / baseline_usd if baseline_usd > 0 else 0.0
     gap = simulated_usd / judged.bound_usd - 1 if judged.bound_usd else 0.0
     hindsight = InHindsight(
         baseline_usd=baseline_usd,
@@ -188,7 +189,7 @@ def to_file(
         hard_bound_usd=judged.hard_bound_usd,
         gap=gap,
         saving_usd=baseline_usd - total_usd,
-        saving_share=1 - total_usd / baseline_usd,
+        saving_share=saving_share,
         slo_attainment=outcome.slo_attainment,
         deadlines_missed=outcome.deadlines_missed,
         kept=outcome.kept,
@@ -219,7 +220,7 @@ def to_file(
         baseline=judged.baseline,
         baseline_usd=baseline_usd,
         saving_usd=baseline_usd - total_usd,
-        saving_share=1 - total_usd / baseline_usd,
+        saving_share=saving_share,
         saving_interval=explanation.saving_interval,
         simulated=structs.replace(outcome, trace=files, unservable=unservable),
         in_hindsight=hindsight,
