@@ -14,18 +14,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from meritorder.catalog import aws, rows, skypilot
+from meritorder.catalog import aws, litellm, rows, skypilot
 from meritorder.catalog.lookup import Catalog, hardware_by_name
 from meritorder.catalog.multiples import fold_multiples
 from meritorder.catalog.sanity import Rejection, screen
 from meritorder.documents import read_file
-from meritorder.domain import Hardware, Model, Offer
+from meritorder.domain import Hardware, Model, Offer, TokenPrice
 from meritorder.errors import CatalogError
 
 _DATA: Final = files("meritorder.catalog") / "data"
 _OWN_COLUMNS: Final = frozenset({"provider", "instance", "hardware", "gpus", "pricing_model", "usd_per_hour"})
 _LOG: Final = logging.getLogger(__name__)
-_FORMS: Final = "a catalog file is our own TOML or CSV, a SkyPilot vms.csv, or an AWS price list (JSON)"
+_FORMS: Final = "a catalog file is our own TOML or CSV, a SkyPilot vms.csv, an AWS price list, or LiteLLM's price map"
 
 
 @dataclass(slots=True)
@@ -36,6 +36,7 @@ class _Facts:
     models: dict[str, Model] = field(default_factory=dict)
     offers: dict[tuple[str, ...], Offer] = field(default_factory=dict)
     own: set[Offer] = field(default_factory=set)
+    tokens: list[TokenPrice] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
 
     def add(self, hardware: Iterable[Hardware], models: Iterable[Model], offers: Iterable[Offer]) -> None:
@@ -104,17 +105,39 @@ def _read_file(path: Path, facts: _Facts) -> None:
         raise CatalogError(f"cannot be read: {error}", where=str(path)) from error
     as_of = dt.datetime.fromtimestamp(path.stat().st_mtime, tz=dt.UTC).date().isoformat()
     header = frozenset(cell.strip().strip('"') for cell in text.partition("\n")[0].split(","))
+    columns = frozenset(rows.csv_header(text)[0])
+    price_map = litellm.entries(content) if is_json else {}
+    if price_map:
+        facts.tokens, rejected = _with_tokens(facts.tokens, litellm.read(price_map, path.name, as_of))
+        facts.rejected += rejected
+        return
     if is_json:
         offers, rejected = aws.read(content, path.name)
     elif header >= skypilot.COLUMNS:
         offers, rejected = skypilot.read(text, path, as_of, hardware_by_name(facts.hardware.values()))
-    elif header >= _OWN_COLUMNS or path.suffix == ".toml":
+    elif columns >= _OWN_COLUMNS or path.suffix == ".toml":
         offers, rejected = _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), facts)
+    elif columns & _OWN_COLUMNS:
+        missing = ", ".join(sorted(_OWN_COLUMNS - columns))
+        fix = f"offers as CSV need the columns {', '.join(sorted(_OWN_COLUMNS))}"
+        raise CatalogError(f"has no column {missing}", where=str(path), fix=fix)
     else:
         raise CatalogError("has no known form", where=str(path), fix=_FORMS)
     _check_left_out(path, offers, rejected)
     facts.add((), (), offers)
     facts.rejected += rejected
+
+
+def _with_tokens(
+    earlier: Sequence[TokenPrice], read: tuple[list[TokenPrice], list[Rejection]]
+) -> tuple[list[TokenPrice], list[Rejection]]:
+    """Return prices of tokens of which later ones override earlier ones, and what was left out."""
+    prices, rejected = read
+    if not prices:
+        why = rejected[0].reason if rejected else "has no model that generates text"
+        raise CatalogError(why, where=rejected[0].what if rejected else None)
+    by_key = {(price.provider, price.provider_model, price.tier): price for price in (*earlier, *prices)}
+    return list(by_key.values()), rejected
 
 
 def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> tuple[list[Offer], list[Rejection]]:
@@ -154,7 +177,13 @@ def _catalog(facts: _Facts) -> Catalog:
     own = fold_multiples(offer for offer in facts.offers.values() if offer in facts.own)
     others = fold_multiples(offer for offer in facts.offers.values() if offer not in facts.own)
     offers, rejected = screen((*others, *own), own=own)
-    return Catalog(hardware=facts.hardware, models=facts.models, offers=offers, rejected=(*facts.rejected, *rejected))
+    return Catalog(
+        hardware=facts.hardware,
+        models=facts.models,
+        offers=offers,
+        rejected=(*facts.rejected, *rejected),
+        tokens=tuple(facts.tokens),
+    )
 
 
 def _key(offer: Offer) -> tuple[str, ...]:

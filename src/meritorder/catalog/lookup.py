@@ -2,14 +2,16 @@
 
 import difflib
 import functools
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Hardware, Model, Offer, PricingModel
+from meritorder.domain import Hardware, Model, Offer, PricingModel, TokenPrice
 from meritorder.errors import CatalogError
 
+_BEFORE_HARDWARE: Final = re.compile(r"^(?:\d+-?x-?)?(?:(?:nvidia|amd|tesla|hgx|dgx)-)*")
 Noun = TypeVar("Noun", Hardware, Model)
 Names = str | Collection[str] | None
 
@@ -20,8 +22,8 @@ def plain(name: str) -> str:
 
 
 def plain_hardware(name: str) -> str:
-    """Normalize the name of an accelerator: as `plain`, without the vendor that `nvidia-smi` writes before it."""
-    return plain(name).removeprefix("nvidia-")
+    """Normalize the name of an accelerator: as `plain`, without vendor, platform and number: `8x NVIDIA HGX H100`."""
+    return _BEFORE_HARDWARE.sub("", plain(name))
 
 
 def hardware_by_name(hardware: Iterable[Hardware]) -> dict[str, Hardware]:
@@ -38,12 +40,14 @@ class Catalog:
         models: By `Model.id`.
         offers: Plausible prices of capacity; one that is sold in several sizes is one offer.
         rejected: Rejected rows, each with its reason.
+        tokens: Prices of tokens that the user adds to the price list.
     """
 
     hardware: Mapping[str, Hardware]
     models: Mapping[str, Model]
     offers: tuple[Offer, ...]
     rejected: tuple[Rejection, ...]
+    tokens: tuple[TokenPrice, ...] = ()
 
     @functools.cached_property
     def machines(self) -> tuple[Offer, ...]:

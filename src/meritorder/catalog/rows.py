@@ -43,8 +43,13 @@ PRICING_MODEL_NAMES: Final = {
     "cud": PricingModel.COMMITTED_USE,
     "capacity_blocks": PricingModel.CAPACITY_BLOCK,
 }
-_TERM: Final = re.compile(r"(\d+)[\s-]*(?:(y|yrs?|years?)|(?:mo|mos|months?))", re.IGNORECASE)
+_TERM: Final = re.compile(r"(\d+)[\s-]*(?:(years?|yrs?|y)|(?:months?|mos?))\b", re.IGNORECASE)
 _MONTHS_PER_YEAR: Final = 12
+_SEPARATORS: Final = (",", ";", "\t")
+_AMOUNTS: Final = ("usd_per_hour", "minimum_billing_s", "interruptions_per_month")
+_DOLLARS: Final = re.compile(r"\s|\$|USD|(?:/|per)\s?(?:h|hr|hour)$", re.IGNORECASE)
+_THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_DECIMAL_COMMA: Final = re.compile(r"^(\D*\d+),(\d{1,2}|\d{4,})(?=\D*$)")
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,13 +212,28 @@ def read_csv(text: str, origin: Origin, known: Iterable[Hardware]) -> OfferRows:
         known: Hardware that its offers may name.
     """
     rows = OfferRows(origin, hardware_by_name(known))
-    for number, cells in enumerate(csv.DictReader(text.splitlines()), 2):
+    names, separator = csv_header(text)
+    for number, cells in enumerate(csv.reader(text.splitlines()[1:], delimiter=separator), 2):
         where = f"{origin.name}, row {number}"
-        if None in cells:
+        if len(cells) > len(names):
             rows.leave_out(where, "has more cells than the header")
-        else:
-            rows.add({name: cell.strip() for name, cell in cells.items() if cell and cell.strip()}, where)
+        elif any(cells):
+            filled = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
+            rows.add(filled if separator == "," else _with_points(filled), where)
     return rows
+
+
+def csv_header(text: str) -> tuple[tuple[str, ...], str]:
+    """Return the columns of a CSV as the fields of `OfferRow` are written, and what separates them."""
+    header = text.partition("\n")[0].strip()
+    separator = max(_SEPARATORS, key=header.count)
+    cells = next(csv.reader([header], delimiter=separator), [])
+    return tuple(cell.strip().lower().replace(" ", "_") for cell in cells), separator
+
+
+def _with_points(cells: Mapping[str, str]) -> dict[str, str]:
+    """Return cells of a CSV that is not separated by commas, with decimal commas as points."""
+    return {name: _DECIMAL_COMMA.sub(r"\1.\2", cell) for name, cell in cells.items()}
 
 
 def read_sources(text: str) -> dict[str, PriceSource]:
@@ -222,8 +242,23 @@ def read_sources(text: str) -> dict[str, PriceSource]:
 
 
 def _read_cells(cells: Mapping[str, str]) -> OfferRow:
+    amounts = {name: _amount(name, cells[name]) for name in _AMOUNTS if name in cells}
+    if "gpus" in cells and not cells["gpus"].removesuffix(".0").isdecimal():
+        raise CatalogError(f"gpus must be a whole number of GPUs, not {cells['gpus']!r}")
+    cells = {**cells, **amounts}
     sizes = {"sizes": cells["sizes"].split("/")} if "sizes" in cells else {}
     return msgspec.convert({**cells, **sizes}, OfferRow, strict=False)
+
+
+def _amount(name: str, text: str) -> str:
+    """Return a number without dollar signs and separators of thousands."""
+    written = _DOLLARS.sub("", text)
+    plainly = written.replace(",", "") if _THOUSANDS.fullmatch(written) else written
+    try:
+        float(plainly)
+    except ValueError:
+        raise CatalogError(f"{name} must be a number, not {text!r}") from None
+    return plainly
 
 
 def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> Offer:
@@ -239,15 +274,22 @@ def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> O
     fields["provider"] = row.provider.lower()
     fields["hardware"] = known.id
     fields["pricing_model"] = _pricing_model(row.pricing_model)
-    fields["term"] = _term(row.term)
+    fields["term"] = _term(row.term or _term_in(row.pricing_model))
     return Offer(**fields)
 
 
 def _pricing_model(text: str) -> PricingModel:
-    pricing_model = PRICING_MODEL_NAMES.get(plain(text).replace("-", "_"))
+    name = plain(_TERM.sub("", text).strip(" -_")).replace("-", "_")
+    pricing_model = PRICING_MODEL_NAMES.get(name)
     if pricing_model is None:
         raise CatalogError(f"{text!r} is not a pricing_model", fix=f"allowed: {', '.join(PricingModel)}")
     return pricing_model
+
+
+def _term_in(text: str) -> str:
+    """Return the term in the name of a pricing model, such as "1 year reserved"."""
+    match = _TERM.search(text)
+    return match[0] if match else ""
 
 
 def _term(text: str) -> str:

@@ -7,7 +7,7 @@ import csv
 import difflib
 import functools
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -69,7 +69,11 @@ class _Tiers(msgspec.Struct, frozen=True):
 
 
 def token_prices(
-    model: Model, *, tiers: Collection[Tier] = TIERS, providers: Collection[str] | None = None
+    model: Model,
+    *,
+    tiers: Collection[Tier] = TIERS,
+    providers: Collection[str] | None = None,
+    own: Sequence[TokenPrice] = (),
 ) -> tuple[TokenPrice, ...]:
     """Return the prices of a model at all providers, cheapest first.
 
@@ -80,6 +84,7 @@ def token_prices(
         model: A model of the catalog.
         tiers: Only these tiers.
         providers: Only these providers, by the library's id; None for all.
+        own: Prices that the user adds; they replace those of the same provider and tier.
     """
     found = [
         price
@@ -95,7 +100,21 @@ def token_prices(
         and price.tier in tiers
         and (providers is None or price.provider in providers)
     ]
-    return tuple(sorted(found, key=lambda price: (_typical(price), price.provider, price.provider_model)))
+    added = [
+        replace(price, model=model.id)
+        for price in own
+        if plain(price.provider_model) in _model_names(model)
+        and price.tier in tiers
+        and (providers is None or price.provider in providers)
+    ]
+    return _with_own(found, added)
+
+
+def _with_own(listed: Sequence[TokenPrice], own: Sequence[TokenPrice]) -> tuple[TokenPrice, ...]:
+    """Return prices, cheapest first, of which the user's replace those of the same provider and tier."""
+    replaced = {(price.provider, price.tier) for price in own}
+    kept = [price for price in listed if (price.provider, price.tier) not in replaced]
+    return tuple(sorted((*kept, *own), key=lambda price: (_typical(price), price.provider, price.provider_model)))
 
 
 def rejected_prices(model: Model, *, providers: Collection[str] | None = None) -> tuple[Rejection, ...]:
@@ -147,13 +166,24 @@ def find_model_or_prices(catalog: Catalog, name: str) -> tuple[Model | None, tup
     try:
         model = catalog.find_model(name)
     except CatalogError as unknown:
-        sold = _sold(name)
+        sold = _with_own(_sold(name), _own(catalog, name))
         if sold:
             return None, sold
         close = _similar(_loose(name))
         hint = f"; sold as tokens: {', '.join(close)}" if close else ""
         raise CatalogError(unknown.what, where=unknown.where, fix=f"{unknown.fix}{hint}") from None
-    return model, token_prices(model)
+    return model, token_prices(model, own=catalog.tokens)
+
+
+def _own(catalog: Catalog, name: str) -> list[TokenPrice]:
+    """Return the prices that the user adds for a model, by its name with or without its provider."""
+    wanted = _loose(name)
+    prefix, _, rest = name.strip().lower().partition("/")
+    return [
+        replace(price, model=wanted)
+        for price in catalog.tokens
+        if _loose(price.provider_model) == wanted and (not rest or price.provider == prefix)
+    ]
 
 
 def _sold(name: str) -> tuple[TokenPrice, ...]:

@@ -38,7 +38,7 @@ def test_own_prices_are_never_rejected(write: Write) -> None:
     [
         ("a.csv", "when,what\n1,2\n", "has no known form; a catalog file is"),
         ("a.csv", OWN_HEADER, "is empty"),
-        ("a.csv", OWN_HEADER + "a,,x,h100,eight,on_demand,20,,\n", r"a\.csv, row 2: .*int.*gpus"),
+        ("a.csv", OWN_HEADER + "a,,x,h100,eight,on_demand,20,,\n", r"a\.csv, row 2: gpus must be a whole number"),
         ("a.csv", OWN_HEADER + "a,,x,h100,8,rented,20,,\n", r"a\.csv, row 2: .*rented.*pricing_model"),
         ("a.csv", OWN_HEADER + "a,,x,h100,8,on_demand,,,\n", r"a\.csv, row 2: .*usd_per_hour"),
         (

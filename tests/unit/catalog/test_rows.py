@@ -90,3 +90,35 @@ def test_unknown_pricing_model_lists_allowed(write: Write) -> None:
         load([write("mine.csv", OWN_HEADER + "a,,x,l4,4,borrowed,20,,\n")])
     assert all(pricing_model in str(caught.value) for pricing_model in PricingModel)
     assert "row 2: 'borrowed' is not a pricing_model" in str(caught.value)
+
+
+def test_prices_of_spreadsheets_are_read(write: Write) -> None:
+    """Semicolons and decimal commas, dollar signs, thousands, and a term within the pricing model."""
+    semicolons = "Provider;Instance;Hardware;GPUs;Pricing Model;USD per hour\nacme;a;H100;8;on demand;24,50\n"
+    commas = OWN_HEADER + 'acme,,b,8x NVIDIA HGX H100,8,1 year reserved,"$1,234.50/hr",,\n'
+    catalog = load([write("a.csv", semicolons), write("b.csv", commas)])
+    mine = [offer for offer in catalog.offers if offer.provider == "acme"]
+    assert {
+        (offer.instance, offer.hardware, offer.pricing_model, offer.term, offer.usd_per_hour) for offer in mine
+    } == {
+        ("a", "h100", PricingModel.ON_DEMAND, "", 24.5),
+        ("b", "h100", PricingModel.RESERVED, "1y", 1234.5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("acme,,a,h100,eight,on demand,24,,", "gpus must be a whole number of GPUs, not 'eight'"),
+        ("acme,,a,h100,8,on demand,24 EUR,,", "usd_per_hour must be a number, not '24 EUR'"),
+    ],
+)
+def test_cell_that_is_no_number_is_quoted(write: Write, cells: str, reason: str) -> None:
+    with pytest.raises(CatalogError, match=reason):
+        load([write("mine.csv", OWN_HEADER + cells + "\n")])
+
+
+def test_missing_column_is_named(write: Write) -> None:
+    header = "provider,instance,hardware,gpus,pricing_model,eur_per_hour\n"
+    with pytest.raises(CatalogError, match="has no column usd_per_hour"):
+        load([write("mine.csv", header + "acme,a,h100,8,on demand,24\n")])

@@ -135,7 +135,8 @@ def _read_case(
         catalog, holdings = _bill_terms(options.bills, catalog)
     if options.have:
         holdings = holdings.joined(read_holdings(options.have, catalog))
-    catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
+    prices = [price for model in loads for price in token_prices(model, own=catalog.tokens)]
+    catalog = permitted_to_any(catalog, prices, promised)
     loads, left_out = _servable(catalog, loads, promised, names, options)
     groups = find_arrangements(catalog, loads, options, progress, holdings)
     case = build_case(catalog, loads, options, progress, holdings)

@@ -77,7 +77,7 @@ def build_case(
     span_s = max(load.span_s for load in loads.values())
     slot_s = options.slot_for(span_s)
     horizon = build_horizon(span_s, slot_s)
-    prices = {model.id: list(token_prices(model)) for model in loads}
+    prices = {model.id: list(token_prices(model, own=catalog.tokens)) for model in loads}
     servings: dict[str, list[Serving]] = {}
     sites: dict[str, Site] = {}
     demands: list[Demand] = []
