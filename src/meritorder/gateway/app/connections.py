@@ -6,10 +6,11 @@ uvicorn bounds none of these for its fast parser, and answers in plain text what
 import asyncio
 import resource
 import time
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from meritorder.gateway.app.joined_writes import JoinedWrites
 from meritorder.gateway.wire.errors import ApiError, unavailable
 from meritorder.gateway.wire.exchange import new_request_id
 
@@ -71,7 +72,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(JoinedWrites(cast("asyncio.Transport", transport)))
         self._head_since_s = time.monotonic()
         if len(self._all.open) >= self._all.limit:
             self._refuse(unavailable("The gateway has too many connections.", retry_after_s=_RETRY_S))

@@ -132,10 +132,10 @@ class Service:
         """Answer one request, whatever happens."""
         exchange = Exchange(scope["path"], send)
         try:
-            _check_head(scope)
-            if scope["method"] == "POST" and scope["path"] in _CALLS:
-                await self._answer_call(exchange.id, scope, receive, exchange.send)
+            if scope["path"] in _CALLS and scope["method"] == "POST":
+                await self._answer_call(exchange, scope, receive)
             else:
+                _check_head(scope)
                 scope["app"] = self  # so that unknown paths and methods are exceptions
                 await self._routes(scope, receive, exchange.send)
         except (asgi.ClientDisconnectedError, ClientDisconnect):
@@ -201,7 +201,7 @@ class Service:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer_call(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_call(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         started_s, context = time.monotonic(), self.context
         authorization = deadline = None
         for name, value in scope["headers"]:
@@ -209,18 +209,19 @@ class Service:
                 authorization = value
             elif name == HEADER:
                 deadline = value
+            elif name == b"content-encoding":
+                _check_encoding(value)
         key = await context.authenticator.authenticate(authorization)
         with self._bodies.reader(receive) as reader:
-            request = await self._parse(request_id, key, scope["path"], await reader.read(), started_s)
+            request = await self._parse(exchange.id, key, scope["path"], await reader.read(), started_s)
             deferral = None
             if request.endpoint not in calls.REALTIME_ENDPOINTS:
                 deferral = self._classifier.classify(request.call, key, request.endpoint, deadline, request.arrived_s)
             if key.budgets or deferral:
-                model = request.call.model or ""
-                request.expected_picousd = context.expected_picousd(request.endpoint, model, request.body)
+                request.expected_picousd = context.expected_picousd(request.endpoint, request.call, len(request.body))
             if context.telemetry is not None:
                 context.telemetry.describe(request, deferral)
-            await self._serve_within_quotas(request, deferral, receive, send)
+            await self._serve_within_quotas(request, deferral, receive, exchange)
 
     async def _parse(self, request_id: str, key: Key, endpoint: str, body: bytes, started_s: float) -> Request:
         """Return the call in a body, complete with the defaults and the history that it refers to."""
@@ -245,7 +246,7 @@ class Service:
         )
 
     async def _serve_within_quotas(
-        self, request: Request, deferral: Deferral | None, receive: Receive, send: Send
+        self, request: Request, deferral: Deferral | None, receive: Receive, exchange: Exchange
     ) -> None:
         """Serve a request when the quotas of its key permit it."""
         key, quotas = request.key, self.context.quotas
@@ -255,12 +256,12 @@ class Service:
         )
         with await quotas.admit(key, demand):
             if key.has_rates:
-                send = asgi.with_headers(send, quotas.rate_headers(key))
+                exchange.headers = quotas.rate_headers(key)
             if deferral is None and not request.call.stream:
                 # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.
-                await self.realtime.serve(request, send)
-                return
-            await self._serve_watched(request, deferral, receive, send)
+                await self.realtime.serve(request, exchange.send)
+            else:
+                await self._serve_watched(request, deferral, receive, exchange.send)
 
     async def _serve_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
         """Serve a request, and cancel it when its client disconnects."""
@@ -298,7 +299,10 @@ def _check_head(scope: Scope) -> None:
         # No database accepts it, and no id contains it.
         raise ApiError(404, "A URL cannot contain a NUL character.")
     for name, value in scope["headers"]:
-        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-            raise ApiError(
-                415, "The body is compressed. Send it without Content-Encoding.", code="unsupported_encoding"
-            )
+        if name == b"content-encoding":
+            _check_encoding(value)
+
+
+def _check_encoding(value: bytes) -> None:
+    if value.strip().lower() not in {b"", b"identity"}:
+        raise ApiError(415, "The body is compressed. Send it without Content-Encoding.", code="unsupported_encoding")
