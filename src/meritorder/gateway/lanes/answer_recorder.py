@@ -1,6 +1,7 @@
 """Records answers so that clients can retrieve them by id."""
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ _NOT_STORED: Final = "The answer was not stored."
 _CODE: Final = "answer_not_stored"
 _RESPONSES: Final = "/v1/responses"
 _LAST_RESPONSE_EVENTS: Final = ("response.completed", "response.incomplete", "response.failed")
+_DONE: Final = b"[DONE]"
+_DONE_LINE: Final = re.compile(rb"data:[ \t]*\[DONE\][ \t]*(?![^\r\n])")
 _ID_PREFIXES: Final = {stored_answers.RESPONSE: "resp_", stored_answers.COMPLETION: "chatcmpl-"}
 _log: Final = logging.getLogger(__name__)
 
@@ -62,9 +65,9 @@ class StreamEnd:
         if 0 < cut < len(chunk):
             self._incomplete.append(chunk[cut:])
             self._incomplete_bytes = len(chunk) - cut
-        if (b'"response.' if self._is_response else b"[DONE]") not in whole and b"event:" not in whole:
-            return whole
-        return self._cut_last_event(whole)
+        if self._is_response:
+            return self._cut_last_event(whole) if b'"response.' in whole or b"event:" in whole else whole
+        return self._cut_done(whole) if _DONE in whole else whole
 
     def rest(self) -> bytes:
         """Return what was not sent yet, when the stream has ended."""
@@ -73,28 +76,40 @@ class StreamEnd:
     def _cut_last_event(self, whole: bytes) -> bytes:
         start = 0
         for line in whole.splitlines(keepends=True):
-            if self._is_last(line.strip()):
-                self.reached = True
-                self.held = whole[start:] + b"".join(self._incomplete)
-                self._incomplete.clear()
-                return whole[:start]
+            if _is_last(line.strip()):
+                return self._hold(whole, start)
             start += len(line)
         return whole
 
-    def _is_last(self, line: bytes) -> bool:
-        name, _, value = line.partition(b":")
-        value = value.strip()
-        if not self._is_response:
-            return name == b"data" and value == b"[DONE]"
-        if name == b"event":
-            return value.decode("utf-8", "replace") in _LAST_RESPONSE_EVENTS
-        if name != b"data" or not any(kind.encode() in value for kind in _LAST_RESPONSE_EVENTS):
-            return False
-        try:
-            event = msgspec.json.decode(value)
-        except INVALID_JSON:
-            return False
-        return isinstance(event, dict) and event.get("type") in _LAST_RESPONSE_EVENTS
+    def _cut_done(self, whole: bytes) -> bytes:
+        at = whole.find(_DONE)
+        while at >= 0:
+            start = max(whole.rfind(b"\n", 0, at), whole.rfind(b"\r", 0, at)) + 1
+            if _DONE_LINE.match(whole, start):
+                return self._hold(whole, start)
+            at = whole.find(_DONE, at + 1)
+        return whole
+
+    def _hold(self, whole: bytes, start: int) -> bytes:
+        self.reached = True
+        self.held = whole[start:] + b"".join(self._incomplete)
+        self._incomplete.clear()
+        return whole[:start]
+
+
+def _is_last(line: bytes) -> bool:
+    """Tell whether a line belongs to the last event of a response."""
+    name, _, value = line.partition(b":")
+    value = value.strip()
+    if name == b"event":
+        return value.decode("utf-8", "replace") in _LAST_RESPONSE_EVENTS
+    if name != b"data" or not any(kind.encode() in value for kind in _LAST_RESPONSE_EVENTS):
+        return False
+    try:
+        event = msgspec.json.decode(value)
+    except INVALID_JSON:
+        return False
+    return isinstance(event, dict) and event.get("type") in _LAST_RESPONSE_EVENTS
 
 
 class AnswerRecorder:

@@ -9,7 +9,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from meritorder.gateway.config import REALTIME
-from meritorder.gateway.errors import UnavailableError, UnsupportedError, UpstreamError, UpstreamTimeoutError
+from meritorder.gateway.errors import (
+    UnavailableError,
+    UnsupportedError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    without_frames,
+)
 from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, StreamEnd, store_answer
 from meritorder.gateway.lanes.history import EchoingReply
 from meritorder.gateway.state.context import Context
@@ -118,19 +124,16 @@ class RealTime:
         venues = self._venues.serving(model, REALTIME)
         if not venues:
             raise unknown_model(model, request.endpoint)
-        failure = _as_api_error(None)
+        failure: UpstreamError | None = None
         candidates = self._plan_executor.realtime_venues(model, request.key.tenant, venues)
         for number, venue in enumerate(candidates, 1):
             try:
                 await self._serve_at(venue, request, send, is_last=number == len(candidates))
             except UpstreamError as error:
-                failure = _as_api_error(error)
+                failure = without_frames(error)
             else:
                 return
-        try:
-            raise failure
-        finally:
-            del failure  # else it holds the frame that holds it, and with it the request
+        raise _as_api_error(failure) from None
 
     async def _serve_at(self, venue: Venue, request: Request, send: Send, *, is_last: bool) -> None:
         """Serve a request at a venue.
@@ -162,7 +165,7 @@ class RealTime:
 
     async def _forward_whole(self, request: Request, reply: Reply, send: Send, attempt: _Attempt) -> None:
         body = await reply.read()
-        headers = [(b"content-type", JSON), (b"x-request-id", request.id.encode())]
+        headers = [(b"content-type", JSON)]
         if reply.status >= 400:
             body = normalized_error(body, reply.status)
             after_s = retry.retry_after_s(reply.headers, utc(self._context.now_s()))
@@ -178,11 +181,7 @@ class RealTime:
     async def _forward_stream(
         self, request: Request, venue: Venue, reply: Reply, send: Send, attempt: _Attempt
     ) -> None:
-        headers = [
-            (b"content-type", EVENT_STREAM),
-            (b"cache-control", b"no-cache"),
-            (b"x-request-id", request.id.encode()),
-        ]
+        headers = [(b"content-type", EVENT_STREAM), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         parts, meter, end = reply.body, StreamMeter(), StreamEnd(request.endpoint)
         recorder = AnswerRecorder(request.endpoint) if request.stored_as is not None else None

@@ -15,6 +15,7 @@ from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.stored_answers import StoredAnswer
+from meritorder.gateway.wire.calls import CallFields
 
 if TYPE_CHECKING:
     from meritorder.gateway.state.telemetry import Telemetry  # it needs an extra
@@ -36,7 +37,7 @@ class Context:
         new_id: Returns a random id with the given prefix.
         webhooks: Sends events of finished batches and responses.
         models: Returns the public model names.
-        expected_picousd: Returns the most that a call is expected to cost, by its endpoint, model and body.
+        expected_picousd: Returns the most that a call is expected to cost, by its endpoint, fields and size.
         telemetry: Records spans; None if off.
         supervisor: Runs the long-lived tasks, and counts failures.
     """
@@ -52,7 +53,7 @@ class Context:
     new_id: Callable[[str], str]
     webhooks: Webhooks
     models: Callable[[], frozenset[str]]
-    expected_picousd: Callable[[str, str, bytes], int]
+    expected_picousd: Callable[[str, CallFields, int], int]
     telemetry: "Telemetry | None" = None
     supervisor: Supervisor = field(default_factory=Supervisor)
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage
 from meritorder.units import PICOUSD_PER_USD
 
@@ -25,13 +26,13 @@ class ExpectedCosts:
             for model in venues.models()
         }
 
-    def picousd(self, endpoint: str, model: str, body: bytes) -> int:
+    def picousd(self, endpoint: str, call: CallFields, body_bytes: int) -> int:
         """Return the most that a call is expected to cost; 0 if no venue of its model has a price."""
-        venues = self._priced.get(model)
+        venues = self._priced.get(call.model or "")
         if not venues:
             return 0
-        limit, choices = calls.output_bound(endpoint, body)
-        most, input_tokens = 0, calls.most_input_tokens(len(body))
+        limit, choices = calls.output_bound(endpoint, call)
+        most, input_tokens = 0, calls.most_input_tokens(body_bytes)
         for venue in venues:
             output_tokens = (venue.table.max_output_tokens or DEFAULT_OUTPUT_TOKENS) if limit is None else limit
             usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens * choices)

@@ -177,6 +177,7 @@ class Venue:
     max_prefilling: int | None = None
     _rates: _TokenRates | None = field(init=False)
     _batch_rates: _TokenRates | None = field(init=False)
+    _place: Place | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         price, batch_price = self.table.price, self.table.batch_price
@@ -200,8 +201,11 @@ class Venue:
     @property
     def place(self) -> Place:
         """Where an attempt runs that is sent there now, and what its price is based on."""
-        basis = None if self._rates is None else TOKENS
-        return Place(self.name, self.replica, MACHINE if self.rented else basis)
+        replica, place = self.replica, self._place
+        if place is None or place.replica != replica:
+            basis = None if self._rates is None else TOKENS
+            place = self._place = Place(self.name, replica, MACHINE if self.rented else basis)
+        return place
 
     @property
     def batch_place(self) -> Place:

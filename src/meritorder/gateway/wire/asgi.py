@@ -1,7 +1,7 @@
 """ASGI types and functions of the hot path, without a framework."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Self
 
 from meritorder.gateway.wire.errors import ApiError, unavailable
@@ -107,20 +107,6 @@ async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> N
         if message["type"] == "http.disconnect":
             task.cancel()
             return
-
-
-def with_headers(send: Send, headers: Sequence[tuple[str, str]]) -> Send:
-    """Return `send` with headers added to the answer, in place of those of the same names."""
-    added = [(name.encode(), value.encode()) for name, value in headers]
-    names = {name for name, _ in added}
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            kept = [header for header in message["headers"] if header[0] not in names]
-            message = {**message, "headers": [*kept, *added]}
-        await send(message)
-
-    return sending
 
 
 async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -24,6 +24,8 @@ REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_token
 
 
 _Call = TypeVar("_Call", bound="CallFields")
+_NULL: Final = msgspec.Raw(b"null")
+_EMPTY: Final[tuple[Any, ...]] = (None, [], {})
 
 
 class BackgroundOptions(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +46,9 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
+    n: Any = None
+    best_of: Any = None
+    prompt: msgspec.Raw = _NULL
 
     @property
     def output_limit(self) -> int | None:
@@ -60,19 +65,11 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
         limit = self.output_limit
         return _DEFAULT_OUTPUT_TOKENS if limit is None else limit
 
-
-class _ChoiceFields(CallFields, frozen=True, gc=False):
-    """The fields that decide how many choices a call gets, each within its limit on tokens."""
-
-    n: int | None = None
-    best_of: int | None = None
-    prompt: Any = None
-
     @property
     def choices(self) -> int:
-        """The number of choices, over all prompts; a list of numbers is one prompt."""
-        several = isinstance(self.prompt, list) and not all(isinstance(part, int) for part in self.prompt)
-        return max(1, self.n or 1, self.best_of or 1) * (len(self.prompt) if several else 1)
+        """The number of choices, each within the limit on tokens, over all prompts."""
+        most = max(count for count in (1, self.n, self.best_of) if isinstance(count, int))
+        return most if self.prompt is _NULL else most * _prompts(self.prompt)
 
 
 class _LineMessage(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +80,6 @@ class _LineCallFields(CallFields, frozen=True, gc=False):
     """The fields of a call in a line of a batch, with those that its endpoint requires."""
 
     messages: list[_LineMessage] | None = None
-    prompt: Any = None
     input: Any = None
     conversation: Any = None
     previous_response_id: str | None = None
@@ -120,7 +116,6 @@ _STREAMED: Final = msgspec.json.Decoder(_StreamFields)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-_CHOICES: Final = msgspec.json.Decoder(_ChoiceFields)
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 
@@ -152,9 +147,19 @@ def parse_line_call(body: bytes, endpoint: str) -> CallFields:
     required = _REQUIRED[endpoint]
     if call.model is None:
         raise _missing("model")
-    if all(getattr(call, name) in (None, [], {}) for name in required):
+    if all(_is_empty(getattr(call, name)) for name in required):
         raise _missing(required[0])
     return call
+
+
+def _is_empty(value: object) -> bool:
+    return (msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value) in _EMPTY
+
+
+def _prompts(prompt: msgspec.Raw) -> int:
+    """Return the number of prompts in a field; a list of numbers is one."""
+    prompts = msgspec.json.decode(prompt)
+    return 1 if not isinstance(prompts, list) or all(isinstance(part, int) for part in prompts) else len(prompts)
 
 
 def _missing(field: str) -> ApiError:
@@ -181,7 +186,7 @@ def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call"
 def total_output_limit(body: bytes) -> int | None:
     """Return the limit on output tokens of all choices of a call; None if it sets none."""
     try:
-        call = _CHOICES.decode(body)
+        call = _CALL.decode(body)
     except INVALID_JSON:
         return None
     limit = call.output_limit
@@ -236,15 +241,9 @@ def most_input_tokens(body_bytes: int) -> int:
     return body_bytes // _MIN_BYTES_PER_TOKEN + _TEMPLATE_TOKENS
 
 
-def output_bound(endpoint: str, body: bytes) -> tuple[int | None, int]:
+def output_bound(endpoint: str, call: CallFields) -> tuple[int | None, int]:
     """Return the limit on output tokens of a choice, None without one, and the number of choices."""
-    if endpoint == _EMBEDDINGS:
-        return 0, 1
-    try:
-        call = _CHOICES.decode(body)
-    except INVALID_JSON:
-        return None, 1
-    return call.output_limit, call.choices
+    return (0, 1) if endpoint == _EMBEDDINGS else (call.output_limit, call.choices)
 
 
 def prefix_hash(body: bytes) -> int:

@@ -61,8 +61,10 @@ def _end_of_last(text: bytearray, mark: bytes, start: int) -> int:
 
 def parse_events(text: bytes) -> list[tuple[str, bytes]]:
     """Return the name, empty if it has none, and the data of each event in a text of complete events."""
-    if text.startswith(b"data: ") and text.find(b"\n") == len(text) - 2 and text.endswith(b"\n\n"):
-        return [("", text[6:-2])]  # the most common form
+    if text.startswith(b"data: ") and text.endswith(b"\n\n"):  # the most common form
+        unnamed = text[6:-2].split(b"\n\ndata: ")
+        if text.count(b"\n") == 2 * len(unnamed) and b"\r" not in text:
+            return [("", data) for data in unnamed]
     events: list[tuple[str, bytes]] = []
     name = ""
     data: list[bytes] = []

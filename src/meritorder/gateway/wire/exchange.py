@@ -20,10 +20,11 @@ class Exchange:
         send: Sends a message to the server.
     """
 
-    __slots__ = ("_ended", "_path", "_send", "_started", "_streamed", "id")
+    __slots__ = ("_ended", "_path", "_send", "_started", "_streamed", "headers", "id")
 
     def __init__(self, path: str, send: Send) -> None:
         self.id = new_request_id()
+        self.headers: tuple[tuple[str, str], ...] = ()  # of any answer, unless it has its own of the same names
         self._path = path
         self._send = send
         self._started = self._ended = self._streamed = False
@@ -47,17 +48,16 @@ class Exchange:
 
     def _start(self, message: Message) -> None:
         self._started = True
-        headers = message["headers"] = list(message["headers"])
         if message["status"] not in _STATUSES:
             message["status"] = _BAD_GATEWAY
-        is_identified = False
-        for name, value in headers:
-            if name == _ID:
-                is_identified = True
-            elif name == b"content-type":
-                self._streamed = value.startswith(b"text/event-stream")
-        if not is_identified:
+        headers = message["headers"] = list(message["headers"])
+        given = dict(headers)
+        self._streamed = given.get(b"content-type", b"").startswith(b"text/event-stream")
+        if _ID not in given:
             headers.append((_ID, self.id.encode()))
+        for name, value in self.headers:
+            if (key := name.encode()) not in given:
+                headers.append((key, value.encode()))
 
 
 def new_request_id() -> str:

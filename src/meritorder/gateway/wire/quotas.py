@@ -18,6 +18,8 @@ from meritorder.units import PICOUSD_PER_USD, format_usd, utc
 INSUFFICIENT_QUOTA: Final = "insufficient_quota"
 _RATE_LIMIT_EXCEEDED: Final = "rate_limit_exceeded"
 _RETRY_S: Final = 1
+_REQUEST_HEADERS: Final = tuple(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset"))
+_TOKEN_HEADERS: Final = tuple(f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +88,10 @@ def rate_headers(key: Key, used: RateUse, now_s: float) -> tuple[tuple[str, str]
     """Return OpenAI's headers on the rate limits of a key: the limit, what is left, and when all of it is left."""
     reset = f"{max(0.0, used.clear_s - now_s):.3g}s"
     headers: list[tuple[str, str]] = []
-    for name, limit, count in (
-        ("requests", key.requests_per_minute, used.requests),
-        ("tokens", key.tokens_per_minute, used.tokens),
-    ):
-        if limit is not None:
-            headers += [
-                (f"x-ratelimit-limit-{name}", str(limit)),
-                (f"x-ratelimit-remaining-{name}", str(max(0, limit - count))),
-                (f"x-ratelimit-reset-{name}", reset),
-            ]
+    if (limit := key.requests_per_minute) is not None:
+        headers += zip(_REQUEST_HEADERS, (str(limit), str(max(0, limit - used.requests)), reset), strict=True)
+    if (limit := key.tokens_per_minute) is not None:
+        headers += zip(_TOKEN_HEADERS, (str(limit), str(max(0, limit - used.tokens)), reset), strict=True)
     return tuple(headers)
 
 

@@ -59,6 +59,7 @@ class _Texts(msgspec.Struct, gc=False):
 
 
 _ANSWER: Final = msgspec.json.Decoder(_UsageFields)
+_USAGE: Final = b'"usage"'
 _TEXTS: Final = msgspec.json.Decoder(_Texts)
 
 
@@ -170,11 +171,11 @@ class StreamMeter:
         """Observe a part of the stream."""
         self.events += part.count(DATA)
         self._size_bytes += len(part)
-        if b'"usage"' in part:
+        if _USAGE in part:
             self._last_usage = part
 
     def usage(self, asked: Asked) -> Usage:
         """Return the reported usage if it is plausible, else one token per event and the estimated input."""
-        reported = (parse_usage(data) for _, data in reversed(parse_events(self._last_usage)))
-        last = next((usage for usage in reported if usage is not None), None)
+        events = (data for _, data in reversed(parse_events(self._last_usage)) if _USAGE in data)
+        last = next((usage for data in events if (usage := parse_usage(data)) is not None), None)
         return _plausible(last, asked, self._size_bytes, lambda: max(0, self.events - 1))

@@ -232,7 +232,7 @@ def _row(
         "body_bytes": len(body),
         "input_tokens": input_tokens,
         "output_tokens": call.output_tokens,
-        "expected_picousd": context.expected_picousd(batch.endpoint, call.model or "", bytes(body)),
+        "expected_picousd": context.expected_picousd(batch.endpoint, call, len(body)),
         "prefix": calls.prefix_hash(bytes(body)),
         "arrived_s": batch.created_s,
         "deadline_s": batch.expires_s,

@@ -6,6 +6,7 @@ import pytest
 from meritorder.gateway import config_file
 from meritorder.gateway.venues.expected_costs import ExpectedCosts
 from meritorder.gateway.venues.venues import build_venues
+from meritorder.gateway.wire.calls import parse_call
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 MICRO = 10**6  # picodollars of a token at $1 a million
@@ -22,10 +23,9 @@ def price(input_usd: float, output_usd: float) -> dict[str, Any]:
     return {"price": {"input_usd_per_mtok": input_usd, "output_usd_per_mtok": output_usd}}
 
 
-def body(size: int = 200, **fields: Any) -> bytes:  # noqa: ANN401
-    """Return a body of a number of bytes: one token for every two, and 64 for a template."""
-    short = json.dumps({"model": "m", **fields, "pad": ""})
-    return json.dumps({"model": "m", **fields, "pad": "x" * (size - len(short))}).encode()
+def picousd(costs: ExpectedCosts, endpoint: str, **fields: Any) -> int:  # noqa: ANN401
+    """Return the cost of a body of 200 bytes: one token for every two, and 64 for a template."""
+    return costs.picousd(endpoint, parse_call(json.dumps({"model": "m", **fields}).encode()), 200)
 
 
 @pytest.mark.parametrize(
@@ -44,27 +44,29 @@ def body(size: int = 200, **fields: Any) -> bytes:  # noqa: ANN401
         (EMBEDDINGS, {"input": "x"}, 0),
         (CHAT, {"max_tokens": 10, "n": 0}, 10),
         (CHAT, {"max_tokens": 10, "n": -5}, 10),
+        (CHAT, {"max_tokens": 10, "n": "5"}, 10),
+        (COMPLETIONS, {"max_tokens": 10, "prompt": "[1]", "n": None}, 10),
         (CHAT, {"max_tokens": -10}, 0),
     ],
 )
 def test_limit_counts_for_each_choice(endpoint: str, fields: dict[str, Any], output_tokens: int) -> None:
     costs = expected(price(1, 4))
-    assert costs.picousd(endpoint, "m", body(**fields)) == (100 + 64 + 4 * output_tokens) * MICRO
+    assert picousd(costs, endpoint, **fields) == (100 + 64 + 4 * output_tokens) * MICRO
 
 
 def test_most_expensive_venue_decides() -> None:
     costs = expected(price(1, 4), price(2, 3) | {"fallback": True}, {}, price(9, 9) | {"models": ["other"]})
-    assert costs.picousd(CHAT, "m", body(max_tokens=10)) == max(164 + 40, 2 * 164 + 30) * MICRO
-    assert costs.picousd(CHAT, "nothing", body(max_tokens=10)) == 0
-    assert expected({}).picousd(CHAT, "m", body(max_tokens=10)) == 0, "without a price nothing is reserved"
+    assert picousd(costs, CHAT, max_tokens=10) == max(164 + 40, 2 * 164 + 30) * MICRO
+    assert picousd(costs, CHAT, model="nothing", max_tokens=10) == 0
+    assert picousd(expected({}), CHAT, max_tokens=10) == 0, "without a price nothing is reserved"
 
 
 def test_venue_states_its_longest_answer() -> None:
     costs = expected(price(0, 1) | {"max_output_tokens": 100})
-    assert costs.picousd(CHAT, "m", body()) == 100 * MICRO
-    assert costs.picousd(CHAT, "m", body(max_tokens=500)) == 500 * MICRO
+    assert picousd(costs, CHAT) == 100 * MICRO
+    assert picousd(costs, CHAT, max_tokens=500) == 500 * MICRO
 
 
 def test_absurd_requests_are_bounded() -> None:
     """A thousand dollars, so that no sum of them leaves the columns of the store."""
-    assert expected(price(1, 4)).picousd(CHAT, "m", body(max_tokens=10**9, n=10**9)) == 10**15
+    assert picousd(expected(price(1, 4)), CHAT, max_tokens=10**9, n=10**9) == 10**15

@@ -40,6 +40,19 @@ def test_failure_before_the_answer_is_the_answer() -> None:
     assert msgspec.json.decode(body["body"])["error"]["message"] == "gone"
 
 
+def test_headers_are_added_unless_given() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    exchange = Exchange("/v1/chat/completions", send)
+    exchange.headers = (("content-type", "text/html"), ("x-ratelimit-limit-tokens", "5"))
+    asyncio.run(exchange.send(dict(WHOLE)))  # type: ignore[arg-type]
+    id_header = (b"x-request-id", exchange.id.encode())
+    assert sent[0]["headers"] == [*WHOLE["headers"], id_header, (b"x-ratelimit-limit-tokens", b"5")]  # type: ignore[misc]
+
+
 @pytest.mark.parametrize(
     ("path", "beginning"),
     [

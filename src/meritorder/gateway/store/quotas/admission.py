@@ -14,7 +14,7 @@ from meritorder.gateway.store.schema import RATE_WINDOWS
 from meritorder.policy.budgets import calls_within_budget
 from meritorder.policy.rates import RateBucket, RateLimit, RateRefusal, RateWindow
 
-_SPARE_CALLS: Final = 100
+_SPARE_CALLS: Final = 1000
 _SPARE_SHARE: Final = 32  # of what is left; so near a limit every call asks the store
 _BUCKETS: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
 

@@ -57,10 +57,10 @@ def test_last_call_may_exceed_the_budget(database: Database) -> None:
 
 
 def test_more_is_leased_to_spare(database: Database) -> None:
-    """A thirty-second part of what is left, and no more than a hundred calls need."""
-    key = created(database, "a", 32_100)
-    assert admit(database, "x", key, *costing(100), to_spare=True).leased == {"a": 100 + 1000}
-    assert admit(database, "y", key, *costing(1), to_spare=True).leased == {"a": 1 + 100}
+    """A thirty-second part of what is left, and no more than a thousand calls need."""
+    key = created(database, "a", 320_100)
+    assert admit(database, "x", key, *costing(100), to_spare=True).leased == {"a": 100 + 10_000}
+    assert admit(database, "y", key, *costing(1), to_spare=True).leased == {"a": 1 + 1000}
     near = created(database, "b", 120)
     assert admit(database, "x", near, *costing(100), to_spare=True).leased == {"b": 100}
 
