@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 
 _URL: Final = "http://127.0.0.1:8000"
 _POLL_S: Final = 1.0
-_ACTIONS: Final = ("submit", "list", "status", "fetch", "cancel", "pause", "resume", "receipt")
-_REPORTS: Final = ("list", "receipt")
+_ACTIONS: Final = ("submit", "list", "status", "fetch", "cancel", "pause", "resume", "receipt", "quote")
+_REPORTS: Final = ("list", "receipt", "quote")
 _READS: Final = ("status", "fetch")
 _INTERRUPTED: Final = 130
+_QUOTE: Final = "quote_"
+
+_Rules = tuple[str, str, int | None]
+"""Model, column and limit of prompts."""
 
 Url = Annotated[str, typer.Option("--url", metavar="URL", help="URL of the gateway.")]
 
 
 def batch(
     action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")],
-    what: Annotated[str, typer.Argument(metavar="FILE|ID", help="File of requests to submit, or id of a batch.")] = "",
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|ID", help="File of requests to submit, or id of a batch or quote.")
+    ] = "",
     window: Annotated[str, typer.Option("--window", metavar="24h", help="Completion window.")] = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until it has finished.")] = False,
     out: Annotated[
@@ -55,9 +61,10 @@ def batch(
     url: Url = _URL,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
-    """Submit a file of requests or prompts as a batch, follow or change it, and fetch its results or its receipt.
+    """Quote or submit a file of requests or prompts as a batch, follow it, and fetch its results or its receipt.
 
     The file has requests as the Batch API takes them, or prompts: text with one per line, JSON lines, CSV or Parquet.
+    A quote is the price and the end of a batch, by how long it may wait; submit its id to use it.
     The exit code is 1 if lines of a finished batch have failed, or if a receipt is not valid.
     """
     if action not in _ACTIONS:
@@ -70,10 +77,11 @@ def batch(
 
     with GatewayClient(url, os.environ.get(api_key_env, "")) as client:
         if action in _REPORTS:
-            _report(client, action, what, json, html, verify=verify)
+            rules = (model, prompt, max_tokens)
+            _report(client, action, what, json, html, verify=verify, rules=rules)
             return
         current = (
-            _submit(client, Path(what), window, model, prompt=prompt, max_tokens=max_tokens)
+            _submit(client, what, window, (model, prompt, max_tokens))
             if action == "submit"
             else client.act_on_batch(what, action)
         )
@@ -100,21 +108,44 @@ def _exit_if_failed(client: "GatewayClient", batch: dict[str, Any]) -> None:
 
 
 def _report(
-    client: "GatewayClient", action: str, what: str, json: Path | None, html: Path | None, *, verify: bool
+    client: "GatewayClient",
+    action: str,
+    what: str,
+    json: Path | None,
+    html: Path | None,
+    *,
+    verify: bool,
+    rules: _Rules,
 ) -> None:
     """Show what is not the state of one batch."""
     if action == "list":
         _list(client)
+    elif action == "quote":
+        _quote(client, Path(what), json, rules)
     elif verify:
         _verify(client, Path(what))
     else:
         _receipt(client, what, json, html)
 
 
+def _quote(client: "GatewayClient", path: Path, json: Path | None, rules: _Rules) -> None:
+    """Show what a batch of a file would cost, by how long it may wait."""
+    from meritorder.report import files
+    from meritorder.report.ledger import quote as report
+
+    files.check_target(json)
+    with _as_requests(client, path, rules) as requests:
+        body = client.quote(requests)
+    quote = report.decode(body)
+    if json:
+        files.write_bytes(json, body)
+    report.render(quote, Console())
+
+
 def _receipt(client: "GatewayClient", batch_id: str, json: Path | None, html: Path | None) -> None:
     """Show the receipt of a batch, and write it to files."""
     from meritorder import documents
-    from meritorder.accounting import RECEIPT_SCHEMA, SignedReceipt
+    from meritorder.receipts import RECEIPT_SCHEMA, SignedReceipt
     from meritorder.report import files
     from meritorder.report.ledger import receipt as report
 
@@ -146,19 +177,28 @@ def _verify(client: "GatewayClient", path: Path) -> None:
     typer.echo(f"{path}: valid: signed by this gateway, and not changed since")
 
 
-def _submit(
-    client: "GatewayClient", path: Path, window: str, model: str, *, prompt: str, max_tokens: int | None
-) -> dict[str, Any]:
-    """Submit a file; one of prompts is converted first."""
+def _submit(client: "GatewayClient", what: str, window: str, rules: _Rules) -> dict[str, Any]:
+    """Submit a file, or the file of a quote."""
+    if what.startswith(_QUOTE) and not Path(what).exists():
+        return client.submit_quoted(what, window)
+    with _as_requests(client, Path(what), rules) as requests:
+        return client.submit(requests, window)
+
+
+@contextlib.contextmanager
+def _as_requests(client: "GatewayClient", path: Path, rules: _Rules) -> Iterator[Path]:
+    """Yield a file of requests: as given, or written from one of prompts."""
     from meritorder.inputs.prompts import PromptRules, is_batch_file, write_batch_file
 
     if is_batch_file(path):
-        return client.submit(path, window)
-    rules = PromptRules(model=model or client.only_model(), prompt=prompt, max_tokens=max_tokens)
+        yield path
+        return
+    model, prompt, max_tokens = rules
+    wanted = PromptRules(model=model or client.only_model(), prompt=prompt, max_tokens=max_tokens)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / f"{path.stem}.jsonl"
-        write_batch_file(path, converted, rules)
-        return client.submit(converted, window)
+        write_batch_file(path, converted, wanted)
+        yield converted
 
 
 def _list(client: "GatewayClient") -> None:

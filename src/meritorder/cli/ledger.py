@@ -75,11 +75,11 @@ def ledger(
     check_suffix(focus)
     from_s, to_s = _instant(start, "--from"), _instant(end, "--to")
     if config is not None:
-        attempts, paid = _of_gateway(config, out, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
+        attempts, paid, quotes = _of_gateway(config, out, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
         if out and not len(attempts) and not paid:
             return
     else:
-        attempts, paid = _of_file(file or Path(), capacity)
+        (attempts, paid), quotes = _of_file(file or Path(), capacity), ()
     period = whole_period(attempts, paid)
     period = replace(
         period, from_s=period.from_s if from_s is None else from_s, to_s=period.to_s if to_s is None else to_s
@@ -89,15 +89,15 @@ def ledger(
     real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
     with progress() as status:
         costed = cost_all(attempts, paid, period)
-        answer = account(costed, names, real_time=real_time, progress=status.update)
+        answer = account(costed, names, quotes=quotes, real_time=real_time, progress=status.update)
         if focus:
             files.write_bytes(focus, to_focus(costed, focus.suffix))
     _write(answer, json, html)
     text.render(answer, Console())
 
 
-def _of_gateway(config: Path, out: Path | None, from_s: float, to_s: float) -> tuple[Any, Any]:
-    """Return the attempts and the paid capacity of a gateway's store; export them if a file is named."""
+def _of_gateway(config: Path, out: Path | None, from_s: float, to_s: float) -> tuple[Any, Any, Any]:
+    """Return the attempts, the paid capacity and the quotes of a gateway's store; export the first two to a file."""
     from meritorder.gateway.app.administration import Administration
     from meritorder.study.ledger.answer import write_capacity
     from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
@@ -110,7 +110,8 @@ def _of_gateway(config: Path, out: Path | None, from_s: float, to_s: float) -> t
             if paid:
                 write_capacity(out.with_suffix(_CAPACITY_SUFFIX), paid)
         names = [column.name for column in ATTEMPTS]
-        return from_columns(store.ledger_columns(names, from_s=from_s, to_s=to_s)), paid
+        attempts = from_columns(store.ledger_columns(names, from_s=from_s, to_s=to_s))
+        return attempts, paid, store.settled_quotes(from_s=from_s, to_s=to_s)
 
 
 def _of_file(path: Path, capacity: Path | None) -> tuple[Any, Any]:

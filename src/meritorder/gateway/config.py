@@ -128,6 +128,9 @@ class LanesTable(_Table, frozen=True):
         bool,
         _about("Limit backfill by the measured real-time latency."),
     ] = True
+    honor_quotes: Annotated[
+        bool, _about("Charge a batch that uses a quote what was quoted, whatever it costs, also against budgets.")
+    ] = False
     protect: Annotated[
         float,
         Meta(ge=0, le=1),

@@ -136,31 +136,39 @@ def test_unknown_machine_is_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_receipt_is_what_the_ledger_says(tmp_path: Path) -> None:
-    """Only the batch ran: what machines were paid for while busy is its cost."""
-    config = _configuration(tmp_path, _venue("small", f"usd_per_hour = {USD_PER_HOUR}"))
+def test_quote_receipt_and_ledger_agree(tmp_path: Path) -> None:
+    """Only the batch ran: what machines were paid for while busy is its cost; it is charged its quote."""
+    lanes = "[lanes]\nhonor_quotes = true\n"
+    config = _configuration(tmp_path, lanes, _venue("small", f"usd_per_hour = {USD_PER_HOUR}"))
     gateway = _serve(config)
+    at = ("--url", gateway.url)
     try:
-        submitted = run(
-            tmp_path, "batch", "submit", str(requests(tmp_path, 9, "small")), "--wait", "--url", gateway.url
-        )
+        quoted = run(tmp_path, "batch", "quote", str(requests(tmp_path, 9, "small")), "--json", "quote.json", *at)
+        assert quoted.returncode == 0, quoted.stderr
+        assert "What it costs to wait" in quoted.stdout
+        quote = json.loads((tmp_path / "quote.json").read_text())
+        offered = next(offer["usd"] for offer in quote["offers"] if offer["patience"] == "4h")
+        submitted = run(tmp_path, "batch", "submit", quote["id"], "--window", "4h", "--wait", *at)
         assert submitted.returncode == 0, submitted.stderr
         batch_id = submitted.stdout.partition(":")[0]
-        options = ("--json", "receipt.json", "--html", "receipt.html", "--url", gateway.url)
-        shown = run(tmp_path, "batch", "receipt", batch_id, *options)
+        files = ("--json", "receipt.json", "--html", "receipt.html")
+        shown = run(tmp_path, "batch", "receipt", batch_id, *files, *at)
         assert shown.returncode == 0, shown.stderr
-        receipt = json.loads((tmp_path / "receipt.json").read_text())["receipt"]
-        assert (receipt["completed"], receipt["attempts"], receipt["deadline_kept"]) == (9, 9, True)
         assert "USD were paid for the 9 requests" in shown.stdout
         assert batch_id in (tmp_path / "receipt.html").read_text()
-        checked = run(tmp_path, "batch", "receipt", "receipt.json", "--verify", "--url", gateway.url)
+        checked = run(tmp_path, "batch", "receipt", "receipt.json", "--verify", *at)
         assert (checked.returncode, "valid" in checked.stdout) == (0, True)
-        text = (tmp_path / "receipt.json").read_text().replace('"completed": 9', '"completed": 8')
-        (tmp_path / "changed.json").write_text(text)
-        changed = run(tmp_path, "batch", "receipt", "changed.json", "--verify", "--url", gateway.url)
+        text = (tmp_path / "receipt.json").read_text()
+        (tmp_path / "changed.json").write_text(text.replace('"completed": 9', '"completed": 8'))
+        changed = run(tmp_path, "batch", "receipt", "changed.json", "--verify", *at)
         assert (changed.returncode, "was changed" in changed.stderr) == (1, True)
     finally:
         gateway.stop()
-    uses = {use["use"]: use["paid_usd"] for use in _report(tmp_path, config, "--by", "use")["by_use"]}
-    assert receipt["paid_usd"] > 0
+    receipt = json.loads(text)["receipt"]
+    assert (receipt["completed"], receipt["attempts"], receipt["deadline_kept"]) == (9, 9, True)
+    assert (receipt["quote_id"], receipt["quoted_usd"], receipt["charged_usd"]) == (quote["id"], offered, offered)
+    report = _report(tmp_path, config, "--by", "use")
+    uses = {use["use"]: use["paid_usd"] for use in report["by_use"]}
     assert uses["busy"] == pytest.approx(receipt["paid_usd"], abs=1e-11)
+    assert report["quotes"]["batches"] == 1
+    assert report["quotes"]["difference_usd"] == pytest.approx(offered - receipt["paid_usd"], abs=1e-11)

@@ -13,12 +13,13 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
-from meritorder.gateway.store import capacity, keys, ledger, migrations
+from meritorder.gateway.store import capacity, keys, ledger, migrations, quotes
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
+from meritorder.gateway.store.quotes import SettledQuote
 from meritorder.metering.capacity import Paid
 from meritorder.units import exact_usd
 
@@ -210,6 +211,10 @@ class Administration:
     def paid_capacity(self) -> Sequence[Paid]:
         """Return what was rented and paid by time."""
         return self._database.read_now(capacity.paid)
+
+    def settled_quotes(self, *, from_s: float, to_s: float) -> Sequence[SettledQuote]:
+        """Return what batches with a quote that ended in a period were quoted and what they cost."""
+        return self._database.read_now(lambda connection: quotes.settled(connection, from_s=from_s, to_s=to_s))
 
     def ledger_columns(self, names: Sequence[str], *, from_s: float, to_s: float) -> dict[str, list[Any]]:
         """Return columns of the ledger rows that overlap a period."""

@@ -52,6 +52,23 @@ class GatewayClient:
         endpoint = _read_endpoint(path)
         return self._run(self._submit(path, endpoint, window))
 
+    def quote(self, path: Path) -> bytes:
+        """Upload a file of requests and return the quote of a batch of it.
+
+        Raises:
+            ConfigError: The file cannot be read, or the gateway is unreachable or refuses.
+        """
+        endpoint = _read_endpoint(path)
+        return json.dumps(self._run(self._quote(path, endpoint)), indent=2).encode()
+
+    def submit_quoted(self, quote_id: str, window: str) -> dict[str, Any]:
+        """Return the batch created from the file of a quote, at its price.
+
+        Raises:
+            ConfigError: The gateway is unreachable or refuses.
+        """
+        return self._run(self._submit_quoted(quote_id, window))
+
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Return a batch."""
         return self._run(self._json("GET", f"/v1/batches/{batch_id}"))
@@ -159,15 +176,33 @@ class GatewayClient:
 
     async def _submit(self, path: Path, endpoint: str, window: str) -> dict[str, Any]:
         async with self._session() as session:
-            with path.open("rb") as file:
-                form = aiohttp.FormData()
-                form.add_field("purpose", "batch")
-                form.add_field("file", file, filename=path.name)
-                async with session.post(f"{self._url}/v1/files", data=form) as response:
-                    uploaded = await self._checked(response)
-            batch = {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": window}
-            async with session.post(f"{self._url}/v1/batches", json=batch) as response:
-                return await self._checked(response)
+            batch = {"input_file_id": await self._upload(session, path), "endpoint": endpoint}
+            return await self._post(session, "/v1/batches", batch | {"completion_window": window})
+
+    async def _quote(self, path: Path, endpoint: str) -> dict[str, Any]:
+        async with self._session() as session:
+            file_id = await self._upload(session, path)
+            return await self._post(session, "/v1/quotes", {"input_file_id": file_id, "endpoint": endpoint})
+
+    async def _submit_quoted(self, quote_id: str, window: str) -> dict[str, Any]:
+        quote = await self._json("GET", f"/v1/quotes/{quote_id}")
+        batch = {name: quote[name] for name in ("input_file_id", "endpoint")}
+        batch |= {"completion_window": window, "metadata": {"quote_id": quote_id}}
+        async with self._session() as session:
+            return await self._post(session, "/v1/batches", batch)
+
+    async def _upload(self, session: aiohttp.ClientSession, path: Path) -> str:
+        """Upload a file of requests and return its id."""
+        with path.open("rb") as file:
+            form = aiohttp.FormData()
+            form.add_field("purpose", "batch")
+            form.add_field("file", file, filename=path.name)
+            async with session.post(f"{self._url}/v1/files", data=form) as response:
+                return str((await self._checked(response))["id"])
+
+    async def _post(self, session: aiohttp.ClientSession, path: str, fields: dict[str, Any]) -> dict[str, Any]:
+        async with session.post(self._url + path, json=fields) as response:
+            return await self._checked(response)
 
     async def _json(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         async with self._session() as session, session.request(method, self._url + path, data=body) as response:

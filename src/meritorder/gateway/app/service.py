@@ -26,6 +26,7 @@ from meritorder.gateway.routes.files import Files
 from meritorder.gateway.routes.messages.routes import Messages
 from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
+from meritorder.gateway.routes.quotes import Quotes
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
@@ -46,6 +47,7 @@ from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
+from meritorder.gateway.workers.quoting import Quoting
 from meritorder.gateway.workers.receipts import Receipts
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
@@ -101,10 +103,12 @@ class Service:
         context.quotas.unblocked.append(self.dispatcher.wake)
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
+        self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
             routes=[
                 *Files(context).routes(),
-                *Batches(context, Receipts(context, venues, self._capacity_meter)).routes(),
+                *Batches(context, self._receipts).routes(),
+                *Quotes(context, Quoting(context, venues, self.dispatcher, self._operations.live_cost)).routes(),
                 *Completions(context).routes(),
                 *Responses(context, self.dispatcher).routes(),
                 *Conversations(context).routes(),
@@ -168,6 +172,7 @@ class Service:
             "plan_reload": self.plan_reloader.run,
             "ledger": context.ledger_writer.run,
             "capacity": self._capacity_meter.run,
+            "receipts": self._receipts.run,
             "live_cost": self._operations.live_cost.run,
             "webhooks": partial(context.webhooks.run, context.database),
             "connections": self.connections.run,

@@ -1,20 +1,22 @@
 """`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume; receipts."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import msgspec
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.accounting import Signature
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, whole_body
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files
+from meritorder.gateway.store import batches, files, quotes
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas import budgets
@@ -22,13 +24,43 @@ from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import batch_object, list_object
+from meritorder.gateway.workers.quoting import price_picousd
 from meritorder.gateway.workers.receipts import Receipts
+from meritorder.receipts import Quote, Signature
 from meritorder.units import parse_duration_s
 
 _COMPARED: Final = ("endpoint", "completion_window", "input_file_id", "metadata", "output_expires_after_s")
 
 
 _RECEIPT_RETRY_S: Final = 2
+_QUOTE_HEADER: Final = "meritorder-quote"
+_QUOTE_PREFIX: Final = "quote_"
+
+
+class TakenQuote(NamedTuple):
+    """The quote that a new batch uses, its price for the window of the batch, and whether the batch is charged that."""
+
+    id: str
+    picousd: int
+    honored: bool
+
+
+def _wrong_quote(what: str) -> ApiError:
+    return invalid_request(f"Invalid value: {what}.", param="metadata.quote_id", code="invalid_quote")
+
+
+def _add(connection: Connection, fields: dict[str, Any], quote: TakenQuote | None) -> Batch:
+    """Add a batch, which uses a quote if one is given.
+
+    Raises:
+        ApiError: The quote is not valid any more, or another batch uses it.
+    """
+    batch = batches.add(connection, **fields)
+    if quote is not None and not quotes.use(
+        connection, quote.id, batch, quoted_picousd=quote.picousd, honored=quote.honored
+    ):
+        raise _wrong_quote(f"the quote '{quote.id}' has expired, or another batch uses it")
+    return batch
 
 
 class _Signed(msgspec.Struct):
@@ -92,13 +124,36 @@ class Batches:
             return json_response(batch_object(earlier))
         await self._check_input(file_id, key)
         await context.quotas.check_spent(key)
+        quote = await self._quote(request, fields, window_s)
         try:
-            batch = await context.database.write_soon(lambda connection: batches.add(connection, **fields))
+            batch = await context.database.write_soon(partial(_add, fields=fields, quote=quote))
         except IntegrityError:  # the same key at the same moment
             if (earlier := await self._created_before(fields)) is None:
                 raise
             batch = earlier
         return json_response(batch_object(batch))
+
+    async def _quote(self, request: Request, fields: dict[str, Any], window_s: float) -> TakenQuote | None:
+        """Return the quote that a new batch uses: by the header, or by `quote_id` in its metadata.
+
+        Raises:
+            ApiError: There is none of this id, or it is for something else.
+        """
+        named = json.loads(fields["metadata"] or "{}").get("quote_id", "")
+        quote_id = request.headers.get(_QUOTE_HEADER) or (named if named.startswith(_QUOTE_PREFIX) else "")
+        if not quote_id:
+            return None
+        get = partial(quotes.get, tenant=fields["tenant"], quote_id=quote_id)
+        stored = await self._context.database.read_soon(get)
+        if stored is None:
+            raise _wrong_quote(f"no quote '{quote_id}' was found")
+        quote = msgspec.json.decode(stored.body, type=Quote)
+        if (quote.input_file_id, quote.endpoint) != (fields["input_file_id"], fields["endpoint"]):
+            raise _wrong_quote(f"the quote '{quote_id}' is for the file '{quote.input_file_id}' at {quote.endpoint}")
+        picousd = price_picousd(quote, window_s)
+        if picousd is None:
+            raise _wrong_quote(f"the quote '{quote_id}' has no price for a window of '{fields['completion_window']}'")
+        return TakenQuote(quote_id, picousd, self._context.settings.lanes.honor_quotes)
 
     async def _created_before(self, fields: dict[str, Any]) -> Batch | None:
         """Return the batch that was created before with the same idempotency key.

@@ -11,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from meritorder.accounting import Signature
 from meritorder.errors import ConfigError
+from meritorder.receipts import Signature
 
 ALGORITHM: Final = "HMAC-SHA256"
 _KEY_BYTES: Final = 32

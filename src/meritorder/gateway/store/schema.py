@@ -365,6 +365,26 @@ RECEIPTS: Final = Table(
     Column("created_s", Float, nullable=False),
 )
 
+# Prices that batches were offered before they ran, and the batches that took them.
+QUOTES: Final = Table(
+    "quotes",
+    METADATA,
+    Column("id", String(96), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("input_file_id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("valid_until_s", Float, nullable=False),
+    Column("batch_id", String(96)),  # the batch that uses it
+    Column("key_id", Text),  # the key of that batch
+    Column("quoted_picousd", BigInteger),  # what that batch was quoted
+    Column("honored", Boolean, nullable=False),  # whether it is charged that
+    Column("paid_picousd", BigInteger),  # what it cost; null until it is settled
+    Column("adjusted_picousd", BigInteger),  # what the budgets of its key were charged beside its ledger rows
+    Column("settled_s", Float),
+    Index("ix_quotes_batch", "tenant", "batch_id"),
+)
+
 LEDGER_REJECTED: Final = Table(
     "ledger_rejected",
     METADATA,

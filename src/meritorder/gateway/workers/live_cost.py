@@ -72,6 +72,13 @@ class LiveCost(Collector):
         while len(self._readings) > 1 and self._readings[1].at_s <= now_s - WINDOW_S:
             self._readings.popleft()
 
+    def busy_picousd(self, venue: str, weight: float) -> int | None:
+        """Return what tokens of a weight have cost at a machine while it was busy; None if none were measured."""
+        now = self._read(self._now_s())
+        measured = sum(counted for (_, name), counted in now.weights.items() if name == venue)
+        paid = now.paid[venue, Use.BUSY]
+        return round(paid / measured * weight) if measured and paid else None
+
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics in Prometheus format."""
         now = self._read(self._now_s())

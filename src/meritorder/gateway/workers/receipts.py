@@ -1,5 +1,7 @@
 """Receipts: what a finished batch cost, exactly as the ledger has it, computed once and signed."""
 
+import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +13,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from meritorder import documents
-from meritorder.accounting import Receipt, ReceiptPlace, SignedReceipt, Use
+from meritorder.accounting import Use
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.signing import Signer
-from meritorder.gateway.store import batches, capacity, receipts
+from meritorder.gateway.store import batches, capacity, quotes, receipts
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.ledger import MACHINE
 from meritorder.gateway.store.receipts import PlaceUse, ReplicaUse
@@ -23,8 +26,10 @@ from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment, Span, microseconds, spans
 from meritorder.metering.sharing import prices, share
-from meritorder.units import SECONDS_PER_HOUR, exact_usd, format_count, utc
+from meritorder.receipts import Receipt, ReceiptPlace, SignedReceipt
+from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, exact_usd, format_count, utc
 
+_SETTLE_S: Final = 5.0
 _UNSEEN_S: Final = 60.0  # how long the end of what a batch ran on may be unknown, as while another gateway records it
 _NO_SAVING: Final = (
     "real time alone was not simulated for it; `meritorder ledger --counterfactual` does so for a period"
@@ -76,11 +81,30 @@ class Receipts:
             return None
         signature = self.signer.sign(documents.encode(receipt))
         body = documents.encode(SignedReceipt(receipt=receipt, signature=signature))
-        add = partial(receipts.add, tenant=batch.tenant, batch_id=batch.id, body=body, now_s=now_s)
+        paid_picousd = int(receipt.paid_usd * PICOUSD_PER_USD)
+        add = partial(_add, batch=batch, body=body, paid_picousd=paid_picousd, ended_s=ended_s, now_s=now_s)
         try:
             return await context.database.write(add)
         except IntegrityError:  # another gateway has issued it at the same moment
             return await context.database.write(add)
+
+    async def run(self) -> None:
+        """Issue the receipts of batches that use a quote as they end, until cancelled."""
+        while True:
+            await asyncio.sleep(_SETTLE_S)
+            with contextlib.suppress(StoreUnavailableError):  # the database has logged it
+                await self.settle()
+
+    async def settle(self) -> None:
+        """Issue the receipts of finished batches that use a quote.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        for seq in await self._context.database.read(quotes.unsettled):
+            batch = await self._context.database.read(partial(batches.by_seq, seq=seq))
+            if batch is not None:
+                await self.of(batch)
 
     def _list_picousd(self, used: PlaceUse) -> int | None:
         """Return what the tokens of a venue would cost as single calls there; None if it has no price."""
@@ -90,6 +114,17 @@ class Receipts:
         return venue.cost_picousd(
             Usage(input_tokens=used.input_tokens, cached_tokens=used.cached_tokens, output_tokens=used.output_tokens)
         )
+
+
+def _add(
+    connection: Connection, batch: Batch, body: bytes, *, paid_picousd: int, ended_s: float, now_s: float
+) -> bytes:
+    """Add a receipt and settle the quote of its batch, and return the receipt that the batch has."""
+    stored = receipts.add(connection, batch.tenant, batch.id, body, now_s=now_s)
+    quote = quotes.of_batch(connection, batch.tenant, batch.id)
+    if quote is not None:
+        quotes.settle(connection, quote, batch.seq, paid_picousd=paid_picousd, ended_s=ended_s)
+    return stored
 
 
 def _ended_s(batch: Batch) -> float | None:
@@ -110,8 +145,12 @@ def _draft(
     if now_s - ended_s < _UNSEEN_S and any(not _is_recorded(place, paid) for place in on):
         return None
     machines = _machine_cost(connection, batch.seq, on, paid)
+    quote = quotes.of_batch(connection, batch.tenant, batch.id)
     places = tuple(_place(place, machines.picousd, list_price(place)) for place in used)
     listed = [place.list_usd for place in places if place.attempts and place.venue]
+    paid_usd = sum((place.paid_usd for place in places), Decimal(0))
+    quoted_usd = None if quote is None or quote.quoted_picousd is None else exact_usd(quote.quoted_picousd)
+    charged_usd = quoted_usd if quote is not None and quote.honored and quoted_usd is not None else paid_usd
     unlisted = [place.venue for place in places if place.venue and place.list_usd is None]
     return Receipt(
         batch_id=batch.id,
@@ -133,9 +172,13 @@ def _draft(
         output_tokens=sum(place.output_tokens for place in places),
         lost_tokens=sum(place.lost_tokens for place in places),
         list_usd=None if unlisted else sum((usd for usd in listed if usd is not None), Decimal(0)),
-        paid_usd=sum((place.paid_usd for place in places), Decimal(0)),
+        paid_usd=paid_usd,
         places=places,
         no_saving_because=_NO_SAVING,
+        quote_id=None if quote is None else quote.id,
+        quoted_usd=quoted_usd,
+        charged_usd=charged_usd,
+        difference_usd=charged_usd - paid_usd,
         issued_at=_iso(now_s),
         warnings=tuple(_warnings(used, machines, unlisted)),
     )

@@ -21,7 +21,7 @@ def render(report: LedgerReport) -> str:
         None,
         schema=report.schema,
         sentence=words.sentence(report),
-        facts=[text for text in (words.deadlines(report), words.saving(report)) if text],
+        facts=[text for text in (words.deadlines(report), words.quotes(report), words.saving(report)) if text],
         warned=report.warnings,
         tables=[(title, grid) for title, grid in tables if grid.rows],
     )

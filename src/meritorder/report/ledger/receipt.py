@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.console import Console, RenderableType
 
-from meritorder.accounting import Receipt, SignedReceipt
+from meritorder.receipts import Receipt, SignedReceipt
 from meritorder.report.ledger.text import table
 from meritorder.report.ledger.words import Grid
 from meritorder.report.page import fill
@@ -52,6 +52,10 @@ def facts(receipt: Receipt) -> tuple[tuple[str, str], ...]:
         deadline = f"kept, with {spare} to spare"
     else:
         deadline = f"missed by {spare}" if receipt.spare_s < 0 else f"not kept: the batch is {receipt.status}"
+    quoted: tuple[tuple[str, str], ...] = ()
+    if receipt.quoted_usd is not None:
+        charged = f"{format_usd(receipt.charged_usd)}, quoted {format_usd(receipt.quoted_usd)} ({receipt.quote_id})"
+        quoted = (("Charged", charged),)
     lost = f", {receipt.lost_tokens:,} lost by attempts that were cut off" if receipt.lost_tokens else ""
     return (
         ("Batch", f"{receipt.batch_id}, {receipt.status}"),
@@ -62,6 +66,7 @@ def facts(receipt: Receipt) -> tuple[tuple[str, str], ...]:
         ("Tokens", f"{receipt.input_tokens:,} input, {receipt.output_tokens:,} output{lost}"),
         ("List price", or_missing(receipt.list_usd, format_usd)),
         ("Paid", format_usd(receipt.paid_usd)),
+        *quoted,
         ("Created", receipt.created_at),
         ("Ended", receipt.ended_at),
         ("Deadline", f"{receipt.deadline_at}: {deadline}"),

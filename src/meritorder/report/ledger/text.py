@@ -30,7 +30,7 @@ def render(report: LedgerReport, console: Console) -> None:
 
 def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     reading = min(width, READING_WIDTH)
-    facts = [text for text in (words.deadlines(report), words.saving(report)) if text]
+    facts = [text for text in (words.deadlines(report), words.quotes(report), words.saving(report)) if text]
     yield stack(
         narrow(plain(words.sentence(report), "bold"), reading), *(narrow(plain(text), reading) for text in facts)
     )

@@ -44,6 +44,17 @@ def deadlines(report: LedgerReport) -> str:
     return f"Deadlines: {kept:,} kept, {missed:,} missed."
 
 
+def quotes(report: LedgerReport) -> str:
+    """Return what batches with a quote were charged, in one sentence; empty if there were none."""
+    quoted = report.quotes
+    if quoted is None:
+        return ""
+    batches = "1 batch" if quoted.batches == 1 else f"{quoted.batches:,} batches"
+    amounts = (quoted.quoted_usd, quoted.charged_usd, quoted.paid_usd, quoted.difference_usd)
+    offered, charged, paid, difference = (format_usd(usd) for usd in amounts)
+    return f"Quotes: {batches} quoted {offered} and charged {charged} cost {paid}: a difference of {difference}."
+
+
 def saving(report: LedgerReport) -> str:
     """Return what was saved, or why nothing is claimed."""
     if report.saved_usd is None or report.saved_interval is None:

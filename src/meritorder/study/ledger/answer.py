@@ -11,6 +11,7 @@ import polars as pl
 from meritorder.accounting import LedgerReport
 from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, REPLICA
+from meritorder.gateway.store.quotes import SettledQuote
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.attempts import MAX_EPOCH_S
@@ -44,6 +45,7 @@ def account(
     costed: CostedLedger,
     by: Sequence[str],
     *,
+    quotes: Sequence[SettledQuote] = (),
     real_time: CompareOptions | None = None,
     progress: Progress = lambda _: None,
 ) -> LedgerReport:
@@ -52,10 +54,11 @@ def account(
     Args:
         costed: The costs of a period.
         by: Names of `DIMENSIONS`.
+        quotes: What batches with a quote were quoted and cost.
         real_time: Options of the simulation of real time alone; None leaves it out.
         progress: Receives each step.
     """
-    answer = report(costed, costed.period, by, no_saving_because=_NOT_ASKED)
+    answer = report(costed, costed.period, by, no_saving_because=_NOT_ASKED, quotes=quotes)
     if real_time is None:
         return answer
     from meritorder.study.ledger.counterfactual import with_counterfactual  # noqa: PLC0415 - it compiles the simulator

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.accounting import CostRow, Deadlines, LedgerReport, Use, UseCost, WorkloadCost
+from meritorder.accounting import CostRow, Deadlines, LedgerReport, QuotedBatches, Use, UseCost, WorkloadCost
 from meritorder.errors import ConfigError
 from meritorder.gateway.store.ledger import NOT_FINAL
+from meritorder.gateway.store.quotes import SettledQuote
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, exact_usd, utc
 
@@ -72,7 +73,14 @@ def parse_dimensions(text: str) -> tuple[str, ...]:
     return names
 
 
-def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving_because: str) -> LedgerReport:
+def report(
+    costed: CostedLedger,
+    period: Period,
+    by: Sequence[str],
+    *,
+    no_saving_because: str,
+    quotes: Sequence[SettledQuote] = (),
+) -> LedgerReport:
     """Return the sums of a costed ledger.
 
     Args:
@@ -80,6 +88,7 @@ def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving
         period: Its period.
         by: Names of `DIMENSIONS`.
         no_saving_because: Why no saving is claimed.
+        quotes: What batches with a quote were quoted and cost.
     """
     uses = dict(cost_sums(costed, ("use",)).iter_rows())
     used = {use: exact_usd(uses.get(use.value, 0)) for use in Use}
@@ -98,7 +107,20 @@ def report(costed: CostedLedger, period: Period, by: Sequence[str], *, no_saving
         requests=len(final),
         attempts=len(ended),
         deadlines=_deadlines(final),
+        quotes=_quoted(quotes) if quotes else None,
         warnings=costed.warnings,
+    )
+
+
+def _quoted(quotes: Sequence[SettledQuote]) -> QuotedBatches:
+    charged = sum(quote.quoted_picousd if quote.honored else quote.paid_picousd for quote in quotes)
+    paid = sum(quote.paid_picousd for quote in quotes)
+    return QuotedBatches(
+        batches=len(quotes),
+        quoted_usd=exact_usd(sum(quote.quoted_picousd for quote in quotes)),
+        charged_usd=exact_usd(charged),
+        paid_usd=exact_usd(paid),
+        difference_usd=exact_usd(charged - paid),
     )
 
 

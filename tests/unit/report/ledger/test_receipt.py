@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from meritorder.accounting import Receipt, ReceiptPlace, Signature, SignedReceipt
+from meritorder.receipts import Receipt, ReceiptPlace, Signature, SignedReceipt
 from meritorder.report.ledger import receipt as report
 
 HOSTILE = "<script>alert(1)</script>[bold]"
@@ -43,6 +43,7 @@ RECEIPT = Receipt(
     lost_tokens=7,
     list_usd=Decimal("2.8"),
     paid_usd=Decimal("1.4"),
+    charged_usd=Decimal("1.4"),
     places=(PLACE,),
     no_saving_because="it was not simulated",
     issued_at="2026-11-30T01:00:05+00:00",
@@ -70,6 +71,12 @@ def test_saving_only_with_interval() -> None:
     assert report.saving(RECEIPT) == "No saving is claimed: it was not simulated."
     claimed = signed(saved_usd=Decimal(3), saved_interval=(Decimal(2), Decimal(4))).receipt
     assert report.saving(claimed) == "Saved $3.00 against real time alone: between $2.00 and $4.00."
+
+
+def test_quote_is_shown_beside_its_charge() -> None:
+    quoted = signed(quote_id="quote_1", quoted_usd=Decimal(2), charged_usd=Decimal(2)).receipt
+    assert dict(report.facts(quoted))["Charged"] == "$2.00, quoted $2.00 (quote_1)"
+    assert "Charged" not in dict(report.facts(RECEIPT))
 
 
 def test_hostile_text_is_shown_as_text() -> None:

@@ -6,6 +6,8 @@ from tests.samples.ledgers import attempts, replica
 
 from meritorder.accounting import LedgerReport
 from meritorder.errors import ConfigError
+from meritorder.gateway.store.quotes import SettledQuote
+from meritorder.report.ledger import words
 from meritorder.study.ledger.costing import Period, cost
 from meritorder.study.ledger.summary import DIMENSIONS, parse_dimensions, report
 
@@ -72,3 +74,16 @@ def test_workloads_pay_for_their_requests() -> None:
 def test_wrong_dimensions_are_refused(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         parse_dimensions(text)
+
+
+def test_quotes_are_apart_from_what_was_paid() -> None:
+    """One batch is charged its quote of 5 for a cost of 3, one what it cost, 4, for a quote of 1."""
+    paid = [replica(0, 3600, "3.6")]
+    costed = cost(attempts(), paid, period=Period(from_s=0, to_s=3600))
+    honored = SettledQuote(quoted_picousd=5 * 10**12, honored=True, paid_picousd=3 * 10**12)
+    shown = SettledQuote(quoted_picousd=1 * 10**12, honored=False, paid_picousd=4 * 10**12)
+    answer = report(costed, costed.period, (), no_saving_because="", quotes=[honored, shown])
+    assert answer.quotes is not None
+    assert (answer.quotes.batches, answer.quotes.quoted_usd, answer.quotes.charged_usd) == (2, 6, 9)
+    assert (answer.quotes.paid_usd, answer.quotes.difference_usd, answer.paid_usd) == (7, 2, Decimal("3.6"))
+    assert "charged $9.00 cost $7.00: a difference of $2.00" in words.quotes(answer)

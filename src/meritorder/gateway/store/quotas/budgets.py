@@ -17,7 +17,16 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, union
 
 from meritorder.gateway.store import keys
 from meritorder.gateway.store.keys import Budget
-from meritorder.gateway.store.schema import BUDGET_LEASES, BUDGETS, INSTANCES, KEYS, LEDGER, PROVIDER_BATCHES, REQUESTS
+from meritorder.gateway.store.schema import (
+    BUDGET_LEASES,
+    BUDGETS,
+    INSTANCES,
+    KEYS,
+    LEDGER,
+    PROVIDER_BATCHES,
+    QUOTES,
+    REQUESTS,
+)
 from meritorder.policy.budgets import period_bounds
 
 _MAX_PICOUSD: Final = 2**63 - 1  # what a column can hold
@@ -162,7 +171,7 @@ def charge(connection: Connection, entries: Iterable[Charge]) -> None:
         now_s = max(ended_s for ended_s, _ in ended)
         state = _state(row, now_s)
         spent = state.spent_picousd + sum(cost for ended_s, cost in ended if ended_s >= state.start_s)
-        _set_spent(connection, state, min(spent, _MAX_PICOUSD), now_s)
+        _set_spent(connection, state, max(0, min(spent, _MAX_PICOUSD)), now_s)
 
 
 def set_budget(connection: Connection, budget: Budget, *, now_s: float) -> None:
@@ -175,7 +184,10 @@ def set_budget(connection: Connection, budget: Budget, *, now_s: float) -> None:
         connection.execute(insert(BUDGETS).values(**values))
     members = select(KEYS.c.id).where(or_(KEYS.c.id == budget.id, keys.TEAM_PREFIX + KEYS.c.team == budget.id))
     query = select(func.sum(LEDGER.c.cost_picousd)).where(LEDGER.c.key_id.in_(members), LEDGER.c.ended_s >= start_s)
-    spent = int(connection.execute(query).scalar() or 0)
+    quoted = select(func.sum(QUOTES.c.adjusted_picousd)).where(
+        QUOTES.c.key_id.in_(members), QUOTES.c.settled_s >= start_s
+    )
+    spent = max(0, sum(int(connection.execute(part).scalar() or 0) for part in (query, quoted)))
     state = BudgetState(budget=budget, spent_picousd=0, start_s=start_s, renews_s=renews_s, exhausted_s=None)
     _set_spent(connection, state, min(spent, _MAX_PICOUSD), now_s)
 

@@ -1,0 +1,155 @@
+"""Quotes: what a batch was offered for, which batch took the offer, and what it cost in the end."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.quotas import budgets
+from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredQuote:
+    """One quote.
+
+    Args:
+        id: Its id.
+        tenant: Who asked for it.
+        input_file_id: The file that it is for.
+        body: The answer, as JSON.
+        created_s: When it was made, epoch seconds.
+        valid_until_s: Until when a batch may use it.
+        batch_id: The batch that uses it; None if none does.
+        key_id: The key of that batch.
+        quoted_picousd: What that batch was quoted.
+        honored: Whether the batch is charged that.
+        paid_picousd: What it cost; None until it is settled.
+    """
+
+    id: str
+    tenant: str
+    input_file_id: str
+    body: bytes
+    created_s: float
+    valid_until_s: float
+    batch_id: str | None = None
+    key_id: str | None = None
+    quoted_picousd: int | None = None
+    honored: bool = False
+    paid_picousd: int | None = None
+
+
+_COLUMNS = tuple(QUOTES.c[name] for name in StoredQuote.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledQuote:
+    """What a batch was quoted and what it cost."""
+
+    quoted_picousd: int
+    honored: bool
+    paid_picousd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Adjustment:
+    """What budgets are charged beside ledger rows."""
+
+    key_id: str | None
+    ended_s: float
+    cost_picousd: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastBatches:
+    """What earlier batches of a tenant show about its files."""
+
+    batches: int
+    file_bytes: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+def add(connection: Connection, quote: StoredQuote) -> None:
+    """Add a quote."""
+    connection.execute(insert(QUOTES).values({name: getattr(quote, name) for name in quote.__dataclass_fields__}))
+
+
+def get(connection: Connection, tenant: str, quote_id: str) -> StoredQuote | None:
+    """Return a tenant's quote."""
+    row = connection.execute(select(*_COLUMNS).where(QUOTES.c.id == quote_id, QUOTES.c.tenant == tenant)).first()
+    return StoredQuote(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def of_batch(connection: Connection, tenant: str, batch_id: str) -> StoredQuote | None:
+    """Return the quote that a batch uses."""
+    query = select(*_COLUMNS).where(QUOTES.c.tenant == tenant, QUOTES.c.batch_id == batch_id)
+    row = connection.execute(query).first()
+    return StoredQuote(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def use(connection: Connection, quote_id: str, batch: Batch, *, quoted_picousd: int, honored: bool) -> bool:
+    """Let a batch use a quote, and return whether it may: once, while the quote is valid."""
+    free = (QUOTES.c.id == quote_id, QUOTES.c.batch_id.is_(None), QUOTES.c.valid_until_s >= batch.created_s)
+    values = {"batch_id": batch.id, "key_id": batch.key_id, "quoted_picousd": quoted_picousd, "honored": honored}
+    return connection.execute(update(QUOTES).where(*free).values(**values)).rowcount > 0
+
+
+def settle(connection: Connection, quote: StoredQuote, batch_seq: int, *, paid_picousd: int, ended_s: float) -> None:
+    """Record what the batch of a quote cost, and charge the budgets of its key what was quoted, if that is honored."""
+    adjusted = (quote.quoted_picousd or 0) - _charged(connection, batch_seq) if quote.honored else 0
+    values = {"paid_picousd": paid_picousd, "adjusted_picousd": adjusted, "settled_s": ended_s}
+    open_quote = (QUOTES.c.id == quote.id, QUOTES.c.paid_picousd.is_(None))
+    if connection.execute(update(QUOTES).where(*open_quote).values(**values)).rowcount:
+        budgets.charge(connection, [_Adjustment(key_id=quote.key_id, ended_s=ended_s, cost_picousd=adjusted)])
+
+
+def unsettled(connection: Connection) -> list[int]:
+    """Return the batches that use a quote and whose cost is not recorded."""
+    query = select(BATCHES.c.seq).where(
+        BATCHES.c.tenant == QUOTES.c.tenant, BATCHES.c.id == QUOTES.c.batch_id, QUOTES.c.paid_picousd.is_(None)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def settled(connection: Connection, *, from_s: float, to_s: float) -> list[SettledQuote]:
+    """Return the quotes of the batches that ended in a period and whose cost is known."""
+    columns = (QUOTES.c[name] for name in SettledQuote.__dataclass_fields__)
+    query = select(*columns).where(QUOTES.c.settled_s >= from_s, QUOTES.c.settled_s < to_s)
+    return [SettledQuote(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def _charged(connection: Connection, batch_seq: int) -> int:
+    """Return what the budgets of a batch's key were charged for its ledger rows."""
+    query = select(func.sum(LEDGER.c.cost_picousd)).where(LEDGER.c.batch_seq == batch_seq)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def past_batches(connection: Connection, tenant: str, model: str, endpoint: str, *, limit: int) -> PastBatches:
+    """Return what the latest completed batches of a tenant, model and endpoint used."""
+    latest = (
+        select(BATCHES.c.done, BATCHES.c.input_tokens, BATCHES.c.output_tokens, FILES.c.bytes)
+        .join(FILES, (FILES.c.tenant == BATCHES.c.tenant) & (FILES.c.id == BATCHES.c.input_file_id))
+        .where(
+            BATCHES.c.tenant == tenant,
+            BATCHES.c.model == model,
+            BATCHES.c.endpoint == endpoint,
+            BATCHES.c.status == "completed",
+            BATCHES.c.failed == 0,
+            BATCHES.c.done > 0,
+        )
+        .order_by(BATCHES.c.seq.desc())
+        .limit(limit)
+        .subquery()
+    )
+    sums = (func.coalesce(func.sum(column), 0) for column in (latest.c.bytes, *list(latest.c)[:3]))
+    count, file_bytes, requests, input_tokens, output_tokens = connection.execute(select(func.count(), *sums)).one()
+    return PastBatches(
+        batches=count,
+        file_bytes=int(file_bytes),
+        requests=int(requests),
+        input_tokens=int(input_tokens),
+        output_tokens=int(output_tokens),
+    )

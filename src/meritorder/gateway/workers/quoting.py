@@ -1,0 +1,271 @@
+"""Quotes: what a batch would cost and when it would end, by how long it may wait."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from meritorder.accounting import OUTPUT_WEIGHT
+from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
+from meritorder.gateway.state.context import Context
+from meritorder.gateway.store import files, quotes, requests
+from meritorder.gateway.store.ledger import BATCH_TOKENS, MACHINE, TOKENS
+from meritorder.gateway.store.quotes import PastBatches
+from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.venues.venues import Venue, Venues
+from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
+from meritorder.gateway.wire.usage import Usage
+from meritorder.gateway.workers.dispatch import Dispatcher
+from meritorder.gateway.workers.live_cost import LiveCost
+from meritorder.policy.schedule import safe_completion_tokens_per_s
+from meritorder.receipts import Quote, QuoteOffer
+from meritorder.units import SECONDS_PER_HOUR, exact_usd, format_count, utc
+
+PATIENCE: Final = ("15m", "1h", "4h", "24h")
+"""How long a quoted batch may wait: completion windows."""
+NOW: Final = "now"
+VALID_S: Final = 900.0
+
+_PAST_BATCHES: Final = 20
+_MAX_READ_BYTES: Final = 64 * 1024 * 1024  # of a file; the rest is taken to be alike
+_MAX_QUEUED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a file of requests needs.
+
+    Args:
+        model: Its model.
+        requests: Its requests.
+        tokens: Its tokens as the queue estimates them: limits on output count in full.
+        input_tokens: Its prompt tokens, expected.
+        output_tokens: Its output tokens, expected.
+        assumptions: What was assumed.
+    """
+
+    model: str
+    requests: int
+    tokens: int
+    input_tokens: int
+    output_tokens: int
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way to run a job: its venue, what its price is based on, its price, and how long it takes."""
+
+    venue: str
+    price_basis: str
+    picousd: int
+    takes_s: float
+    is_measured: bool
+
+
+class Quoting:
+    """Quotes batches.
+
+    Args:
+        context: The shared state.
+        venues: The venues, with their prices.
+        dispatcher: Knows how fast queued work is done, and how long batch APIs take.
+        live_cost: Knows what tokens have cost at machines.
+    """
+
+    def __init__(self, context: Context, venues: Venues, dispatcher: Dispatcher, live_cost: LiveCost) -> None:
+        self._context = context
+        self._venues = venues
+        self._dispatcher = dispatcher
+        self._live_cost = live_cost
+        self._margin_s = duration_s(context.settings.lanes.margin)
+        self._tpot_s = duration_s(context.settings.lanes.tpot)
+
+    def read_job(self, tenant: str, file_id: str, endpoint: str) -> Job:
+        """Return what a file needs; blocks the calling thread.
+
+        Raises:
+            ApiError: It has no line that could run.
+            StoreUnavailableError: It cannot be read now.
+        """
+        database = self._context.database
+        blob = database.read_now(lambda connection: files.find_blob(connection, tenant, file_id))
+        if blob is None:
+            raise invalid_request(f"Invalid value: no file '{file_id}' was found.", param="input_file_id")
+        tally, is_whole = _Tally(endpoint, self._context.models()), True
+        incomplete = b""
+        for part in self._context.blobs.read_now(blob):
+            *lines, incomplete = (incomplete + part).split(b"\n")
+            for line in lines:
+                tally.add(line)
+            if tally.read_bytes > _MAX_READ_BYTES or len(incomplete) > self._context.settings.limits.line_bytes:
+                is_whole = False
+                break
+        if is_whole:
+            tally.add(incomplete)
+        if tally.model is None:
+            raise invalid_request(
+                f"No line of '{file_id}' is a request to {endpoint} for a model that is served.", param="input_file_id"
+            )
+        file = database.read_now(lambda connection: files.get(connection, tenant, file_id, now_s=self._context.now_s()))
+        scale = 1.0 if is_whole or file is None else file.bytes / tally.read_bytes
+        past = database.read_now(
+            lambda connection: quotes.past_batches(connection, tenant, tally.model or "", endpoint, limit=_PAST_BATCHES)
+        )
+        return tally.job(scale, past, is_whole=is_whole)
+
+    async def quote(self, job: Job, *, quote_id: str, input_file_id: str, endpoint: str) -> Quote:
+        """Return the price and the end of a job, by how long it may wait."""
+        context, now_s = self._context, self._context.now_s()
+        queued = await context.database.read_soon(
+            lambda connection: requests.queued_work(connection, now_s=now_s, limit=_MAX_QUEUED)
+        )
+        offers = [self._offer(NOW, None, self._now_ways(job), now_s)]
+        for patience in PATIENCE:
+            ways = self._ways(job, now_s, duration_s(patience), queued)
+            offers.append(self._offer(patience, duration_s(patience), ways, now_s))
+        return Quote(
+            id=quote_id,
+            input_file_id=input_file_id,
+            endpoint=endpoint,
+            model=job.model,
+            requests=job.requests,
+            input_tokens=job.input_tokens,
+            output_tokens=job.output_tokens,
+            created_at=int(now_s),
+            expires_at=int(now_s + VALID_S),
+            honored=context.settings.lanes.honor_quotes,
+            offers=tuple(offers),
+            assumptions=job.assumptions,
+        )
+
+    def _offer(self, patience: str, within_s: float | None, ways: Sequence[_Way], now_s: float) -> QuoteOffer:
+        fitting = [way for way in ways if within_s is None or way.takes_s <= within_s]
+        if not fitting:
+            reason = "no way with a price ends within it" if ways else "no venue of its model has a price"
+            return QuoteOffer(patience=patience, reason=reason)
+        best = min(fitting, key=lambda way: (way.picousd, way.takes_s))
+        return QuoteOffer(
+            patience=patience,
+            usd=exact_usd(best.picousd),
+            done_at=utc(now_s + best.takes_s).isoformat(timespec="seconds"),
+            takes_s=round(best.takes_s, 1),
+            venue=best.venue,
+            price_basis=best.price_basis,
+            is_measured=best.is_measured,
+        )
+
+    def _now_ways(self, job: Job) -> list[_Way]:
+        """Return the ways of calls in real time: all sequences of a venue, nothing ahead of them."""
+        return [way for venue in self._venues.serving(job.model, REALTIME) for way in self._direct(job, venue, 0.0)]
+
+    def _ways(self, job: Job, now_s: float, within_s: float, queued: Sequence[QueuedRequests]) -> list[_Way]:
+        """Return the ways of a batch, behind what is queued for its model and due before it."""
+        work = QueuedRequests(
+            batch_seq=-1,
+            seq=0,
+            tenant="",
+            model=job.model,
+            deadline_s=now_s + within_s,
+            tokens=job.tokens,
+            count=job.requests,
+            arrived_s=now_s,
+        )
+        ahead = [other for other in queued if other.model == job.model and other.deadline_s <= work.deadline_s]
+        ahead_tokens = sum(other.tokens for other in ahead)
+        # The time for the work ahead and its own, at the measured rate; zero if nothing was measured.
+        measured_s = work.deadline_s - self._margin_s - self._dispatcher.latest_backfill_s(work, ahead)
+        ways: list[_Way] = []
+        for venue in self._venues.serving(job.model, DEFERRABLE):
+            usage = _usage(job)
+            if self._dispatcher.batch_ways.fits(work, venue, now_s):
+                picousd = venue.batch_cost_picousd(usage)
+                if picousd is not None:
+                    turnaround_s = self._dispatcher.batch_ways.turnaround_s(venue)
+                    ways.append(_Way(venue.name, BATCH_TOKENS, picousd, turnaround_s, is_measured=False))
+            ways += self._direct(job, venue, ahead_tokens, measured_s)
+        return ways
+
+    def _direct(self, job: Job, venue: Venue, ahead_tokens: float, measured_s: float = 0.0) -> list[_Way]:
+        """Return the way of calls one by one, if it has a price."""
+        rate = safe_completion_tokens_per_s(float("inf"), venue.max_sequences, self._tpot_s)
+        assumed_s = (ahead_tokens + job.tokens) / rate
+        is_measured = 0 < measured_s < float("inf")
+        takes_s = measured_s if is_measured else assumed_s
+        if venue.rented is None:
+            picousd, basis = venue.cost_picousd(_usage(job)), TOKENS
+        else:
+            weight = job.input_tokens + OUTPUT_WEIGHT * job.output_tokens
+            measured = self._live_cost.busy_picousd(venue.name, weight)
+            # Without a measurement: all of the machine for the time that its own work takes.
+            own_s = job.tokens / rate
+            picousd = measured or round(venue.rented.picousd_per_hour * own_s / SECONDS_PER_HOUR)
+            basis, is_measured = MACHINE, is_measured and measured is not None
+        return [] if picousd is None else [_Way(venue.name, basis, picousd, takes_s, is_measured)]
+
+
+def _usage(job: Job) -> Usage:
+    return Usage(input_tokens=job.input_tokens, output_tokens=job.output_tokens)
+
+
+class _Tally:
+    """Counts the lines of a file that could run."""
+
+    def __init__(self, endpoint: str, models: frozenset[str]) -> None:
+        self._endpoint, self._models = endpoint, models
+        self.model: str | None = None
+        self.read_bytes = self.requests = self.input_tokens = self.output_tokens = 0
+
+    def add(self, line: bytes) -> None:
+        """Count a line; what is no request to a model that is served costs nothing."""
+        self.read_bytes += len(line) + 1
+        if not line.strip():
+            return
+        try:
+            body = bytes(memoryview(calls.parse_line(line).body))
+            call = calls.parse_line_call(body, self._endpoint)
+        except (ApiError, msgspec.ValidationError, *INVALID_JSON):
+            return
+        if call.model in self._models:
+            self.model = self.model or call.model
+            self.requests += 1
+            self.input_tokens += calls.estimate_tokens(len(body))
+            self.output_tokens += call.output_tokens
+
+    def job(self, scale: float, past: PastBatches, *, is_whole: bool) -> Job:
+        """Return what the whole file needs, with what earlier batches show about such files."""
+        input_tokens, output_tokens = self.input_tokens * scale, self.output_tokens * scale
+        tokens = round(input_tokens + output_tokens)
+        requests_ = round(self.requests * scale)
+        assumptions = []
+        if not is_whole:
+            assumptions.append(f"the file is as its first {format_count(self.requests, 'request')}")
+        if past.batches and past.file_bytes:
+            input_tokens = past.input_tokens / past.file_bytes * self.read_bytes * scale
+            output_tokens = min(past.output_tokens / past.requests * requests_, output_tokens)
+            seen = (
+                format_count(past.batches, "earlier batch") if past.batches == 1 else f"{past.batches} earlier batches"
+            )
+            assumptions.append(f"tokens are as in {seen} of this tenant, model and endpoint")
+        else:
+            assumptions.append("answers are as long as their limits, since no such batch has ended yet")
+        return Job(
+            model=self.model or "",
+            requests=requests_,
+            tokens=tokens,
+            input_tokens=round(input_tokens),
+            output_tokens=round(output_tokens),
+            assumptions=tuple(assumptions),
+        )
+
+
+def price_picousd(quote: Quote, window_s: float) -> int | None:
+    """Return what a quote offers a batch for its window: the price of the longest patience within it; None if none."""
+    fitting = [
+        offer.usd
+        for offer in quote.offers
+        if offer.patience != NOW and offer.usd is not None and duration_s(offer.patience) <= window_s
+    ]
+    return None if not fitting else int(fitting[-1].scaleb(12).to_integral_value())
