@@ -17,7 +17,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """One way to serve the requests.
 
     `usd` is for a month of traffic, or for the whole job. `finished_s` counts from now; null where nobody promises it.
-    `in_time` is whether every SLO and deadline is kept; null where it is not known.
+    `in_time` is whether every SLO and deadline is kept; null where it is not known. `usd_range` is what a job costs in
+    nine of ten measurements of such machines, and `finished_range_s` when it is done; null where none is known.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     in_time: bool | None = None
     certainty: str = ""
     note: str = ""
+    usd_range: tuple[float, float] | None = None
+    finished_range_s: tuple[float, float] | None = None
 
 
 class PatiencePoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from meritorder.report.wording import MISSING, or_missing, usd_cells
 from meritorder.units import format_duration, format_share
 
 _PLACE_WIDTH: Final = 30
+_JOB_PLACE_WIDTH: Final = 20
 _TEXT_WIDTH: Final = 40
 _IN_TIME: Final = {True: "yes", False: "no", None: "unknown"}
 # Ways of one kind that a table shows: providers beyond are in the JSON.
@@ -86,7 +87,8 @@ def way_columns(estimate: Estimate, ways: Sequence[Way]) -> list[TableColumn]:
     """Return the table of the ways; the dollars are for a month or for the whole job."""
 
     def column(heading: str, importance: int, cells: Sequence[str], *, number: bool = False) -> TableColumn:
-        text_width = _PLACE_WIDTH if heading == "where" else _TEXT_WIDTH
+        place_width = _JOB_PLACE_WIDTH if estimate.period == "job" else _PLACE_WIDTH
+        text_width = place_width if heading == "where" else _TEXT_WIDTH
         max_width = None if number else text_width
         return TableColumn(heading=heading, importance=importance, cells=cells, number=number, max_width=max_width)
 
@@ -95,16 +97,26 @@ def way_columns(estimate: Estimate, ways: Sequence[Way]) -> list[TableColumn]:
         column("way", 0, [way.title for way in ways]),
         column("where", 3, [way.where for way in ways]),
         column(total, 1, usd_cells([way.usd for way in ways]), number=True),
-        column("per 1,000", 2, usd_cells([1000 * way.usd_per_request for way in ways]), number=True),
     ]
+    per_1000 = column("per 1,000", 5, usd_cells([1000 * way.usd_per_request for way in ways]), number=True)
     if estimate.period == "job":
-        columns.append(column("done", 4, [_done(way) for way in ways], number=True))
-        columns.append(column("in time", 5, [_IN_TIME[way.in_time] for way in ways]))
+        columns.append(column("nine in ten", 4, [_usd_range(way) for way in ways], number=True))
+        columns.append(column("done", 2, [_done(way) for way in ways], number=True))
+        columns += [per_1000, column("in time", 5, [_IN_TIME[way.in_time] for way in ways])]
     else:
+        columns.append(per_1000)
         columns.append(column("SLO and deadlines", 5, [_kept(way) for way in ways]))
     columns.append(column("how sure", 6, [way.certainty for way in ways]))
     columns.append(column("note", 7, [way.note for way in ways]))
     return columns
+
+
+def _usd_range(way: Way) -> str:
+    """Return what a way costs with machines as fast and as slow as nine in ten measurements of such."""
+    if way.usd_range is None:
+        return MISSING
+    low, high = (float(f"{usd:.3g}") for usd in way.usd_range)
+    return f"${low:,g}–${high:,g}"
 
 
 def _done(way: Way) -> str:

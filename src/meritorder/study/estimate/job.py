@@ -17,7 +17,13 @@ from meritorder.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.study.compare.trace_summary import reading_warnings
 from meritorder.study.estimate.commands import job_commands
 from meritorder.study.estimate.sentence import job_sentence
-from meritorder.study.estimate.ways import NO_MACHINE_ERRORS, limits_machines, speed_certainty, token_ways
+from meritorder.study.estimate.ways import (
+    NO_MACHINE_ERRORS,
+    limits_machines,
+    speed_certainty,
+    speed_factors,
+    token_ways,
+)
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
@@ -165,4 +171,21 @@ def _machine_way(trial: Trial) -> Way:
         in_time=trial.feasible,
         certainty=certainty,
         note=f"{format_count(peak, 'machine')}, {hours:,.2g} machine hours, {machine.profile.replica.label}",
+        usd_range=_range(trial.usd, _startup_usd(trial), speed_factors(machine)),
+        finished_range_s=None if took_s is None else _range(took_s, machine.startup_s, speed_factors(machine)),
     )
+
+
+def _startup_usd(trial: Trial) -> float:
+    """Return what the first start of each machine costs, which does not depend on the speed of its work."""
+    paid_s = sum(account.paid_s for account in trial.result.pools)
+    starts = sum(account.peak_instances for account in trial.result.pools)
+    return trial.usd * min(1.0, starts * trial.machine.startup_paid_s / paid_s) if paid_s else 0.0
+
+
+def _range(whole: float, fixed: float, factors: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a quantity of which all but a fixed part is in proportion to the time of a step."""
+    if factors is None:
+        return None
+    fast, slow = (fixed + (whole - fixed) * factor for factor in factors)
+    return fast, slow

@@ -133,12 +133,21 @@ def _token_way(usd: float, price: TokenPrice, load: TraceLoad, *, usd_factor: fl
     )
 
 
-def speed_certainty(machine: CandidateMachine) -> str:
-    """Return how certain the speed of a machine is, from measurements that its profile was not fitted to."""
+def speed_factors(machine: CandidateMachine) -> tuple[float, float] | None:
+    """Return how long steps take in the fastest and slowest of nine in ten measurements, relative to the profile."""
     known = expected_accuracy(machine.profile)
     if known is None:
-        return "simulated; this machine's speed was never measured"
+        return None
     fast, slow = known.factors(_LEVELS, 0)
+    return float(fast), float(slow)
+
+
+def speed_certainty(machine: CandidateMachine) -> str:
+    """Return how certain the speed of a machine is, from measurements that its profile was not fitted to."""
+    factors = speed_factors(machine)
+    if factors is None:
+        return "simulated; this machine's speed was never measured"
+    fast, slow = factors
     return (
         f"simulated; its steps take {format_share(1 - fast)} less to {format_share(slow - 1)} more time in measurements"
     )

@@ -79,3 +79,19 @@ def test_stated_answers_are_kept(prompts: Trace, small: Trace) -> None:
         with_answers(small, 100)
     with pytest.raises(TraceError, match="at least one token"):
         with_answers(prompts, 0)
+
+
+def test_machines_state_their_range(prompts: Trace) -> None:
+    """The range is in the time of work alone: starting takes as long on fast and on slow machines."""
+    answer = estimate_job(prompts, DAY_S, OPTIONS)
+    machine = next(way for way in answer.ways if way.name == "machines_on_demand_l40s")
+    assert machine.usd_range is not None
+    assert machine.finished_range_s is not None
+    assert machine.finished_s is not None
+    fast_s, slow_s = machine.finished_range_s
+    assert 300 < fast_s < machine.finished_s < slow_s
+    assert machine.usd_range[0] < machine.usd < machine.usd_range[1]
+    ratio = (slow_s - 300) / (machine.finished_s - 300)
+    assert (fast_s - 300) / (machine.finished_s - 300) < 1 < ratio
+    assert f"{ratio - 1:.0%}".replace("%", " %") in machine.certainty
+    assert all(way.usd_range is None for way in answer.ways if way.name.startswith("tokens"))
