@@ -1,11 +1,14 @@
 """The calculator in a real browser: it answers while a slider moves, from this machine alone."""
 
 import contextlib
+import http.server
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,3 +184,51 @@ def test_unreadable_file_is_explained(browser: Any, address: str, tmp_path: Path
     assert "columns" in page.inner_text("[role=alert]")
     assert page.locator("#columns").count() == 1
     page.close()
+
+
+class _Gateway(http.server.BaseHTTPRequestHandler):
+    """A gateway whose queue is one shorter each time it is asked."""
+
+    queued = 50
+
+    def do_GET(self) -> None:
+        type(self).queued -= 1
+        venue = {"name": "own", "models": ["m"], "up": True, "engine": None, "seats": 8, "realtime": 1, "deferrable": 2}
+        state = {
+            "plan": None,
+            "venues": [venue | {"allowed": 6, "alert": None}],
+            "queued": {"m": self.queued},
+            "batches": [],
+            "ledger": [],
+        }
+        body = json.dumps(state).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_live_page_follows_gateway(browser: Any, width: int) -> None:  # noqa: ANN401
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Gateway) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        shown = f"http://127.0.0.1:{gateway.server_port}"
+        command = [sys.executable, "-m", "meritorder", "ui", "--port", "0", "--gateway", shown]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            address = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+            page, asked, said = _open(browser, f"{address}/live", viewport={"width": width, "height": 900})
+            before = page.inner_text("h1")
+            page.focus("#venues-table")
+            page.wait_for_function("before => document.querySelector('h1').innerText !== before", arg=before)
+            assert "requests wait for idle capacity" in page.inner_text("h1")
+            assert page.evaluate("document.activeElement.id") == "venues-table"
+            assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+            page.close()
+            process.terminate()
+        gateway.shutdown()
+    assert said == []
+    assert all(url.startswith((address, "data:")) for url in asked)

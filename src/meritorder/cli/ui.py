@@ -1,16 +1,27 @@
 """ui: run the web application."""
 
-from typing import Annotated
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from meritorder.cli.options import ApiKeyVariable
+
+if TYPE_CHECKING:
+    from meritorder.web.live import LiveGateway
 
 
 def ui(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8090,
+    gateway: Annotated[
+        str,
+        typer.Option("--gateway", metavar="URL", help="Gateway whose work the page Live shows; needs an admin key."),
+    ] = "",
+    api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Run the web application: a calculator of what traffic costs, and answers about files of your own."""
+    """Run the web application: a calculator of what traffic costs, answers about your own files, a gateway's work."""
     from meritorder.web.app import serve as serve_pages
 
     def announce(url: str) -> None:
@@ -19,4 +30,15 @@ def ui(
             typer.launch(url)
 
     typer.echo("preparing the simulator", err=True)
-    serve_pages(host, port, announce)
+    serve_pages(host, port, _live_gateway(gateway, os.environ.get(api_key_env, "")) if gateway else None, announce)
+
+
+def _live_gateway(url: str, key: str) -> "LiveGateway":
+    from meritorder.gateway.app.client import GatewayClient
+    from meritorder.web.live import LiveGateway
+
+    def fetch_status() -> dict[str, Any]:
+        with GatewayClient(url, key) as client:
+            return client.status()
+
+    return LiveGateway(url, fetch_status)

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from meritorder.errors import ConfigError
-from meritorder.web import calculator, data
+from meritorder.web import calculator, data, live
 from meritorder.web.form import CalculatorForm
 from meritorder.web.jobs import Jobs
 from meritorder.web.pages import html, style_sheet
@@ -31,11 +31,12 @@ _MAX_AGE_S: Final = 3600
 _SHUTDOWN_S: Final = 1
 
 
-def create_app(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
+def create_app(hosts: Sequence[str] = LOOPBACK, gateway: live.LiveGateway | None = None) -> ASGIApp:
     """Return the application.
 
     Args:
         hosts: Names that it may be addressed by; empty for any.
+        gateway: The gateway whose work it shows; None for none.
     """
     routes = [
         Route("/", calculator.show_page),
@@ -48,6 +49,9 @@ def create_app(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
         Route("/data/{job}/report", data.show_report),
         Route("/data/{job}/again", data.run_again, methods=["POST"]),
         Route("/data/{job}/delete", data.delete, methods=["POST"]),
+        Route("/live", live.show_page),
+        Route("/live/events", live.show_states),
+        Route("/api/live", live.api_live),
         Route("/app.css", _show_style),
         Route("/health", _show_health),
         Mount("/static", StaticFiles(directory=str(files("meritorder.web") / "static"))),
@@ -55,6 +59,7 @@ def create_app(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
     application = Starlette(
         routes=routes, exception_handlers={HTTPException: _show_error, 500: _show_error}, lifespan=_with_jobs
     )
+    application.state.gateway = gateway
     return Secured(application, hosts)
 
 
@@ -68,19 +73,26 @@ async def _with_jobs(application: Starlette) -> AsyncIterator[None]:
             await application.state.jobs.close()
 
 
-def serve(host: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(host: str, port: int, gateway: live.LiveGateway | None, announce: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 chooses a free one.
+        gateway: The gateway whose work it shows; None for none.
         announce: Receives the URL once the first answer is ready.
 
     Raises:
-        ConfigError: The address cannot be used.
+        ConfigError: The address cannot be used, or others than people at this machine would see the gateway's work.
     """
+    if gateway is not None and host not in LOOPBACK:
+        raise ConfigError(
+            "shows the work of all tenants to everyone who reaches this address",
+            where="--gateway",
+            fix="leave out --host, and reach it through a tunnel or a proxy that asks who they are",
+        )
     config = uvicorn.Config(
-        create_app(LOOPBACK if host in LOOPBACK else ()),
+        create_app(LOOPBACK if host in LOOPBACK else (), gateway),
         host=host,
         port=port,
         log_level="warning",

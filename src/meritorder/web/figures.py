@@ -98,3 +98,30 @@ def patience_curves(points: Sequence[PatiencePoint]) -> list[Curve]:
         if placed:
             curves.append(Curve(kind=kind, title=title, points=placed))
     return curves
+
+
+def count_curves(at_s: Sequence[float], counts: Sequence[tuple[str, str, Sequence[int]]]) -> list[Curve]:
+    """Return curves of counts over time on one scale from zero, the times from left to right.
+
+    Args:
+        at_s: The times, two or more, in order.
+        counts: Color, title and the count at each time of each curve.
+    """
+    highest = max((max(values) for _, _, values in counts), default=0) or 1
+    span_s = at_s[-1] - at_s[0] or 1.0
+    return [
+        Curve(
+            kind=kind,
+            title=title,
+            points=[
+                Point(
+                    x=_LEFT + (WIDTH - _LEFT - _RIGHT) * (time_s - at_s[0]) / span_s,
+                    y=HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / highest,
+                    label="",
+                    amount=f"{value:,}",
+                )
+                for time_s, value in zip(at_s, values, strict=True)
+            ],
+        )
+        for kind, title, values in counts
+    ]

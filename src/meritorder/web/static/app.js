@@ -20,3 +20,14 @@ if (step) {
   events.addEventListener("message", (event) => { step.textContent = event.data; });
   events.addEventListener("over", () => { events.close(); location.reload(); });
 }
+
+// What a gateway does now: the server sends the page's content again when it has changed.
+const live = document.querySelector("[data-live]");
+if (live) {
+  const states = new EventSource(live.dataset.live);
+  states.addEventListener("message", (event) => {
+    const focused = document.activeElement?.id;
+    live.innerHTML = event.data;
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  });
+}

@@ -1,0 +1,233 @@
+"""Live: what a gateway does now, asked once for all who look."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from meritorder.errors import MeritorderError
+from meritorder.units import format_duration
+from meritorder.web.figures import HEIGHT, WIDTH, count_curves
+from meritorder.web.pages import html
+
+_POLL_S: Final = 2.0
+_IDLE_SHARE: Final = 0.9  # of the time in which a slow gateway is not asked
+_SHOWN_S: Final = 900.0
+_MIN_PACE_S: Final = 30.0
+_NO_STORE: Final = {"cache-control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What ran and what waited at one time."""
+
+    at_s: float
+    realtime: int
+    deferrable: int
+    queued: int
+    done: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress:
+    """An open batch: how much of it is done, and when it will be at its present pace."""
+
+    id: str
+    tenant: str
+    status: str
+    done: int
+    failed: int
+    total: int
+    due_in_s: float
+    ends_in_s: float | None
+
+    @property
+    def share(self) -> float:
+        """The share of its requests that have an answer."""
+        return (self.done + self.failed) / self.total if self.total else 0.0
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Whether it misses its deadline at its present pace."""
+        return self.ends_in_s is not None and self.ends_in_s > self.due_in_s
+
+    @property
+    def outlook(self) -> str:
+        """When it ends, and whether that is in time."""
+        if self.due_in_s <= 0:
+            return "its window is over"
+        due = f"due in {format_duration(self.due_in_s)}"
+        if self.ends_in_s is None:
+            return due
+        return f"{due}; at this pace done in {format_duration(self.ends_in_s)}{', too late' if self.is_at_risk else ''}"
+
+
+@dataclass(slots=True)
+class LiveGateway:
+    """A gateway that is asked for its status while somebody looks.
+
+    Args:
+        url: Its URL.
+        fetch_status: Asks it for its status; raises a MeritorderError where it does not answer.
+    """
+
+    url: str
+    fetch_status: Callable[[], dict[str, Any]]
+    status: Mapping[str, Any] | None = None
+    error: str = ""
+    moments: deque[Moment] = field(default_factory=deque)
+    _version: int = 0
+    _viewers: int = 0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _polling: asyncio.Task[None] | None = None
+
+    async def look(self) -> None:
+        """Ask once, if nobody else does."""
+        if self._polling is None:
+            await self._ask()
+
+    async def states(self) -> AsyncIterator[int]:
+        """Yield a number for each state after the present one."""
+        self._viewers += 1
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
+        seen = self._version
+        try:
+            while True:
+                async with self._changed:
+                    while self._version == seen:
+                        await self._changed.wait()
+                seen = self._version
+                yield seen
+        finally:
+            self._viewers -= 1
+
+    async def _poll(self) -> None:
+        while self._viewers:
+            started_s = time.monotonic()
+            await self._ask()
+            took_s = time.monotonic() - started_s
+            await asyncio.sleep(max(_POLL_S - took_s, took_s * _IDLE_SHARE / (1 - _IDLE_SHARE)))
+        self._polling = None
+
+    async def _ask(self) -> None:
+        try:
+            self.status = await asyncio.to_thread(self.fetch_status)
+        except MeritorderError as error:
+            self.error = str(error)
+        else:
+            self.error = ""
+            self._remember(_moment(self.status, time.time()))
+        self._version += 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _remember(self, moment: Moment) -> None:
+        self.moments.append(moment)
+        while self.moments[0].at_s < moment.at_s - _SHOWN_S:
+            self.moments.popleft()
+
+    def batches(self, now_s: float) -> list[BatchProgress]:
+        """Return the open batches, the first due first."""
+        rows = self.status["batches"] if self.status else []
+        return sorted((self._progress(row, now_s) for row in rows), key=lambda batch: batch.due_in_s)
+
+    def _progress(self, row: Mapping[str, Any], now_s: float) -> BatchProgress:
+        open_requests = row["total"] - row["done"] - row["failed"]
+        known = [(moment.at_s, moment.done[row["id"]]) for moment in self.moments if row["id"] in moment.done]
+        ends_in_s = None
+        if len(known) > 1:
+            (first_s, before), (last_s, after) = known[0], known[-1]
+            if last_s - first_s >= _MIN_PACE_S and after > before:
+                ends_in_s = open_requests * (last_s - first_s) / (after - before)
+        return BatchProgress(
+            id=row["id"],
+            tenant=row["tenant"],
+            status=row["status"],
+            done=row["done"],
+            failed=row["failed"],
+            total=row["total"],
+            due_in_s=row["expires_at"] - now_s,
+            ends_in_s=ends_in_s,
+        )
+
+    def view(self) -> dict[str, Any]:
+        """Return what the page shows."""
+        status = self.status or {}
+        now = self.moments[-1] if self.moments else None
+        batches = self.batches(time.time())
+        curves = count_curves([moment.at_s for moment in self.moments], self._counts()) if len(self.moments) > 1 else []
+        return {
+            "url": self.url,
+            "error": self.error,
+            "now": now,
+            "status": status,
+            "sequences": sum(venue["seats"] or 0 for venue in status.get("venues", ())),
+            "batches": batches,
+            "at_risk": [batch for batch in batches if batch.is_at_risk],
+            "spent_usd": sum(row["cost_usd"] or 0.0 for row in status.get("ledger", ())),
+            "unpriced": sum(row["requests"] for row in status.get("ledger", ()) if row["cost_usd"] is None),
+            "curves": curves,
+            "box": (WIDTH, HEIGHT),
+            "peak": max((max(moment.realtime, moment.deferrable) for moment in self.moments), default=0),
+            "shown_s": self.moments[-1].at_s - self.moments[0].at_s if curves else 0.0,
+        }
+
+    def _counts(self) -> list[tuple[str, str, list[int]]]:
+        return [
+            ("realtime", "real-time in flight", [moment.realtime for moment in self.moments]),
+            ("deferrable", "deferrable in flight", [moment.deferrable for moment in self.moments]),
+        ]
+
+
+async def show_page(request: Request) -> Response:
+    """Return the present state, which the page then follows."""
+    gateway: LiveGateway | None = request.app.state.gateway
+    if gateway is None:
+        return html("live.html.j2", {"gateway": None})
+    await gateway.look()
+    return html("live.html.j2", {"gateway": gateway, **gateway.view()})
+
+
+async def show_states(request: Request) -> Response:
+    """Stream the state, as HTML, as a server-sent event whenever it changes."""
+    gateway = _gateway(request)
+
+    async def events() -> AsyncIterator[str]:
+        async for _ in gateway.states():
+            body = bytes(html("live_state.html.j2", gateway.view()).body).decode()
+            yield "".join(f"data: {line}\n" for line in body.splitlines()) + "\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers=_NO_STORE)
+
+
+async def api_live(request: Request) -> Response:
+    """Return the gateway's status as JSON."""
+    gateway = _gateway(request)
+    await gateway.look()
+    if gateway.error:
+        return JSONResponse({"error": gateway.error}, 502, headers=_NO_STORE)
+    return JSONResponse(gateway.status, headers=_NO_STORE)
+
+
+def _gateway(request: Request) -> LiveGateway:
+    gateway: LiveGateway | None = request.app.state.gateway
+    if gateway is None:
+        raise HTTPException(404)
+    return gateway
+
+
+def _moment(status: Mapping[str, Any], at_s: float) -> Moment:
+    return Moment(
+        at_s=at_s,
+        realtime=sum(venue["realtime"] for venue in status["venues"]),
+        deferrable=sum(venue["deferrable"] for venue in status["venues"]),
+        queued=sum(status["queued"].values()),
+        done={batch["id"]: batch["done"] + batch["failed"] for batch in status["batches"]},
+    )

@@ -1,0 +1,114 @@
+"""Live: what the page says of a gateway, and how often it asks."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from meritorder.errors import ConfigError
+from meritorder.web.app import create_app, serve
+from meritorder.web.live import LiveGateway, Moment
+
+VENUE = {"name": "own", "models": ["m"], "up": True, "engine": None, "seats": 8, "realtime": 2, "deferrable": 5}
+BATCH = {
+    "id": "batch_1",
+    "tenant": "<script>x</script>",
+    "status": "in_progress",
+    "done": 90,
+    "failed": 10,
+    "total": 300,
+}
+SPENT = {"lane": "deferrable", "model": "m", "venue": "own", "requests": 7, "input_tokens": 1, "output_tokens": 2}
+
+
+def status(**changes: object) -> dict[str, Any]:
+    return {
+        "plan": None,
+        "venues": [VENUE | {"allowed": 6, "alert": None}],
+        "queued": {"m": 190},
+        "batches": [BATCH | {"expires_at": time.time() + 3600}],
+        "ledger": [SPENT | {"cost_usd": 1.5}, SPENT | {"lane": "realtime", "cost_usd": None}],
+        **changes,
+    }
+
+
+def gateway(**changes: object) -> LiveGateway:
+    return LiveGateway("http://gateway", lambda: status(**changes))
+
+
+def client(shown: LiveGateway | None) -> TestClient:
+    return TestClient(create_app((), shown))
+
+
+def test_page_shows_state_of_gateway() -> None:
+    with client(gateway()) as browser:
+        page = browser.get("/live").text
+    assert "190 requests wait for idle capacity." in page
+    assert '<span class="figure">7</span> of 8 sequences: 2 real-time, 5 deferrable' in page
+    assert "90 of 300" in page
+    assert "10 failed" in page
+    assert "$1.50" in page
+    assert "7 requests have no price" in page
+
+
+def test_names_of_tenants_are_text() -> None:
+    with client(gateway()) as browser:
+        page = browser.get("/live").text
+    assert "<script>x" not in page
+    assert "&lt;script&gt;x" in page
+
+
+def test_page_without_gateway_says_how() -> None:
+    with client(None) as browser:
+        assert "meritorder ui --gateway" in browser.get("/live").text
+        assert browser.get("/api/live").status_code == 404
+
+
+def test_silent_gateway_is_said() -> None:
+    def refuse() -> dict[str, Any]:
+        raise ConfigError("cannot be reached", where="http://gateway")
+
+    with client(LiveGateway("http://gateway", refuse)) as browser:
+        page = browser.get("/live")
+        assert (page.status_code, "http://gateway: cannot be reached" in page.text) == (200, True)
+        assert browser.get("/api/live").json() == {"error": "http://gateway: cannot be reached"}
+
+
+def test_api_gives_the_status_itself() -> None:
+    with client(gateway(batches=[])) as browser:
+        assert browser.get("/api/live").json() == status(batches=[])
+
+
+@pytest.mark.parametrize(("due_in_s", "is_late"), [(500.0, False), (300.0, True)])
+def test_pace_tells_late_batches(due_in_s: float, *, is_late: bool) -> None:
+    shown = gateway()
+    shown.status = status(batches=[BATCH | {"expires_at": 1000.0 + due_in_s}])
+    for at_s, done in ((950.0, 75), (1000.0, 100)):  # one in two seconds: the other 200 take 400 seconds
+        shown.moments.append(Moment(at_s=at_s, realtime=0, deferrable=1, queued=1, done={"batch_1": done}))
+    (batch,) = shown.batches(1000.0)
+    assert (batch.ends_in_s, batch.is_at_risk) == (400.0, is_late)
+
+
+def test_one_question_serves_all_viewers() -> None:
+    asked = []
+
+    def answer() -> dict[str, Any]:
+        asked.append(time.monotonic())
+        return status()
+
+    async def watch() -> None:
+        shown = LiveGateway("http://gateway", answer)
+        viewers = [shown.states() for _ in range(20)]
+        await asyncio.wait_for(asyncio.gather(*(anext(viewer) for viewer in viewers)), 10)
+        for viewer in viewers:
+            await viewer.aclose()  # type: ignore[attr-defined] # an asynchronous generator
+
+    asyncio.run(watch())
+    assert len(asked) == 1
+
+
+def test_pages_of_gateway_stay_on_this_machine() -> None:
+    with pytest.raises(ConfigError, match="all tenants"):
+        serve("0.0.0.0", 0, gateway(), print)  # noqa: S104 - it is refused
