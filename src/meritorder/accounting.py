@@ -13,7 +13,7 @@ import msgspec
 SCHEMA: Final = "meritorder.ledger/1"
 WATCH_SCHEMA: Final = "meritorder.watch/1"
 OUTPUT_WEIGHT: Final = 4.0
-"""Input tokens that an output token counts as where only the price of a machine is known: the usual ratio of prices."""
+"""Work of an output token in input tokens. Assumed: token APIs charge three to five times as much for it, 2026."""
 
 
 class Use(StrEnum):
@@ -124,6 +124,59 @@ class Counterfactual(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: tuple[str, ...] = ()
 
 
+class BillDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the difference between bill and ledger, and why."""
+
+    why: str
+    usd: Decimal
+
+
+class BillLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Charges of a bill and the venues of the ledger that they belong to.
+
+    Args:
+        what: The venues, or what the bill calls it.
+        ledger_usd: What was paid by the ledger.
+        bill_usd: What was charged, commitments amortized.
+        difference_usd: What was charged beyond that.
+        ledger_hours: Hours of machines in the ledger; None without any.
+        bill_hours: Hours on the bill; None if it does not say.
+        reasons: Why they differ, in parts that sum to the difference but for half cents; empty if they match.
+    """
+
+    what: str
+    ledger_usd: Decimal
+    bill_usd: Decimal
+    difference_usd: Decimal
+    ledger_hours: float | None
+    bill_hours: float | None
+    reasons: tuple[BillDifference, ...]
+
+
+class BillMatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A ledger against a bill of the same period.
+
+    Args:
+        files: The files of the bill.
+        ledger_usd: What was paid by the ledger.
+        bill_usd: What was charged for inference, commitments amortized.
+        difference_usd: What was charged beyond the ledger.
+        matched_usd: Charges that match to the cent.
+        other_usd: Charges for something else, which belong to no venue.
+        lines: Both by venue, the largest first.
+        warnings: What was wrong with the bill.
+    """
+
+    files: tuple[str, ...]
+    ledger_usd: Decimal
+    bill_usd: Decimal
+    difference_usd: Decimal
+    matched_usd: Decimal
+    other_usd: Decimal
+    lines: tuple[BillLine, ...]
+    warnings: tuple[str, ...]
+
+
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was paid within a period.
 
@@ -147,6 +200,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
         attempts: Attempts that ended.
         deadlines: Deadlines that were kept and missed.
         quotes: Batches with a quote; None without any.
+        bill: The ledger against a bill; None if none was given.
         warnings: What has no price, and what was assumed.
     """
 
@@ -169,6 +223,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     deadlines: Deadlines
     quotes: QuotedBatches | None = None
+    bill: BillMatch | None = None
     warnings: tuple[str, ...] = ()
 
 

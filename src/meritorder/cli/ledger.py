@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -42,6 +42,12 @@ def ledger(
         typer.Option("--from", metavar="TIME", help="Start: 7d (before now) or ISO 8601, by default in UTC."),
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, in the same formats.")] = None,
+    bill: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bill", metavar="BILL", help="Compare with an invoice, in any form that audit reads (repeatable)."
+        ),
+    ] = None,
     counterfactual: Annotated[
         bool, typer.Option("--counterfactual", help="Simulate what real time alone would have cost, and the saving.")
     ] = False,
@@ -64,16 +70,23 @@ def ledger(
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.answer import account, cost_all, whole_period
     from meritorder.study.ledger.focus import check_suffix, to_focus
+    from meritorder.study.ledger.reconcile import period_of, read_bill
     from meritorder.study.ledger.summary import parse_dimensions
 
     if (config is None) == (file is None):
         raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
     names = parse_dimensions(by)
-    if config and not (out or json or html or focus or start or end or by != _DEFAULT_BY):
+    if config and not (out or json or html or focus or bill or start or end or by != _DEFAULT_BY):
         out = Path(_LEDGER)
     files.check_target(out, json, html, focus)
     check_suffix(focus)
     from_s, to_s = _instant(start, "--from"), _instant(end, "--to")
+    invoice = None
+    if bill:
+        if start or end:
+            raise ConfigError("a bill has its own period", where="--from/--to", fix="leave them out, with --bill")
+        invoice = read_bill(bill)
+        from_s, to_s = astuple(period_of(invoice))
     if config is not None:
         attempts, paid, quotes = _of_gateway(config, out, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
         if out and not len(attempts) and not paid:
@@ -89,7 +102,7 @@ def ledger(
     real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
     with progress() as status:
         costed = cost_all(attempts, paid, period)
-        answer = account(costed, names, quotes=quotes, real_time=real_time, progress=status.update)
+        answer = account(costed, names, quotes=quotes, bill=invoice, real_time=real_time, progress=status.update)
         if focus:
             files.write_bytes(focus, to_focus(costed, focus.suffix))
     _write(answer, json, html)

@@ -48,6 +48,17 @@ def test_wrong_options_are_refused(options: dict, says: str) -> None:
         ledger(**options)
 
 
+def test_bill_sets_the_period(exported: Path) -> None:
+    """The costs of the ledger as a bill: all of them match."""
+    costs, target = exported.with_name("costs.parquet"), exported.with_suffix(".json")
+    ledger(exported, by="use", focus=costs)
+    ledger(exported, by="use", bill=[str(costs)], json=target)
+    bill = json.loads(target.read_text())["bill"]
+    assert (bill["matched_usd"], bill["difference_usd"]) == (7.2, 0)
+    with pytest.raises(ConfigError, match="own period"):
+        ledger(exported, bill=[str(costs)], start="7d")
+
+
 def test_duration_is_before_now() -> None:
     instant_s = _instant("7d", "--from")
     assert instant_s == pytest.approx(time.time() - 7 * 86_400, abs=60)

@@ -13,6 +13,7 @@ def render(report: LedgerReport) -> str:
     """Return the whole page, with all text of the user escaped."""
     tables = [("What it was paid for", words.uses(report)), ("Requests by workload", words.workloads(report))]
     tables.insert(1, ("What it was paid because of", words.causes(report)))
+    tables.append(("Against the bill, USD", words.bill_lines(report)))
     tables.append(("Simulation", words.simulation(report)))
     if report.rows:
         tables.append((words.by(tuple(report.rows[0].by)), words.groups(report)))
@@ -21,7 +22,11 @@ def render(report: LedgerReport) -> str:
         None,
         schema=report.schema,
         sentence=words.sentence(report),
-        facts=[text for text in (words.deadlines(report), words.quotes(report), words.saving(report)) if text],
-        warned=report.warnings,
+        facts=[
+            text
+            for text in (words.deadlines(report), words.quotes(report), words.bill(report), words.saving(report))
+            if text
+        ],
+        warned=report.warnings + (report.bill.warnings if report.bill else ()),
         tables=[(title, grid) for title, grid in tables if grid.rows],
     )

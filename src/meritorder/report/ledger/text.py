@@ -30,12 +30,17 @@ def render(report: LedgerReport, console: Console) -> None:
 
 def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     reading = min(width, READING_WIDTH)
-    facts = [text for text in (words.deadlines(report), words.quotes(report), words.saving(report)) if text]
+    facts = [
+        text
+        for text in (words.deadlines(report), words.quotes(report), words.bill(report), words.saving(report))
+        if text
+    ]
     yield stack(
         narrow(plain(words.sentence(report), "bold"), reading), *(narrow(plain(text), reading) for text in facts)
     )
-    if report.warnings:
-        yield warnings_section(report.warnings, reading)
+    warned = report.warnings + (report.bill.warnings if report.bill else ())
+    if warned:
+        yield warnings_section(warned, reading)
     yield section("What it was paid for", "", table(words.uses(report), width))
     if report.by_cause:
         about = "real time what its machines would cost alone, the rest deferrable"
@@ -44,6 +49,8 @@ def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
         yield section("Requests by workload", "", table(words.workloads(report), width))
     if report.counterfactual:
         yield section("Simulation", report.counterfactual.basis, table(words.simulation(report), width))
+    if report.bill:
+        yield section("Against the bill, USD", ", ".join(report.bill.files), table(words.bill_lines(report), width))
     if report.rows:
         grid = words.groups(report)
         hidden = len(grid.rows) - _MAX_ROWS

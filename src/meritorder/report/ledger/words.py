@@ -55,6 +55,32 @@ def quotes(report: LedgerReport) -> str:
     return f"Quotes: {batches} quoted {offered} and charged {charged} cost {paid}: a difference of {difference}."
 
 
+def bill(report: LedgerReport) -> str:
+    """Return how ledger and bill compare, in one sentence; empty without a bill."""
+    match = report.bill
+    if match is None:
+        return ""
+    apart = f"{match.bill_usd:,.2f} USD were billed for inference and {match.ledger_usd:,.2f} USD are in the ledger"
+    other = f"; {format_usd(match.other_usd)} of the bill are for something else" if match.other_usd else ""
+    return f"Bill: {apart}; {match.matched_usd:,.2f} USD match to the cent{other}."
+
+
+def bill_lines(report: LedgerReport) -> Grid:
+    """Return the lines of a bill beside the ledger, with why they differ."""
+    lines = () if report.bill is None else report.bill.lines
+    rows = tuple(
+        (
+            line.what or MISSING,
+            "; ".join(f"{part.usd:+,.2f}: {part.why}" for part in line.reasons) or "matches",
+            f"{line.ledger_usd:,.2f}",
+            f"{line.bill_usd:,.2f}",
+            f"{line.difference_usd:+,.2f}",
+        )
+        for line in lines
+    )
+    return Grid(headings=("Venues", "Why", "ledger", "bill", "difference"), texts=2, rows=rows)
+
+
 def saving(report: LedgerReport) -> str:
     """Return what was saved, or why nothing is claimed."""
     if report.saved_usd is None or report.saved_interval is None:

@@ -7,11 +7,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder import bills, traces
+from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.bills import COMMITMENTS, PurchaseOption
 from meritorder.errors import BillError
 from meritorder.findings import AllocatedCost, RequestCosts
 from meritorder.study.audit.pools import BilledFleet, machine_hours
-from meritorder.study.audit.usage import OUTPUT_WEIGHT, share_of_capacity, work_by_hour
+from meritorder.study.audit.usage import share_of_capacity, work_by_hour
 from meritorder.units import SECONDS_PER_HOUR, format_usd, usd_per_mtok
 
 Floats = NDArray[np.float64]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from meritorder import bills, traces
+from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.bills.metrics.utilization import read_utilization
 from meritorder.catalog import Catalog
 from meritorder.errors import BillError, CatalogError
@@ -33,7 +34,6 @@ from meritorder.study.audit.steps.commitments import find_commitments_to_make, f
 from meritorder.study.audit.steps.tokens import find_tokens_for_batch
 from meritorder.study.audit.usage import (
     MAX_UTILIZATION,
-    OUTPUT_WEIGHT,
     MachineUsage,
     UncalledEndpoints,
     uncalled_endpoints,

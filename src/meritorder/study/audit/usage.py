@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder import bills, traces
+from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.bills import PurchaseOption
 from meritorder.bills.metrics.utilization import UtilizationMetrics
 from meritorder.domain import Tier
@@ -31,9 +32,6 @@ MAX_UTILIZATION: Final = 0.8
 
 IDLE_BELOW: Final = 0.01
 """Utilization below which a machine was idle for an hour."""
-
-OUTPUT_WEIGHT: Final = 4.0
-"""Work of an output token in input tokens. Assumed: token APIs charge three to five times as much for it, 2026."""
 
 _CERTAINTY: Final = ("low", "medium", "high")
 _PACE_QUANTILE: Final = 0.99

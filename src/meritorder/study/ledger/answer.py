@@ -6,9 +6,11 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import polars as pl
 
 from meritorder.accounting import LedgerReport
+from meritorder.bills import Bill
 from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, REPLICA
 from meritorder.gateway.store.quotes import SettledQuote
@@ -16,6 +18,7 @@ from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.attempts import MAX_EPOCH_S
 from meritorder.study.ledger.costing import CostedLedger, Period, cost
+from meritorder.study.ledger.reconcile import reconcile
 from meritorder.study.ledger.summary import report
 
 _NOT_ASKED: Final = "real time alone was not simulated; --counterfactual does"
@@ -46,6 +49,7 @@ def account(
     by: Sequence[str],
     *,
     quotes: Sequence[SettledQuote] = (),
+    bill: Bill | None = None,
     real_time: CompareOptions | None = None,
     progress: Progress = lambda _: None,
 ) -> LedgerReport:
@@ -55,10 +59,14 @@ def account(
         costed: The costs of a period.
         by: Names of `DIMENSIONS`.
         quotes: What batches with a quote were quoted and cost.
+        bill: A bill of the same period, to compare with.
         real_time: Options of the simulation of real time alone; None leaves it out.
         progress: Receives each step.
     """
     answer = report(costed, costed.period, by, no_saving_because=_NOT_ASKED, quotes=quotes)
+    if bill is not None:
+        progress("comparing with the bill")
+        answer = msgspec.structs.replace(answer, bill=reconcile(costed, bill))
     if real_time is None:
         return answer
     from meritorder.study.ledger.counterfactual import with_counterfactual  # noqa: PLC0415 - it compiles the simulator
