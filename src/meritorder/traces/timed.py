@@ -200,6 +200,10 @@ def _log(
     good = timed.filter(pl.col("ttft") > 0, pl.col("e2e") >= pl.col("ttft")).sort("arrived", maintain_order=True)
     if good.is_empty():
         count = rows.height + other
+        shorter = timed.filter(pl.col("e2e") < pl.col("ttft")).height
+        if 2 * shorter > count:
+            what = f"e2e is shorter than ttft in {shorter} of {count} rows of {name}"
+            raise TraceError(what, where=source.name, fix="name the columns, --columns ttft=NAME,e2e=NAME")
         raise TraceError(f"none of {count} rows of {name} has an arrival, lengths and times", where=source.name)
     arrived = good["arrived"].to_numpy()
     inputs = good["input_tokens"].to_numpy().astype(np.int32)

@@ -134,3 +134,11 @@ def test_logs_of_bad_rows_are_refused(tmp_path: Path) -> None:
     path.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms\n0,10,5,600,500\n1,0,1,1,1\n")
     with pytest.raises(TraceError, match="none of 2 rows"):
         read_timed([str(path)])
+
+
+def test_exchanged_times_are_named(tmp_path: Path) -> None:
+    rows = "".join(f"{place},100,10,{5 + place},1\n" for place in range(20))
+    path = tmp_path / "log.csv"
+    path.write_text("arrived_s,input_tokens,output_tokens,ttft_s,e2e_s\n" + rows)
+    with pytest.raises(TraceError, match=r"e2e is shorter than ttft in 20 of 20 rows .*--columns ttft=NAME,e2e=NAME"):
+        read_timed([str(path)])

@@ -264,7 +264,7 @@ def _csv(file: PlainFile) -> pl.DataFrame:
         )
     except READ_ERRORS as error:
         raise BillError(f"not a readable CSV: {str(error).splitlines()[0]}", where=file.name, fix=_FIX) from error
-    columns = {name.strip().lower().replace(" ", "_"): name for name in reversed(raw.columns)}
+    columns = {re.sub(r"[ .]", "_", name.strip().lower()): name for name in reversed(raw.columns)}
     time = _first(columns, _TIMES)
     declared = sorted(filter(_declaration, raw.columns), key=_preference)
     value = next(iter(declared), None)

@@ -253,3 +253,30 @@ def test_mean_of_a_machine_may_hide_a_gpu(tmp_path: Path) -> None:
     assert metrics.samples["busiest"].to_list() == pytest.approx([0.04, 0.0])
     of_gpus = read_series(tmp_path, series_of("node_gpu_utilization", [0.5, 0.0], node="n", gpu="0"))
     assert of_gpus.samples["busiest"].to_list() == pytest.approx([0.005, 0.0])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vllm:num_requests_running", "vllm:generation_tokens_total", "node_cpu_utilization", "CPUUtilization"),
+        *("DCGM_FI_DEV_ENC_UTIL", "container_network_receive_bytes", "gpu_memory_utilization", "DCGM_FI_DEV_FB_FREE"),
+    ],
+)
+def test_other_metrics_are_refused(tmp_path: Path, name: str) -> None:
+    """Five running requests are no 5 %, and a processor that waits says nothing about its GPUs."""
+    series = [{"metric": {"__name__": name, "instance": "i-1"}, "values": [[0, "5"], [3600, "0"]]}]
+    path = written(tmp_path / "m.json", json.dumps({"data": {"result": series}}))
+    with pytest.raises(BillError, match=f"{name} does not measure how much a GPU works"):
+        read_utilization(path)
+
+
+@pytest.mark.parametrize("name", ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_MEM_COPY_UTIL", "gpu.utilization", "gpu_usage"])
+def test_metrics_of_work_are_read(tmp_path: Path, name: str) -> None:
+    series = [{"metric": {"__name__": name, "instance": "i-1"}, "values": [[0, "90"], [3600, "0"]]}]
+    path = written(tmp_path / "m.json", json.dumps({"data": {"result": series}}))
+    assert read_utilization(path).samples["utilization"].to_list() == [0.9, 0.0]
+
+
+def test_dots_in_names_are_read(tmp_path: Path) -> None:
+    metrics = read_utilization(written(tmp_path / "m.csv", "time,host,gpu.utilization\n2026-10-05T00:00:00Z,i-1,0.8\n"))
+    assert (metrics.samples["machine"].to_list(), metrics.samples["utilization"].to_list()) == (["i-1"], [0.8])
