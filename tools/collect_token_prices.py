@@ -3,8 +3,8 @@
     python tools/collect_token_prices.py model_prices_and_context_window_backup.json VERSION DATE
 
 The list is the file of this name in the wheel of `litellm` (MIT); VERSION and DATE are those of the wheel. Kept are
-chat models with a price of input and output: all of DeepInfra, the open models that Vertex AI and Azure serve, and the
-batch prices of Bedrock. Regional names and prices by region are left out.
+chat models with a price of input and output: all of DeepInfra, the open models that Vertex AI and Azure serve, and
+Bedrock's batch prices. Regional names and prices by region are left out.
 """
 
 import json

@@ -124,6 +124,18 @@ def describe_old(old: int, prices: int, which: str) -> str:
     return f"{old:,} of {format_count(prices, 'price')} {which} {verb} older than {OLD_AFTER_DAYS} days or undated"
 
 
+class PriceChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A price before and after: dollars an hour of a machine, or per million input and output tokens.
+
+    `kind` is added, removed, increased or reduced.
+    """
+
+    what: str
+    kind: str
+    before_usd: tuple[float, ...] = ()
+    after_usd: tuple[float, ...] = ()
+
+
 class Assumption(msgspec.Struct, frozen=True, kw_only=True):
     """Something that the input did not state: `text` is what was assumed, `option` the option that changes it."""
 

@@ -14,9 +14,9 @@ from tests.samples.charges import Row, line, machine, reservation, savings_plan,
 
 from meritorder import bills
 from meritorder.report.audit.record import encode
-from meritorder.study import prices
 from meritorder.study.audit.answer import audit
 from meritorder.study.audit.context import AuditOptions
+from meritorder.study.prices import age
 
 FOLDER = Path(__file__).parent / "files"
 CUR, FOCUS, ANSWER = FOLDER / "bill_cur.csv", FOLDER / "bill_focus.csv", FOLDER / "audit.json"
@@ -112,7 +112,7 @@ def main() -> None:
     names = dict.fromkeys(name for charge in charges for name in charge)
     pl.DataFrame(charges, schema=dict.fromkeys(names, pl.String)).write_csv(FOCUS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prices, "today", lambda: TODAY)
+        patch.setattr(age, "today", lambda: TODAY)
         ANSWER.write_bytes(encode(audit(bills.read(CUR), AuditOptions(bill=(CUR.name,)))))
 
 

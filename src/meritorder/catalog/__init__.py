@@ -1,8 +1,9 @@
 """Facts with their sources: hardware, models, and what capacity and tokens cost.
 
     hardware.toml  models.toml  offers.csv ──┐
-    --catalog FILE (ours, SkyPilot, AWS) ────┴─► sanity ──► Catalog
-    genai-prices ──► tokens.py ──► token prices
+    fetched lists (sources, updates) ────────┤
+    --catalog FILE (ours, SkyPilot, AWS) ────┴─► machines ──► sanity ──► Catalog
+    genai-prices (genai.py), token_prices.csv ──► tokens.py ──► token prices
 
 Every price carries its source and date. An unknown price stays unknown; an implausible one is
 rejected with a reason.

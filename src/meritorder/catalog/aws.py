@@ -9,7 +9,7 @@ Source: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-ser
 read 2026-11-23.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -64,8 +64,9 @@ class _Term(msgspec.Struct, rename="camel"):
 
 
 class _Terms(msgspec.Struct, rename="pascal"):
-    on_demand: dict[str, dict[str, _Term]] = {}
-    reserved: dict[str, dict[str, _Term]] = {}
+    # Of a hundred thousand machines, those with a GPU are decoded.
+    on_demand: dict[str, msgspec.Raw] = {}
+    reserved: dict[str, msgspec.Raw] = {}
 
 
 class _PriceList(msgspec.Struct, rename="camel"):
@@ -128,9 +129,9 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Rejection]]:
 
 def _rates(terms: _Terms, sku: str) -> Iterator[tuple[PricingModel, str, str, float]]:
     """Yield pricing model, payment, term and dollars an hour, the upfront fee spread over the term."""
-    for term in terms.on_demand.get(sku, {}).values():
+    for term in _decode(terms.on_demand.get(sku)):
         yield PricingModel.ON_DEMAND, "", "", _sum(term, "Hrs")
-    for term in terms.reserved.get(sku, {}).values():
+    for term in _decode(terms.reserved.get(sku)):
         about = term.term_attributes
         years = _YEARS.get(about.get("LeaseContractLength", ""))
         payment = _PAYMENTS.get(about.get("PurchaseOption", ""))
@@ -138,6 +139,10 @@ def _rates(terms: _Terms, sku: str) -> Iterator[tuple[PricingModel, str, str, fl
             continue
         hours = years * DAYS_PER_YEAR * HOURS_PER_DAY
         yield PricingModel.RESERVED, payment, f"{years}y", _sum(term, "Hrs") + _sum(term, "Quantity") / hours
+
+
+def _decode(terms: msgspec.Raw | None) -> Iterable[_Term]:
+    return () if terms is None else msgspec.json.decode(terms, type=dict[str, _Term]).values()
 
 
 def _sum(term: _Term, unit: str) -> float:

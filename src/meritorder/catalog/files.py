@@ -8,15 +8,15 @@ import csv
 import datetime as dt
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from meritorder.catalog import aws, litellm, rows, skypilot
+from meritorder.catalog import aws, litellm, rows, skypilot, updates
 from meritorder.catalog.lookup import Catalog, hardware_by_name
-from meritorder.catalog.multiples import fold_multiples
+from meritorder.catalog.machines import fold_multiples
 from meritorder.catalog.sanity import Rejection, screen
 from meritorder.documents import read_file
 from meritorder.domain import Hardware, Model, Offer, TokenPrice
@@ -58,19 +58,28 @@ def load(extra: Sequence[Path] = ()) -> Catalog:
         CatalogError: A file has no known form, or no valid row.
     """
     if not extra:
-        return _bundled()
-    facts = _read_bundled()
+        return _bundled(updates.stamp())
+    facts = _read_bundled(updates.fetched_offers())
     for path in extra:
         _read_extra(path, facts)
     return _catalog(facts)
 
 
-@functools.cache
-def _bundled() -> Catalog:
-    return _catalog(_read_bundled())
+def load_with(fetched: Mapping[str, str]) -> Catalog:
+    """Return the catalog as it would be with these fetched lists instead of those in use.
+
+    Raises:
+        CatalogError: A list has no valid row.
+    """
+    return _catalog(_read_bundled(fetched))
 
 
-def _read_bundled() -> _Facts:
+@functools.lru_cache(maxsize=1)
+def _bundled(_: object) -> Catalog:
+    return load_with(updates.fetched_offers())
+
+
+def _read_bundled(fetched: Mapping[str, str]) -> _Facts:
     facts = _Facts()
     sources = rows.read_sources((_DATA / "sources.toml").read_text("utf-8"))
     for name in ("hardware.toml", "models.toml"):
@@ -79,9 +88,19 @@ def _read_bundled() -> _Facts:
         facts.add(hardware, models, ())
     origin = rows.Origin(name="offers.csv", as_of="", sources=sources)
     listed = rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin, facts.hardware.values())
-    facts.add((), (), listed.offers)
     facts.rejected += listed.rejected
+    newer = [offer for name, text in fetched.items() for offer in _read_fetched(name, text, facts)]
+    facts.add((), (), updates.newest(listed.offers, newer))
     return facts
+
+
+def _read_fetched(name: str, text: str, facts: _Facts) -> list[Offer]:
+    origin = rows.Origin(name=str(updates.folder() / name), as_of="", sources={})
+    listed = rows.read_csv(text, origin, facts.hardware.values())
+    if not listed.offers:
+        fix = "`meritorder prices reset` goes back to the shipped prices"
+        raise CatalogError("has no valid row", where=origin.name, fix=fix)
+    return listed.offers
 
 
 def _read_extra(path: Path, facts: _Facts) -> None:

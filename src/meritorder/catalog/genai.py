@@ -9,10 +9,15 @@ import datetime as dt
 import functools
 import importlib.metadata
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from meritorder.catalog import updates
 from meritorder.domain import LongPrompt, Tier, TokenPrice
+from meritorder.errors import CatalogError
 
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider
@@ -30,30 +35,105 @@ FREE_SUFFIX: Final = ":free"
 DATE_SUFFIX: Final = re.compile(r"(-latest|-\d{4}-\d{2}-\d{2}|[-@]20\d{6})$")
 
 
-@functools.cache
+class _Fetched(msgspec.Struct):
+    """The list that an update fetched, with its date and address."""
+
+    as_of: str
+    url: str
+    providers: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class _PriceList:
+    """A price list: `date` is the newest day on which a price of it began."""
+
+    providers: "tuple[Provider, ...]"
+    name: str
+    date: dt.date
+
+
 def snapshot_date() -> dt.date:
     """Return the date of the price list."""
-    return max(
+    return _in_use(updates.stamp()).date
+
+
+def price_list() -> "tuple[Provider, ...]":
+    """Return the providers with their models."""
+    return _in_use(updates.stamp()).providers
+
+
+def package() -> str:
+    """Return the name and version of the price list."""
+    return _in_use(updates.stamp()).name
+
+
+def parse(content: bytes, where: str) -> "list[Provider]":
+    """Return the providers of a price list in the library's form.
+
+    Raises:
+        CatalogError: It has another form.
+    """
+    from genai_prices.types import _providers_from_raw  # noqa: PLC0415 (as the library's own update)
+
+    try:
+        raw = msgspec.json.decode(content)
+        if not isinstance(raw, list):
+            raise CatalogError("is no price list of genai-prices: not a list of providers", where=where)
+        return _providers_from_raw(raw)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, msgspec.DecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CatalogError(f"is no price list of genai-prices: {reason}", where=where) from error
+
+
+def list_in_use() -> tuple[TokenPrice, ...]:
+    """Return every price of the list in use."""
+    return _all_prices(price_list())
+
+
+def read_list(content: bytes) -> tuple[TokenPrice, ...]:
+    """Return every price of a list in the form in which an update keeps it."""
+    kept = msgspec.json.decode(content, type=_Fetched)
+    return _all_prices(parse(bytes(kept.providers), kept.url))
+
+
+def _all_prices(providers: "Iterable[Provider]") -> tuple[TokenPrice, ...]:
+    return tuple(
+        price
+        for provider in providers
+        for info in provider.models
+        if rejection(provider, info) is None
+        for price in prices_of(provider, info, info.id)
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _in_use(_: object) -> _PriceList:
+    # Reading the list takes a second, and most commands need none of it.
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+
+    version = f"genai-prices {importlib.metadata.version('genai-prices')}"
+    shipped = _dated(get_snapshot().providers, version)
+    path = updates.folder() / updates.TOKENS
+    if not path.exists():
+        return shipped
+    try:
+        fetched = msgspec.json.decode(path.read_bytes(), type=_Fetched)
+    except (OSError, msgspec.DecodeError) as error:
+        fix = "`meritorder prices reset` goes back to the shipped prices"
+        raise CatalogError(f"cannot be read: {error}", where=str(path), fix=fix) from error
+    newer = _dated(parse(bytes(fetched.providers), str(path)), f"genai-prices, fetched {fetched.as_of}")
+    return newer if newer.date >= shipped.date else shipped
+
+
+def _dated(providers: "Sequence[Provider]", name: str) -> _PriceList:
+    starts = (
         start
-        for provider in price_list()
+        for provider in providers
         if provider.id == _DATED_BY
         for info in provider.models
         for start in _starts(info)
     )
-
-
-@functools.cache
-def price_list() -> "tuple[Provider, ...]":
-    """Return the providers with their models."""
-    # Reading the list takes a second, and most commands need none of it.
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
-
-    return tuple(get_snapshot().providers)
-
-
-def package() -> str:
-    """Return the name and version of the library."""
-    return f"genai-prices {importlib.metadata.version('genai-prices')}"
+    return _PriceList(tuple(providers), name, max(starts, default=dt.date.min))
 
 
 def source(provider: "Provider") -> str:

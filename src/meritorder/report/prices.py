@@ -3,20 +3,26 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from meritorder.catalog import Rejection
 from meritorder.domain import LongPrompt, Offer, TokenPrice
-from meritorder.evidence import REFRESH, age_days, describe_old, is_old
+from meritorder.evidence import REFRESH, PriceChange, age_days, describe_old, is_old
 from meritorder.report.terminal import TableColumn, columns, fitted_table, narrow, plain, section
 from meritorder.report.wording import or_missing
-from meritorder.units import format_share, format_usd
+from meritorder.units import format_count, format_share, format_usd
 
 SCHEMA: Final = "meritorder.prices/1"
+UPDATE_SCHEMA: Final = "meritorder.prices-update/1"
 _TEXT_WIDTH: Final = 30
+_MAX_CHANGES: Final = 10
+# In this order: what an answer would feel first.
+_KINDS: Final = {"increased": "more expensive", "reduced": "cheaper", "added": "added", "removed": "removed"}
 _STYLES: Final = {"low": "yellow", "medium": "", "high": "green"}
 
 
@@ -71,6 +77,39 @@ def to_dict(
         "warnings": _warnings(offers, tokens, today),
         "refused": [dataclasses.asdict(rejection) for rejection in rejected],
     }
+
+
+def update_to_dict(sources: Sequence[str], changes: Sequence[PriceChange], *, dry_run: bool) -> dict[str, Any]:
+    """Return what an update of prices read and changes, as plain data for JSON."""
+    return {
+        "schema": UPDATE_SCHEMA,
+        "dry_run": dry_run,
+        "sources": list(sources),
+        "changes": [msgspec.to_builtins(change) for change in changes],
+    }
+
+
+def update_to_text(
+    sources: Sequence[str], changes: Sequence[PriceChange], folder: Path, *, dry_run: bool
+) -> RenderableType:
+    """Return what an update of prices read and changes, for the terminal."""
+    lines: list[RenderableType] = [Text(f"read {source}", style="dim") for source in sources]
+    for kind, title in _KINDS.items():
+        of_kind = [change for change in changes if change.kind == kind]
+        if of_kind:
+            lines.append(Text(f"{title}: {format_count(len(of_kind), 'price')}", style="bold"))
+            lines += [Text(f"  {_change(change)}") for change in of_kind[:_MAX_CHANGES]]
+            lines += _remaining(len(of_kind), _MAX_CHANGES)
+    if not changes:
+        lines.append(Text("no price changes"))
+    kept = f"in use by all commands, kept in {folder}; `meritorder prices reset` goes back"
+    lines.append(Text("nothing was written (--dry-run)" if dry_run else kept))
+    return Group(*lines)
+
+
+def _change(change: PriceChange) -> str:
+    before, after = (" / ".join(map(format_usd, usd)) for usd in (change.before_usd, change.after_usd))
+    return f"{change.what}: {' -> '.join(filter(None, (before, after)))}"
 
 
 def _offers(offers: Sequence[Offer], width: int, today: dt.date) -> RenderableType:

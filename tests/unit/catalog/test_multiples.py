@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from meritorder.catalog import load
-from meritorder.catalog.multiples import fold_multiples
+from meritorder.catalog.machines import fold_multiples
 from meritorder.domain import Offer, PricingModel
 
 

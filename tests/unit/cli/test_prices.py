@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.samples.price_lists import skypilot
 
 from meritorder.cli.prices import prices
 
@@ -20,3 +21,22 @@ def test_rejected_prices_are_optional(capsys: pytest.CaptureFixture[str]) -> Non
     assert "Rejected" not in capsys.readouterr().out
     prices(refused=True)
     assert "Rejected" in capsys.readouterr().out
+
+
+def test_update_shows_and_keeps_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "skypilot" / "lambda"
+    folder.mkdir(parents=True)
+    (folder / "vms.csv").write_bytes(skypilot(("gpu_1x_h100", "H100", 1, "us-west-1", 3.5, "")))
+    prices("update", mirror=str(tmp_path), dry_run=True, json=tmp_path / "changes.json")
+    assert "nothing was written" in capsys.readouterr().out
+    prices("update", mirror=str(tmp_path))
+    shown = capsys.readouterr().out
+    assert "lambda gpu_1x_h100 us-west-1 (on demand): $3.50" in shown
+    assert str(tmp_path / "data" / "meritorder" / "prices") in shown
+    changes = json.loads((tmp_path / "changes.json").read_text())["changes"]
+    assert {"added", "removed"} == {change["kind"] for change in changes}
+    prices("reset")
+    assert "the shipped prices are in use" in capsys.readouterr().out

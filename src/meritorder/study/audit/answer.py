@@ -41,7 +41,7 @@ from meritorder.study.audit.usage import (
     usage_from_shape,
     usage_from_trace,
 )
-from meritorder.study.prices import priced_today
+from meritorder.study.prices.age import priced_today
 from meritorder.units import format_share, format_usd
 
 Progress = Callable[[str], None]

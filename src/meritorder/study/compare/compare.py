@@ -31,7 +31,7 @@ from meritorder.study.fleet.search import Search, SearchResult, build_search, ma
 from meritorder.study.fleet.servable import candidate_servers, describe, refuse_all, split_servable
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
-from meritorder.study.prices import priced_today
+from meritorder.study.prices.age import priced_today
 from meritorder.units import format_count, format_duration, format_share, format_usd
 
 __all__ = ["CompareOptions", "compare"]

@@ -16,7 +16,7 @@ from meritorder.study.compare.trace_summary import reading_warnings, summarize
 from meritorder.study.fleet.load import Floats, TraceLoad
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import assign_workloads
-from meritorder.study.prices import priced_today
+from meritorder.study.prices.age import priced_today
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_share, format_usd, usd_per_mtok
 

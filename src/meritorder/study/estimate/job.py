@@ -30,7 +30,7 @@ from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import build_search
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_all
-from meritorder.study.prices import priced_today
+from meritorder.study.prices.age import priced_today
 from meritorder.traces import Trace
 from meritorder.units import SECONDS_PER_HOUR, format_count, format_share
 

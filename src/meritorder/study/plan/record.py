@@ -19,7 +19,7 @@ from meritorder.planproof import Credit, InHindsight, WalkForward
 from meritorder.study.fleet.servable import describe
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
-from meritorder.study.prices import priced_today
+from meritorder.study.prices.age import priced_today
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.executable import plan_commitment
 from meritorder.study.schedule.options import PlanOptions

@@ -4,7 +4,7 @@ import pytest
 
 from meritorder.domain import PricingModel, Tier
 from meritorder.errors import CatalogError
-from meritorder.study.prices import list_prices
+from meritorder.study.prices.listing import list_prices
 
 
 def test_filters_narrow_the_offers() -> None:

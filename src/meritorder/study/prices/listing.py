@@ -1,14 +1,13 @@
-"""Prices of capacity and tokens: filtered, and how old they are today."""
+"""Prices of capacity and tokens, filtered."""
 
 import datetime as dt
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices, rejected_prices
 from meritorder.domain import Offer, PricingModel, TokenPrice
-from meritorder.evidence import PriceUsed, with_ages
+from meritorder.study.prices import age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +18,6 @@ class PriceListing:
     tokens: tuple[TokenPrice, ...]
     rejected: tuple[facts.Rejection, ...]
     today: dt.date
-
-
-def today() -> dt.date:
-    """Return the day that the ages of prices count from."""
-    return dt.datetime.now(tz=dt.UTC).date()
-
-
-def priced_today(prices: Iterable[PriceUsed]) -> list[PriceUsed]:
-    """Return the prices of an answer with their age today."""
-    return with_ages(prices, today())
 
 
 def list_prices(
@@ -61,9 +50,9 @@ def list_prices(
         pricing_model=pricing_model,
     )
     if not model:
-        return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected, today=today())
+        return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected, today=age.today())
     known_model, tokens = find_model_or_prices(catalog, model)
     if known_model is None and not (hardware or providers or regions or pricing_model):
         offers = ()
     refused = rejected_prices(known_model) if known_model else ()
-    return PriceListing(offers=offers, tokens=tokens, rejected=(*catalog.rejected, *refused), today=today())
+    return PriceListing(offers=offers, tokens=tokens, rejected=(*catalog.rejected, *refused), today=age.today())
