@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meritorder.cli.options import OptionalConfigFile
+from meritorder.cli.ui import start_beside
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def serve(
     local: Annotated[
         bool, typer.Option("--local", help="Serve a small model on this machine, without a configuration.")
     ] = False,
+    ui: Annotated[
+        int | None, typer.Option("--ui", metavar="PORT", help="Also serve the web application, which shows its work.")
+    ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; overrides the file.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")] = None,
 ) -> None:
@@ -30,7 +34,13 @@ def serve(
     if local is (config is not None):
         raise ConfigError("give exactly one of the two", where="--config and --local")
     settings = server.load_settings(config, host=host, port=port, plan=plan)
-    server.serve(settings, announce=lambda listening: _announce(listening, config))
+
+    def announce(listening: "Listening") -> None:
+        _announce(listening, config)
+        if ui is not None:
+            start_beside(listening.url, ui)
+
+    server.serve(settings, announce=announce)
 
 
 def _announce(listening: "Listening", config: Path | None) -> None:

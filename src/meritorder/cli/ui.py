@@ -1,14 +1,19 @@
 """ui: run the web application."""
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from meritorder.cli.options import ApiKeyVariable
+from meritorder.gateway.venues import parent_watchdog
 
 if TYPE_CHECKING:
     from meritorder.web.live import LiveGateway
+
+_GRACE_S: Final = 5.0
 
 
 def ui(
@@ -31,6 +36,18 @@ def ui(
 
     typer.echo("preparing the simulator", err=True)
     serve_pages(host, port, _live_gateway(gateway, os.environ.get(api_key_env, "")) if gateway else None, announce)
+
+
+def start_beside(gateway_url: str, port: int) -> None:
+    """Start the web application in a process of its own, which ends when this one does.
+
+    Args:
+        gateway_url: The gateway whose work it shows.
+        port: Its port.
+    """
+    command = [sys.executable, "-m", "meritorder", "ui", "--port", str(port), "--gateway", gateway_url]
+    watched = [sys.executable, parent_watchdog.__file__, str(_GRACE_S), *command]
+    subprocess.Popen(watched, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own command
 
 
 def _live_gateway(url: str, key: str) -> "LiveGateway":

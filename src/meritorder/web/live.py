@@ -70,7 +70,7 @@ class BatchProgress:
 
 @dataclass(slots=True)
 class LiveGateway:
-    """A gateway that is asked for its status while somebody looks.
+    """A gateway that is asked for its status while a page is open.
 
     Args:
         url: Its URL.
