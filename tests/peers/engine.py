@@ -16,6 +16,7 @@ import uvicorn
 
 Scope = dict[str, Any]
 
+MAX_TOKENS = 20_000  # as the context of a real engine
 STORM = 4  # requests that are refused before one is taken
 ANSWER = ("merit", " order", " is", " the", " cheapest", " first")
 
@@ -94,11 +95,12 @@ class Engine:
     async def answer(self, path: str, fields: Scope, receive: Any, send: Any) -> None:
         model = fields.get("model")
         limits = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-        count = next((fields[name] for name in limits if fields.get(name)), len(ANSWER))
+        count = min(next((fields[name] for name in limits if fields.get(name)), len(ANSWER)), MAX_TOKENS)
         words = [ANSWER[i % len(ANSWER)] for i in range(count)]
         usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
         if path.endswith("/embeddings"):
-            inputs = fields["input"] if isinstance(fields["input"], list) else [fields["input"]]
+            given = fields.get("input")
+            inputs = given if isinstance(given, list) else [given]
             data = [{"object": "embedding", "index": i, "embedding": [0.0, 1.0]} for i in range(len(inputs))]
             usage = {"prompt_tokens": 7, "total_tokens": 7}
             await respond(

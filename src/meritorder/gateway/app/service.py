@@ -25,6 +25,7 @@ from meritorder.gateway.routes.conversations import Conversations
 from meritorder.gateway.routes.files import Files
 from meritorder.gateway.routes.messages.routes import Messages
 from meritorder.gateway.routes.models import Models
+from meritorder.gateway.routes.openapi.document import OpenApi
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.quotes import Quotes
 from meritorder.gateway.routes.responses import Responses
@@ -106,6 +107,8 @@ class Service:
         self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
             routes=[
+                # Calls bypass these routes; they answer 405 to other methods.
+                *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
                 *Files(context).routes(),
                 *Batches(context, self._receipts).routes(),
                 *Quotes(context, Quoting(context, venues, self.dispatcher, self._operations.live_cost)).routes(),
@@ -115,8 +118,7 @@ class Service:
                 *Messages(context, self).routes(),
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
-                # Calls bypass these routes; they answer 405 to other methods.
-                *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
+                *OpenApi(requires_keys=settings.server.require_keys).routes(),
             ],
             redirect_slashes=False,
         )
@@ -149,7 +151,7 @@ class Service:
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - every request is answered; a panic of Rust is no Exception
-            answer = api_error(error, scope)
+            answer = api_error(error, scope, self._routes.routes)
             if answer is None:
                 self.context.supervisor.record("requests", error)
             await exchange.fail(answer or internal_error())

@@ -12,7 +12,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError
-from meritorder.gateway.wire.objects import list_object
+from meritorder.gateway.wire.objects import Page, list_object
 
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
@@ -57,7 +57,7 @@ def is_ascending(request: Request, default: str) -> bool:
     return checks.choice("order", request.query_params.get("order", default), ("asc", "desc")) == "asc"
 
 
-def page_object(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -> dict[str, Any]:
+def page_object(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -> Page[dict[str, Any]]:
     """Return the page of a list in memory that a request asks for.
 
     Raises:

@@ -23,7 +23,7 @@ from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
-from meritorder.gateway.wire.objects import batch_object, list_object
+from meritorder.gateway.wire.objects import BatchObject, batch_object, list_object
 from meritorder.gateway.workers.quoting import price_picousd
 from meritorder.gateway.workers.receipts import Receipts
 from meritorder.receipts import Quote, Signature
@@ -257,7 +257,7 @@ class Batches:
         await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=None), "resume")
         return json_response(batch_object(await self._batch(request)))
 
-    async def _objects(self, items: Sequence[Batch]) -> Sequence[dict[str, Any]]:
+    async def _objects(self, items: Sequence[Batch]) -> Sequence[BatchObject]:
         """Return batches with the reasons why they are paused."""
         key_ids = {batch.key_id for batch in items if batch.status == "in_progress" and batch.key_id is not None}
         if not key_ids:

@@ -81,7 +81,7 @@ class Completions:
         """Replace the metadata of a completion."""
         completion = await self._find(request)
         fields = checks.json_object(await whole_body(self._context, request))
-        metadata = checks.metadata(fields.get("metadata"))
+        metadata = checks.metadata(checks.required(fields, "metadata"))
         await self._context.database.write_soon(
             lambda connection: stored_answers.set_metadata(
                 connection, completion.tenant, COMPLETION, completion.id, metadata

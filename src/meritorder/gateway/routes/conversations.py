@@ -13,11 +13,11 @@ from meritorder.gateway.store import conversations, stored_answers
 from meritorder.gateway.store.conversations import Item
 from meritorder.gateway.store.stored_answers import CONVERSATION, StoredAnswer
 from meritorder.gateway.wire import checks
-from meritorder.gateway.wire.errors import ApiError, invalid_request
+from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import conversation_object, list_object
 
 _PATH: Final = "/v1/conversations/{conversation_id}"
-_MAX_NEW_ITEMS: Final = 20  # as OpenAI
+MAX_NEW_ITEMS: Final = 20  # as OpenAI
 
 
 class Conversations:
@@ -65,7 +65,7 @@ class Conversations:
         """Replace the metadata of a conversation."""
         found = await self._find(request)
         fields = checks.json_object(await whole_body(self._context, request))
-        metadata = checks.metadata(fields.get("metadata"))
+        metadata = checks.metadata(checks.required(fields, "metadata"))
         await self._context.database.write_soon(
             lambda connection: stored_answers.set_metadata(connection, found.tenant, CONVERSATION, found.id, metadata)
         )
@@ -84,9 +84,7 @@ class Conversations:
         found = await self._find(request)
         fields = checks.json_object(await whole_body(self._context, request))
         if not fields.get("items"):
-            raise invalid_request(
-                "Missing required parameter: 'items'.", param="items", code="missing_required_parameter"
-            )
+            raise checks.missing("items")
         items = _new_items(fields)
         await self._context.database.write_soon(
             lambda connection: conversations.append(connection, found.tenant, found.id, items)
@@ -129,8 +127,8 @@ class Conversations:
 
 
 def _new_items(fields: dict[str, Any]) -> list[Item]:
-    items = fields.get("items") or []
+    items = [] if fields.get("items") is None else fields["items"]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise checks.wrong_type("items", "an array of objects", items)
-    checks.check_range("items", len(items), 0, _MAX_NEW_ITEMS)
+    checks.check_range("items", len(items), 0, MAX_NEW_ITEMS)
     return conversations.with_ids(items)

@@ -16,13 +16,13 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.wire import checks
-from meritorder.gateway.wire.errors import ApiError, invalid_request
+from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.multipart import Form
 from meritorder.gateway.wire.objects import file_object, list_object
 from meritorder.units import SECONDS_PER_DAY
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-_MAX_PAGE: Final = 10_000
+MAX_PAGE: Final = 10_000
 _BATCH_FILE_LIFETIME_S: Final = 30 * SECONDS_PER_DAY
 
 
@@ -76,9 +76,7 @@ class Files:
 
     def _file_record(self, form: Form, file_id: str, size: int, tenant: str) -> StoredFile:
         if form.filename is None:
-            raise invalid_request(
-                "Missing required parameter: 'file'.", param="file", code="missing_required_parameter"
-            )
+            raise checks.missing("file")
         purpose = checks.choice("purpose", checks.text(form.fields, "purpose"), PURPOSES)
         expiry = {
             name: form.fields[f"expires_after[{name}]"]
@@ -104,7 +102,7 @@ class Files:
         """List files, newest first."""
         key, query = await caller(self._context, request), request.query_params
         ascending = is_ascending(request, "desc")
-        limit = checks.limit(query.get("limit"), default=_MAX_PAGE, maximum=_MAX_PAGE)
+        limit = checks.limit(query.get("limit"), default=MAX_PAGE, maximum=MAX_PAGE)
         page = await self._context.database.read_soon(
             lambda connection: files.pages(
                 connection,

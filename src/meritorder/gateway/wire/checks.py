@@ -15,11 +15,11 @@ MAX_DEPTH: Final = 100  # decoders recurse
 MAX_VALUES: Final = 500_000  # an empty list is two bytes in JSON, and 64 in memory
 _NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level down, one up
-_MAX_METADATA_PAIRS: Final = 16
-_MAX_METADATA_KEY: Final = 64
-_MAX_METADATA_VALUE: Final = 512
-_MIN_LIFETIME_S: Final = int(SECONDS_PER_HOUR)
-_MAX_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
+MAX_METADATA_PAIRS: Final = 16
+MAX_METADATA_KEY: Final = 64
+MAX_METADATA_VALUE: Final = 512
+MIN_LIFETIME_S: Final = int(SECONDS_PER_HOUR)
+MAX_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 
 
@@ -57,11 +57,23 @@ def json_object(body: bytes) -> dict[str, Any]:
     return content
 
 
+def required(fields: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
+    """Return a required field; it may be null."""
+    if name not in fields:
+        raise missing(name)
+    return fields[name]
+
+
+def missing(name: str) -> ApiError:
+    """Return the error for a field that is required."""
+    return invalid_request(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+
+
 def text(fields: dict[str, Any], name: str) -> str:
     """Return a required string field."""
-    if name not in fields or fields[name] is None:
-        raise invalid_request(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    value = fields[name]
+    value = fields.get(name)
+    if value is None:
+        raise missing(name)
     if not isinstance(value, str):
         raise wrong_type(name, "a string", value)
     if "\0" in value:
@@ -101,20 +113,20 @@ def metadata(value: object) -> str | None:
         return None
     if not isinstance(value, dict):
         raise wrong_type("metadata", "an object", value)
-    if len(value) > _MAX_METADATA_PAIRS:
+    if len(value) > MAX_METADATA_PAIRS:
         raise invalid_request(
-            f"Invalid 'metadata': too many properties. Expected an object with at most {_MAX_METADATA_PAIRS} "
+            f"Invalid 'metadata': too many properties. Expected an object with at most {MAX_METADATA_PAIRS} "
             f"properties, but got an object with {len(value)} properties instead.",
             param="metadata",
             code="object_above_max_properties",
         )
     for key, text_value in value.items():
-        if len(key) > _MAX_METADATA_KEY:
-            raise _too_long(f"metadata: key '{key[:20]}…'", _MAX_METADATA_KEY, len(key))
+        if len(key) > MAX_METADATA_KEY:
+            raise _too_long(f"metadata: key '{key[:20]}…'", MAX_METADATA_KEY, len(key))
         if not isinstance(text_value, str):
             raise wrong_type(f"metadata.{key}", "a string", text_value)
-        if len(text_value) > _MAX_METADATA_VALUE:
-            raise _too_long(f"metadata.{key}", _MAX_METADATA_VALUE, len(text_value))
+        if len(text_value) > MAX_METADATA_VALUE:
+            raise _too_long(f"metadata.{key}", MAX_METADATA_VALUE, len(text_value))
     return json.dumps(value)
 
 
@@ -135,7 +147,7 @@ def lifetime_s(value: object, name: str) -> float | None:
         seconds = int(seconds)  # form fields are strings
     if not isinstance(seconds, int) or isinstance(seconds, bool):
         raise wrong_type(f"{name}.seconds", "an integer", seconds)
-    check_range(f"{name}.seconds", seconds, _MIN_LIFETIME_S, _MAX_LIFETIME_S)
+    check_range(f"{name}.seconds", seconds, MIN_LIFETIME_S, MAX_LIFETIME_S)
     return float(seconds)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 
@@ -11,10 +11,83 @@ from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.stored_answers import StoredAnswer
 from meritorder.gateway.wire.echo import echoed_fields, echoed_history
-from meritorder.gateway.wire.quotas import pause_fields
+from meritorder.gateway.wire.quotas import PauseFields, pause_fields
+
+JsonObject = dict[str, Any]
+_Item = TypeVar("_Item")
 
 
-def file_object(file: StoredFile) -> dict[str, Any]:
+class Page(TypedDict, Generic[_Item]):
+    """One page of a list."""
+
+    object: Literal["list"]
+    data: list[_Item]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileObject(TypedDict):
+    """An uploaded file, or the results of a batch."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["processed"]
+    status_details: str | None
+
+
+class RequestCounts(TypedDict):
+    """The requests of a batch by their state."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class BatchObject(TypedDict):
+    """A batch."""
+
+    id: str
+    object: Literal["batch"]
+    endpoint: str
+    model: str | None
+    errors: JsonObject | None
+    input_file_id: str
+    completion_window: str
+    status: str
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int | None
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    paused_at: int | None
+    paused_reason: JsonObject | None
+    request_counts: RequestCounts
+    usage: JsonObject
+    metadata: dict[str, str] | None
+
+
+class ConversationObject(TypedDict):
+    """A conversation, without its items."""
+
+    id: str
+    object: Literal["conversation"]
+    created_at: int
+    metadata: dict[str, str]
+
+
+def file_object(file: StoredFile) -> FileObject:
     """Return a file as `openai.types.FileObject`."""
     return {
         "id": file.id,
@@ -29,14 +102,14 @@ def file_object(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def batch_object(batch: Batch, spent: BudgetState | None = None) -> dict[str, Any]:
+def batch_object(batch: Batch, spent: BudgetState | None = None) -> BatchObject:
     """Return a batch as `openai.types.Batch`, and `paused_at` and `paused_reason`.
 
     Args:
         batch: The batch.
         spent: A budget of its key of which nothing is left; until it is renewed or raised, the batch is paused.
     """
-    paused: dict[str, Any] = {"paused_at": _epoch(batch.paused_s), "paused_reason": None}
+    paused: PauseFields = {"paused_at": _epoch(batch.paused_s), "paused_reason": None}
     if batch.paused_s is None and batch.status == "in_progress" and spent is not None:
         paused = pause_fields(spent)
     return {
@@ -72,7 +145,7 @@ def batch_object(batch: Batch, spent: BudgetState | None = None) -> dict[str, An
     }
 
 
-def response_object(item: StoredAnswer, status: str) -> dict[str, Any]:
+def response_object(item: StoredAnswer, status: str) -> JsonObject:
     """Return a response as the venue answered it, or without output while it has no answer."""
     answer = msgspec.json.decode(item.answer) if item.answer else {}
     if status == "completed":
@@ -97,7 +170,7 @@ def response_object(item: StoredAnswer, status: str) -> dict[str, Any]:
     }
 
 
-def conversation_object(item: StoredAnswer) -> dict[str, Any]:
+def conversation_object(item: StoredAnswer) -> ConversationObject:
     """Return a conversation as `openai.types.conversations.Conversation`."""
     return {
         "id": item.id,
@@ -107,7 +180,7 @@ def conversation_object(item: StoredAnswer) -> dict[str, Any]:
     }
 
 
-def list_object(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+def list_object(items: Sequence[Any], *, has_more: bool) -> Page[Any]:
     """Return a page as `openai.types` lists are sent."""
     return {
         "object": "list",

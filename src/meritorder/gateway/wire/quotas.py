@@ -4,7 +4,7 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 
@@ -20,6 +20,13 @@ _RATE_LIMIT_EXCEEDED: Final = "rate_limit_exceeded"
 _RETRY_S: Final = 1
 _REQUEST_HEADERS: Final = tuple(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset"))
 _TOKEN_HEADERS: Final = tuple(f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset"))
+
+
+class PauseFields(TypedDict):
+    """The fields of a batch that say since when and why it waits."""
+
+    paused_at: int | None
+    paused_reason: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,7 @@ def format_budget(budget: Budget) -> str:
     return amount if budget.period is None else f"{amount} {'an' if budget.period == 'hour' else 'a'} {budget.period}"
 
 
-def pause_fields(state: BudgetState) -> dict[str, Any]:
+def pause_fields(state: BudgetState) -> PauseFields:
     """Return the fields of a batch that waits because a budget is spent."""
     return {
         "paused_at": None if state.exhausted_s is None else int(state.exhausted_s),

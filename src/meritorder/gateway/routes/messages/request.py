@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from meritorder.gateway.errors import UnsupportedError, checked_request
+from meritorder.gateway.routes.messages.schema import MessageCreation
 from meritorder.gateway.upstreams.dialects.fields import FieldReader, Json, without_none
 
 _NAME: Final = "/v1/messages"
@@ -21,13 +23,20 @@ def to_chat(body: Json) -> Json:
     Raises:
         UnsupportedError: A field has no equivalent there.
     """
+    with checked_request(_NAME):
+        chat = _translate(body)
+    _check(body)
+    return chat
+
+
+def _translate(body: Json) -> Json:
     fields = FieldReader(body, venue=_NAME)
     thinking = fields.take("thinking")
     if thinking is not None and thinking != {"type": "disabled"}:
         raise fields.refuse("thinking", "must be disabled: say how much to think with output_config.effort")
     for name in _NEUTRAL:
         fields.take(name)
-    if fields.take("service_tier") not in {None, "auto", "standard_only"}:
+    if fields.peek("service_tier") is not None and fields.text("service_tier") not in {"auto", "standard_only"}:
         raise fields.refuse("service_tier", "must be 'auto' or 'standard_only'")
     messages = _system(fields)
     for message in fields.each("messages"):
@@ -61,6 +70,16 @@ def to_chat(body: Json) -> Json:
     )
     fields.done()
     return chat
+
+
+def _check(body: Json) -> None:
+    """Check the types and bounds of a request, beyond those without which it cannot be translated."""
+    try:
+        msgspec.convert(body, MessageCreation)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        name = path.strip(".`") or "body"
+        raise UnsupportedError(f"{name}: {what}", venue=_NAME, param=name) from None
 
 
 def _output_config(fields: FieldReader) -> tuple[str | None, Json | None]:

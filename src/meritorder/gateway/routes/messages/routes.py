@@ -5,6 +5,7 @@ So keys, lanes, budgets, limits and the ledger are those of that API; only the f
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +19,7 @@ from meritorder.gateway.errors import UnsupportedError
 from meritorder.gateway.routes.answering import whole_body
 from meritorder.gateway.routes.messages import answer
 from meritorder.gateway.routes.messages.request import to_chat
+from meritorder.gateway.routes.messages.schema import CUSTOM_ID
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.wire import checks
@@ -110,7 +112,7 @@ class Messages:
     async def list_batches(self, request: Request) -> Response:
         """List batches, newest first."""
         query = request.query_params
-        after = f"&after={_own_id(query['after_id'])}" if "after_id" in query else ""
+        after = f"&after={_own_id(query['after_id'])}" if query.get("after_id") else ""
         page = await self._json(request, "GET", f"/v1/batches?limit={query.get('limit', '20')}{after}")
         batches = [_batch_object(batch, request) for batch in page["data"]]
         ends = {"first_id": batches[0]["id"] if batches else None, "last_id": batches[-1]["id"] if batches else None}
@@ -264,6 +266,9 @@ def _line(number: int, item: Any) -> bytes:  # noqa: ANN401 - JSON
     custom_id, params = (item.get("custom_id"), item.get("params")) if isinstance(item, dict) else (None, None)
     if not isinstance(custom_id, str) or not isinstance(params, dict):
         raise invalid_request(f"requests.{number}: needs a custom_id and params", param=f"requests.{number}")
+    if not re.fullmatch(CUSTOM_ID, custom_id):
+        message = f"requests.{number}.custom_id: needs 1 to 64 letters, digits, '_' and '-'"
+        raise invalid_request(message, param=f"requests.{number}.custom_id")
     try:
         chat = to_chat(params)
     except UnsupportedError as error:
