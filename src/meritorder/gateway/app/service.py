@@ -42,7 +42,7 @@ from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Receive, Scope, Send
-from meritorder.gateway.wire.errors import ApiError, internal_error, unknown_model
+from meritorder.gateway.wire.errors import ApiError, internal_error, invalid_request, unknown_model
 from meritorder.gateway.wire.exchange import Exchange
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.dispatch import Dispatcher
@@ -234,6 +234,8 @@ class Service:
         """Return the call in a body, complete with the defaults and the history that it refers to."""
         default = self._default_model if endpoint.startswith(_RESPONSES) else None
         call = calls.parse_call(body, default)
+        if call.stream and endpoint not in calls.STREAMED_ENDPOINTS:
+            raise invalid_request("This endpoint does not stream.", param="stream", code="unsupported_parameter")
         if endpoint == _RESPONSES or call.store or call.background:
             calls.check_kept(body)
         if default is not None:

@@ -22,6 +22,8 @@ _EMBEDDINGS: Final = "/v1/embeddings"
 REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
 """Endpoints that are served in the real-time lane only."""
 
+STREAMED_ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+"""Endpoints whose answers can be streams."""
 
 _Call = TypeVar("_Call", bound="CallFields")
 _NULL: Final = msgspec.Raw(b"null")

@@ -41,6 +41,12 @@ def test_unknown_model_is_refused(service: Service) -> None:
         assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/responses/compact", "/v1/responses/input_tokens"])
+def test_stream_of_nothing_is_refused(service: Service, path: str) -> None:
+    reply = call(service, "POST", path, {"model": "m", "input": "x", "stream": True})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "stream")
+
+
 def test_unreachable_venue_is_503(service: Service) -> None:
     reply = call(service, "POST", "/v1/chat/completions", CHAT)
     assert (reply.status, reply.json["error"]["code"]) == (503, "no_venue")

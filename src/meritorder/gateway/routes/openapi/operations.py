@@ -97,9 +97,15 @@ _MODEL: Final = _MODELS + "/{model}"
 OPERATIONS: Final = (
     _call("createChatCompletion", _CHAT, "Complete a chat."),
     _call("createCompletion", "/v1/completions", "Complete a prompt."),
-    _call("createEmbedding", "/v1/embeddings", "Embed texts.", JSON),
+    _call("createEmbedding", "/v1/embeddings", "Embed texts.", JSON, body=schemas.WholeCall),
     _call("createResponse", _RESPONSES, "Create a response.", body=CallFields),
-    _call("compactResponse", _RESPONSES + "/compact", "Compact the items of a conversation.", JSON, body=CallFields),
+    _call(
+        "compactResponse",
+        _RESPONSES + "/compact",
+        "Compact the items of a conversation.",
+        JSON,
+        body=schemas.WholeResponseCall,
+    ),
     _call(
         "countInputTokens", _RESPONSES + "/input_tokens", "Count the input tokens of a response.", JSON, body=CallFields
     ),

@@ -15,8 +15,9 @@ from meritorder.gateway.wire.objects import JsonObject
 
 _Item = TypeVar("_Item")
 _NO_NUL: Final = r"^[^\u0000]*$"
-_DURATION: Final = r"^[1-9][0-9]{0,2}(m|min|h)$"
+_DURATION: Final = r"^[1-9][0-9]{0,1}(m|min|h)$"
 
+Unset = Annotated[bool | None, Meta(extra_json_schema={"enum": [False, None]})]
 Limit = Annotated[int, Meta(ge=0, le=MAX_PAGE)]
 Order = Literal["asc", "desc"]
 Metadata = Annotated[
@@ -98,7 +99,19 @@ class Call(CallFields, frozen=True, kw_only=True):
     """The fields of a call that the gateway reads; the venue gets the body as it is, and checks the others."""
 
     model: str
-    background: Annotated[bool | None, Meta(extra_json_schema={"enum": [False, None]})] = None  # of responses only
+    background: Unset = None
+
+
+class WholeCall(Call, frozen=True, kw_only=True):
+    """A call whose answer cannot be streamed."""
+
+    stream: Unset = None
+
+
+class WholeResponseCall(CallFields, frozen=True, kw_only=True):
+    """A call about a response, whose answer cannot be streamed; without a model it goes to the default one."""
+
+    stream: Unset = None
 
 
 class FileUpload(msgspec.Struct, rename={"anchor": "expires_after[anchor]", "seconds": "expires_after[seconds]"}):

@@ -105,3 +105,20 @@ def test_what_has_no_equivalent_is_refused(body: dict[str, Any], param: str) -> 
     with pytest.raises(UnsupportedError) as caught:
         chat(**body)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"temperature": {}}, "temperature"),
+        ({"service_tier": {}}, "service_tier"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stop_sequences": "."}, "stop_sequences"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[...].content"),
+        ({"messages": [{"role": "assistant", "content": [{"type": {}, "text": "x"}]}]}, "body"),
+    ],
+)
+def test_wrong_types_are_refused(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        chat(**body)
+    assert caught.value.param == param
