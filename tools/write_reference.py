@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the program: its commands and the gateway's configuration.
+"""Write the reference pages that follow from the program: its commands, the gateway's configuration and its API.
 
     python tools/write_reference.py docs/reference
 
@@ -16,6 +16,7 @@ import typer.main
 
 from meritorder.cli import app
 from meritorder.gateway import config
+from meritorder.gateway.routes.openapi.document import document
 
 _WIDTH: Final = 100
 _ABOUT_CONFIGURATION: Final = """\
@@ -44,6 +45,11 @@ def configuration() -> str:
         *_tables(config.Settings, ""),
     ]
     return "\n".join(parts)
+
+
+def openapi() -> str:
+    """Return the gateway's API as an OpenAPI document."""
+    return msgspec.json.format(msgspec.json.encode(document()), indent=1).decode() + "\n"
 
 
 def _tables(struct: type[msgspec.Struct], path: str) -> Iterator[str]:
@@ -97,7 +103,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{', '.join(map(str, value)) if isinstance(value, list | tuple) else value}`"
 
 
-PAGES: Final = {"commands.md": commands, "configuration.md": configuration}
+PAGES: Final = {"commands.md": commands, "configuration.md": configuration, "openapi.json": openapi}
 
 
 def main() -> None:

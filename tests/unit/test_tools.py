@@ -21,7 +21,7 @@ def _tool(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["commands.md", "configuration.md"])
+@pytest.mark.parametrize("name", ["commands.md", "configuration.md", "openapi.json"])
 def test_reference_pages_are_current(name: str) -> None:
     page = _tool("write_reference").PAGES[name]()
     assert (ROOT / "docs/reference" / name).read_text(encoding="utf-8") == page, AGAIN

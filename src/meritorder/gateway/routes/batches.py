@@ -63,7 +63,7 @@ def _add(connection: Connection, fields: dict[str, Any], quote: TakenQuote | Non
     return batch
 
 
-class _Signed(msgspec.Struct):
+class SignedReceipt(msgspec.Struct):
     """A signed receipt, whose receipt is as it was written."""
 
     receipt: msgspec.Raw
@@ -232,7 +232,7 @@ class Batches:
         body = await whole_body(self._context, request)
         checks.json_object(body)
         try:
-            signed = msgspec.json.decode(body, type=_Signed)
+            signed = msgspec.json.decode(body, type=SignedReceipt)
             fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
         except ValueError as error:
             raise invalid_request(f"This is not a receipt: {error}.", code="invalid_receipt") from None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder import __version__
 from meritorder.gateway.routes.answering import json_response
 from meritorder.gateway.routes.openapi.operations import JSON, OPERATIONS, Operation
 from meritorder.gateway.routes.openapi.schemas import AnthropicError, Error
@@ -83,7 +83,7 @@ def document(*, requires_keys: bool = True) -> JsonObject:
         )
     return {
         "openapi": "3.1.0",
-        "info": {"title": _TITLE, "version": __version__},
+        "info": {"title": _TITLE, "version": version("meritorder")},
         "paths": paths,
         "components": {
             "schemas": components,
@@ -142,7 +142,8 @@ def _parameters(operation: Operation, schemas: dict[int, Any]) -> Iterator[JsonO
 def _responses(operation: Operation, schemas: dict[int, Any], *, requires_keys: bool) -> JsonObject:
     answer = {} if operation.answer is None else {"schema": schemas[id(operation.answer)]}
     content = {media_type: answer if media_type == JSON else {} for media_type in operation.media_types}
-    responses: JsonObject = {"200": {"description": operation.summary, "content": content, "links": _links(operation)}}
+    success = {"description": operation.summary, "content": content, "links": _links(operation)}
+    responses: JsonObject = {str(status): success for status in operation.statuses}
     statuses = {*_SHARED, *operation.errors}
     if requires_keys and not operation.is_public:
         statuses.add(_KEY_ERROR)

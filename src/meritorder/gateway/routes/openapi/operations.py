@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from meritorder.gateway.routes.batches import SignedReceipt
 from meritorder.gateway.routes.messages.schema import BatchCreation, MessageCreation
 from meritorder.gateway.routes.openapi import schemas
 from meritorder.gateway.routes.openapi.schemas import Object
@@ -30,6 +31,7 @@ class Operation:
         body_type: Content type of the body.
         query: Type of the query parameters.
         headers: Type of the headers.
+        statuses: Statuses of a successful answer.
         errors: Statuses that only some operations have.
         needs_body: Whether a body, if it takes one, must be there.
         is_public: Whether it needs no key.
@@ -45,6 +47,7 @@ class Operation:
     body_type: str = JSON
     query: Any = None
     headers: Any = None
+    statuses: tuple[int, ...] = (200,)
     errors: tuple[int, ...] = ()
     needs_body: bool = True
     is_public: bool = False
@@ -166,6 +169,20 @@ OPERATIONS: Final = (
     _post("cancelBatch", _BATCH + "/cancel", "Cancel a batch; answers are kept.", BatchObject, errors=(409,)),
     _post("pauseBatch", _BATCH + "/pause", "Pause a batch; its window goes on.", BatchObject, errors=(409,)),
     _post("resumeBatch", _BATCH + "/resume", "Resume a paused batch.", BatchObject, errors=(409,)),
+    _get(
+        "getReceipt",
+        _BATCH + "/receipt",
+        "Return the signed receipt of a batch; 202 while there is none.",
+        Object,
+        statuses=(200, 202),
+    ),
+    _post(
+        "verifyReceipt",
+        "/v1/receipts/verify",
+        "Tell whether a receipt is as this gateway has signed it.",
+        Object,
+        body=SignedReceipt,
+    ),
     _get(
         "getResponse",
         _RESPONSE,

@@ -114,7 +114,7 @@ def test_what_has_no_equivalent_is_refused(body: dict[str, Any], param: str) -> 
         ({"service_tier": {}}, "service_tier"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"stop_sequences": "."}, "stop_sequences"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages[...].content"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "assistant", "content": [{"type": {}, "text": "x"}]}]}, "body"),
     ],
 )
