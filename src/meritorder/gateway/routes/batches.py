@@ -63,7 +63,7 @@ def _add(connection: Connection, fields: dict[str, Any], quote: TakenQuote | Non
     return batch
 
 
-class SignedReceipt(msgspec.Struct):
+class _Signed(msgspec.Struct):
     """A signed receipt, whose receipt is as it was written."""
 
     receipt: msgspec.Raw
@@ -232,7 +232,7 @@ class Batches:
         body = await whole_body(self._context, request)
         checks.json_object(body)
         try:
-            signed = msgspec.json.decode(body, type=SignedReceipt)
+            signed = msgspec.json.decode(body, type=_Signed)
             fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
         except ValueError as error:
             raise invalid_request(f"This is not a receipt: {error}.", code="invalid_receipt") from None

@@ -26,6 +26,7 @@ _CREATORS: Final = {
     "file_id": "createFile",
     "batch_id": "createBatch",
     "response_id": "createResponse",
+    "quote_id": "createQuote",
     "conversation_id": "createConversation",
 }
 _SHARED: Final = (404, 408, 415, 431, 500, 503)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meritorder.gateway.routes.batches import SignedReceipt
 from meritorder.gateway.routes.messages.schema import BatchCreation, MessageCreation
 from meritorder.gateway.routes.openapi import schemas
 from meritorder.gateway.routes.openapi.schemas import Object
-from meritorder.gateway.wire.calls import ENDPOINTS, CallFields
+from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.objects import BatchObject, ConversationObject, FileObject, Page
 
 JSON: Final = "application/json"
@@ -101,7 +100,7 @@ OPERATIONS: Final = (
     _call("createChatCompletion", _CHAT, "Complete a chat."),
     _call("createCompletion", "/v1/completions", "Complete a prompt."),
     _call("createEmbedding", "/v1/embeddings", "Embed texts.", JSON, body=schemas.WholeCall),
-    _call("createResponse", _RESPONSES, "Create a response.", body=CallFields),
+    _call("createResponse", _RESPONSES, "Create a response.", body=schemas.ResponseCall),
     _call(
         "compactResponse",
         _RESPONSES + "/compact",
@@ -110,7 +109,11 @@ OPERATIONS: Final = (
         body=schemas.WholeResponseCall,
     ),
     _call(
-        "countInputTokens", _RESPONSES + "/input_tokens", "Count the input tokens of a response.", JSON, body=CallFields
+        "countInputTokens",
+        _RESPONSES + "/input_tokens",
+        "Count the input tokens of a response.",
+        JSON,
+        body=schemas.WholeResponseCall,
     ),
     _get(
         "listChatCompletions",
@@ -181,8 +184,16 @@ OPERATIONS: Final = (
         "/v1/receipts/verify",
         "Tell whether a receipt is as this gateway has signed it.",
         Object,
-        body=SignedReceipt,
+        body=schemas.SignedReceipt,
     ),
+    _post(
+        "createQuote",
+        "/v1/quotes",
+        "Quote a batch of an uploaded file, by how long it may wait.",
+        Object,
+        body=schemas.QuoteCreation,
+    ),
+    _get("getQuote", "/v1/quotes/{quote_id}", "Return a quote.", Object),
     _get(
         "getResponse",
         _RESPONSE,

@@ -1,6 +1,6 @@
 """Schemas of the bodies, queries and answers that have no type elsewhere; `wire/` has the checks themselves."""
 
-from typing import Annotated, Final, Generic, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,7 @@ from meritorder.gateway.routes.files import PURPOSES
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS, CallFields
 from meritorder.gateway.wire.objects import JsonObject
+from meritorder.receipts import Signature
 
 _Item = TypeVar("_Item")
 _NO_NUL: Final = r"^[^\u0000]*$"
@@ -95,8 +96,14 @@ class Health(TypedDict, total=False):
     failing: list[str]
 
 
-class Call(CallFields, frozen=True, kw_only=True):
+class ResponseCall(CallFields, frozen=True, kw_only=True):
     """The fields of a call that the gateway reads; the venue gets the body as it is, and checks the others."""
+
+    prompt: Any = None
+
+
+class Call(ResponseCall, frozen=True, kw_only=True):
+    """A call that names its model and does not run in the background."""
 
     model: str
     background: Unset = None
@@ -108,7 +115,7 @@ class WholeCall(Call, frozen=True, kw_only=True):
     stream: Unset = None
 
 
-class WholeResponseCall(CallFields, frozen=True, kw_only=True):
+class WholeResponseCall(ResponseCall, frozen=True, kw_only=True):
     """A call about a response, whose answer cannot be streamed; without a model it goes to the default one."""
 
     stream: Unset = None
@@ -146,6 +153,20 @@ class BatchCreation(msgspec.Struct):
     ]
     metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
+
+
+class SignedReceipt(msgspec.Struct):
+    """A receipt and its signature."""
+
+    receipt: JsonObject
+    signature: Signature
+
+
+class QuoteCreation(msgspec.Struct):
+    """What a quote is for."""
+
+    input_file_id: Annotated[str, Meta(pattern=_NO_NUL)]
+    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]
 
 
 class MetadataUpdate(msgspec.Struct):
