@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from meritorder.cli.options import ApiKeyVariable, HtmlFile, JsonFile
 from meritorder.errors import ConfigError
@@ -203,7 +203,8 @@ def _as_requests(client: "GatewayClient", path: Path, rules: _Rules) -> Iterator
 
 def _list(client: "GatewayClient") -> None:
     batches, has_more = client.batches()
-    table = Table("id", "status", "model", "done", "failed", "total", "created", box=None)
+    longest = max((len(listed["id"]) for listed in batches), default=0)
+    table = Table(Column("id", min_width=longest), "status", "model", "done", "failed", "total", "created", box=None)
     for listed in batches:
         counts = listed["request_counts"]
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(listed["created_at"]))

@@ -35,7 +35,8 @@ def ledger(
         typer.Option("--capacity", metavar="FILE", help="Paid capacity (CSV); by default what was exported beside it."),
     ] = None,
     by: Annotated[
-        str, typer.Option("--by", metavar="NAME,…", help="Groups: hour, day, month, tenant, key, workload, lane, …")
+        str,
+        typer.Option("--by", metavar="NAME,…", help="Groups: hour, day, month, tenant, team, key, workload, lane, …"),
     ] = _DEFAULT_BY,
     start: Annotated[
         str | None,

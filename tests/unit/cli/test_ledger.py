@@ -39,7 +39,7 @@ def test_window_cuts_what_was_paid(exported: Path) -> None:
     [
         ({}, "exactly one"),
         ({"file": Path("a.csv"), "config": Path("b.toml")}, "exactly one"),
-        ({"file": Path("a.csv"), "by": "team"}, "unknown 'team'"),
+        ({"file": Path("a.csv"), "by": "squad"}, "unknown 'squad'"),
         ({"file": Path("a.csv"), "start": "soon"}, "'soon' is not a time"),
     ],
 )

@@ -16,7 +16,6 @@ from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import capacity, keys, ledger, migrations, quotes
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
-from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.quotes import SettledQuote
@@ -233,7 +232,7 @@ def _check_team(connection: Connection, team: str | None) -> None:
 
 
 def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:
-    names = [*(name for name in LedgerEntry.__struct_fields__ if name != "cost_picousd"), "cost_usd"]
+    names = [*(name for name in ledger.EXPORTED if name != "cost_picousd"), "cost_usd"]
     writer = csv.DictWriter(file, names)
     writer.writeheader()
     count = 0

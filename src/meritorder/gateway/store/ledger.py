@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
-from meritorder.gateway.store.schema import JOURNALS, LEDGER, LEDGER_REJECTED
+from meritorder.gateway.store.schema import JOURNALS, KEYS, LEDGER, LEDGER_REJECTED
 
 PREEMPTED: Final = "preempted"
 RETRIED: Final = "retried"
@@ -73,6 +73,10 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
 
 
 _NAMES: Final = LedgerEntry.__struct_fields__
+TEAM: Final = "team"
+"""Name of the column with the team of a row's key, as it is now."""
+EXPORTED: Final = (*_NAMES, TEAM)
+_WITH_KEYS: Final = LEDGER.outerjoin(KEYS, KEYS.c.id == LEDGER.c.key_id)
 
 
 _DECODER: Final = msgspec.json.Decoder(LedgerEntry)
@@ -175,15 +179,16 @@ def forget_journal(connection: Connection, journal_id: str) -> None:
 
 
 def rows(connection: Connection) -> Iterator[dict[str, Any]]:
-    """Yield the rows in the order in which they were written."""
+    """Yield the columns of `EXPORTED` in the order in which the rows were written."""
     last = 0
     while True:
-        page = connection.execute(select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_READ_SIZE))
+        query = select(LEDGER, KEYS.c.team).select_from(_WITH_KEYS).where(LEDGER.c.seq > last)
+        page = connection.execute(query.order_by(LEDGER.c.seq).limit(_READ_SIZE))
         count = 0
         for row in page:
             count += 1
             last = row.seq
-            yield {name: row._mapping[name] for name in _NAMES}  # noqa: SLF001 - SQLAlchemy's public name for it
+            yield {name: row._mapping[name] for name in EXPORTED}  # noqa: SLF001 - SQLAlchemy's public name for it
         if count == 0:
             return
 
@@ -195,12 +200,13 @@ def cost_by_key(connection: Connection) -> dict[str, int]:
 
 
 def columns(connection: Connection, names: Sequence[str], *, from_s: float, to_s: float) -> dict[str, list[Any]]:
-    """Return columns of the rows that overlap a period, in the order in which they were written."""
-    chosen = [LEDGER.c[name] for name in names]
+    """Return columns of the rows that overlap a period, in the order in which they were written; `TEAM` is one too."""
+    chosen = [KEYS.c.team if name == TEAM else LEDGER.c[name] for name in names]
     began_s = func.coalesce(LEDGER.c.started_s, LEDGER.c.ended_s)
-    query = select(*chosen).where(LEDGER.c.ended_s >= from_s, began_s < to_s).order_by(LEDGER.c.seq)
+    rows_of = _WITH_KEYS if TEAM in names else LEDGER
+    query = select(*chosen).select_from(rows_of).where(LEDGER.c.ended_s >= from_s, began_s < to_s)
     pages: list[list[Any]] = [[] for _ in names]
-    for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
+    for page in connection.execution_options(yield_per=_READ_SIZE).execute(query.order_by(LEDGER.c.seq)).partitions():
         for column, values in zip(pages, zip(*page, strict=True), strict=True):
             column.extend(values)
     return dict(zip(names, pages, strict=True))

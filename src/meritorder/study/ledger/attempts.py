@@ -16,6 +16,7 @@ ATTEMPTS: Final = (
     Column(name="request_id", dtype=pl.String, unit="", meaning="id of the request"),
     Column(name="attempt", dtype=pl.Int32, unit="", meaning="number of the attempt, from 1", nullable=True),
     Column(name="tenant", dtype=pl.Categorical, unit="", meaning="tenant of the key", nullable=True),
+    Column(name="team", dtype=pl.Categorical, unit="", meaning="team of the key", nullable=True),
     Column(name="key_id", dtype=pl.Categorical, unit="", meaning="id of the key", nullable=True),
     Column(name="workload", dtype=pl.Categorical, unit="", meaning="name of the workload", nullable=True),
     Column(name="lane", dtype=pl.Categorical, unit="", meaning="realtime or deferrable"),

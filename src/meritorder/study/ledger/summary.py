@@ -46,6 +46,7 @@ DIMENSIONS: Final = {
     "day": Dimension(meaning="day, UTC", column="day", of_costs=True, text=_time("%Y-%m-%d")),
     "month": Dimension(meaning="month, UTC", column="month", of_costs=True, text=_time("%Y-%m")),
     "tenant": Dimension(meaning="tenant of the key", column="tenant"),
+    "team": Dimension(meaning="team of the key", column="team"),
     "key": Dimension(meaning="id of the key", column="key_id"),
     "workload": Dimension(meaning="workload", column="workload"),
     "lane": Dimension(meaning="lane", column="lane"),

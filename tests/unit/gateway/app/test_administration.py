@@ -115,6 +115,23 @@ def test_ledger_has_exact_dollars(configuration: Path, tmp_path: Path) -> None:
     assert costs == ["1E-12", "1.500000000000", ""]
 
 
+def test_ledger_has_the_team_of_each_key(configuration: Path, tmp_path: Path) -> None:
+    """A key of a team, one of none that is revoked, and a call without a key."""
+    with Administration(configuration) as store:
+        store.set_team("search", KeyLimits(budget="5"))
+        store.create_key(KeyRequest(name="a", team="search"))
+        store.create_key(KeyRequest(name="b"))
+        with_team, without = (report.key.id for report in store.list_keys().keys)
+        store.revoke_key(without)
+        entries = [entry(key_id, number) for number, key_id in enumerate((with_team, without, None))]
+        store._database.submit(lambda connection: ledger.add(connection, entries)).result()
+        columns = store.ledger_columns(["request_id", "team"], from_s=0.0, to_s=10.0)
+        assert columns == {"request_id": ["req_0", "req_1", "req_2"], "team": ["search", None, None]}
+        store.write_ledger(tmp_path / "ledger.csv")
+    with (tmp_path / "ledger.csv").open(encoding="utf-8") as file:
+        assert [row["team"] for row in csv.DictReader(file)] == ["search", "", ""]
+
+
 def entry(key_id: str | None, cost_picousd: int | None, *, ended_s: float = 2.0) -> LedgerEntry:
     return LedgerEntry(
         request_id=f"req_{cost_picousd}",

@@ -70,7 +70,7 @@ def test_workloads_pay_for_their_requests() -> None:
     assert night.requests == 4
 
 
-@pytest.mark.parametrize(("text", "problem"), [("team", "unknown 'team'"), ("day,day", "twice")])
+@pytest.mark.parametrize(("text", "problem"), [("squad", "unknown 'squad'"), ("day,day", "twice")])
 def test_wrong_dimensions_are_refused(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         parse_dimensions(text)
@@ -87,3 +87,11 @@ def test_quotes_are_apart_from_what_was_paid() -> None:
     assert (answer.quotes.batches, answer.quotes.quoted_usd, answer.quotes.charged_usd) == (2, 6, 9)
     assert (answer.quotes.paid_usd, answer.quotes.difference_usd, answer.paid_usd) == (7, 2, Decimal("3.6"))
     assert "charged $9.00 cost $7.00: a difference of $2.00" in words.quotes(answer)
+
+
+def test_teams_share_what_was_paid() -> None:
+    """Ten seconds of a team, ten of none, ten idle."""
+    rows = attempts({"started_s": 0, "ended_s": 10, "team": "search"}, {"started_s": 10, "ended_s": 20, "team": None})
+    costed = cost(rows, [replica(0, 30, "3600")], period=Period(from_s=0, to_s=30))
+    answer = report(costed, costed.period, ("team",), no_saving_because="")
+    assert {row.by["team"]: row.paid_usd for row in answer.rows} == {"search": 10, "": 10, "(idle)": 10}
