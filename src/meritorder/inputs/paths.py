@@ -11,6 +11,8 @@ from typing import Any, Final
 import polars as pl
 from polars._typing import PolarsDataType
 
+from meritorder.inputs.json_records import decoded
+
 _PART: Final = re.compile(r'"([^"]*)"|([^"]+)')
 _SPLIT: Final = {sign: re.compile(rf'\{sign}(?=(?:[^"]*"[^"]*")*[^"]*$)') for sign in "+."}
 
@@ -51,6 +53,8 @@ def value_at(value: Any, path: Path) -> Any:  # noqa: ANN401  (any JSON)
 def _value_behind_dots(value: Any, path: Path) -> Any:  # noqa: ANN401  (any JSON)
     if not path:
         return value
+    if isinstance(value, str) and value.startswith("{"):
+        value = decoded(value.encode())
     if isinstance(value, dict):
         for end in range(len(path), 0, -1):
             key = ".".join(path[:end])

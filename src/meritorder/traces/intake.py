@@ -25,6 +25,9 @@ _INSTANTS: Final = ("started", "first", "ended")
 _DEPLOYMENT: Final = ("config", "hardware", "gpus", "replicas")
 
 
+AT_ONCE: Final = "the file has no arrival times: all requests arrive at once"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawTable:
     """The columns of one source as its format has them.

@@ -23,10 +23,7 @@ MAX_CONTEXT_TOKENS: Final = 2_000_000
 
 REQUIRED: Final = ("arrival", "input", "output")
 
-_MEASURED: Final = (
-    *("id", "started", "first", "ended", "ttft", "tpot", "e2e"),
-    *("config", "hardware", "gpus", "replicas"),
-)
+_MEASURED: Final = ("id", "started", "first", "ended", "ttft", "tpot", "e2e", "config", "hardware", "gpus", "replicas")
 _ERROR_STATUS: Final = 400
 _ERROR_WORDS: Final = (
     "failure",
@@ -52,6 +49,8 @@ SUM_TOKENS: Final = 100_000
 """If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
 _MIN_INTERVALS: Final = 3
 _MIN_SUMMED: Final = 2
+_MIN_COUNTED: Final = 20
+_COUNTER_GROWTH: Final = 10
 _SAMPLE: Final = 10_000
 _MOST_TOKENS: Final = 1e12
 
@@ -259,6 +258,7 @@ def _missing_parts(frame: pl.DataFrame) -> tuple[str, ...]:
 
 def _refuse_sums(requests: pl.DataFrame, where: str) -> None:
     """Refuse rows at one constant interval that are longer than prompts are: they are sums of several requests."""
+    _refuse_counters(requests, where)
     middle = requests["input"].head(_SAMPLE).median()
     if requests.height < _MIN_INTERVALS or not isinstance(middle, float) or middle <= SUM_TOKENS:
         return
@@ -270,6 +270,22 @@ def _refuse_sums(requests: pl.DataFrame, where: str) -> None:
         f"{middle:,.0f} input tokens",
         where=where,
         fix="name the column that counts the requests, and spread them: --columns calls=NAME --aggregate",
+    )
+
+
+def _refuse_counters(requests: pl.DataFrame, where: str) -> None:
+    """Refuse rows whose input and output only rise, and to many times the first: they are states of counters."""
+    if requests.height < _MIN_COUNTED:
+        return
+    ordered = requests.sort("arrival").select("input", "output")
+    first, last = ordered.row(0), ordered.row(-1)
+    rising = ordered.select((pl.all().diff().drop_nulls() > 0).all()).row(0)
+    if not all(rising) or any(end < _COUNTER_GROWTH * begin for begin, end in zip(first, last, strict=True)):
+        return
+    raise TraceError(
+        "the token counts rise with every row: they are running totals of a counter, not requests",
+        where=where,
+        fix="give what was added in each interval, with the number of requests, and --aggregate",
     )
 
 

@@ -210,3 +210,13 @@ def test_other_row_without_time_is_bad(tmp_path: Path) -> None:
     rows = ["2026-11-02T09:00:00Z,5,3", "2026-11-02T09:01:00Z,6,3", ",12,6"]
     trace = read(tmp_path, "timestamp,prompt_tokens,completion_tokens", rows)
     assert trace.report.bad == {"no arrival time": 1}
+
+
+def test_running_totals_are_refused(tmp_path: Path) -> None:
+    """A counter is exported as it stands: both counts rise in every row, to thirty times the first."""
+    rows = [f"2026-11-02T09:{minute:02d}:00Z,{1000 * (minute + 1)},{200 * (minute + 1)}" for minute in range(30)]
+    assert "running totals of a counter" in refused(
+        written(tmp_path, table("timestamp,prompt_tokens,completion_tokens", rows))
+    )
+    later = [row.replace("30000,6000", "30000,40") for row in rows]
+    assert read(tmp_path, "timestamp,prompt_tokens,completion_tokens", later).requests.height == 30

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.formats.declared import UNITS_S, AsideRule, unit_by_name, with_kinds
+from meritorder.traces.formats.declared import UNITS_S, AsideRule, at_once, unit_by_name, with_kinds
 from meritorder.traces.formats.shape import Shape
-from meritorder.traces.intake import RawTable
+from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.trace import Kind
 
 FIELDS: Final = (
@@ -61,7 +61,16 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "created",
         "datetime",
         "date",
-        *("time_generated", "timegenerated", "event_time", "logging_time", "logged_at", "log_time", "started_at"),
+        *(
+            "asctime",
+            "time_generated",
+            "timegenerated",
+            "event_time",
+            "logging_time",
+            "logged_at",
+            "log_time",
+            "started_at",
+        ),
         *("request_timestamp", "request_start_time", "requested_at", "received_at", "submitted_at", "sent_at"),
         *("minute", "hour", "day", "bucket_start", "window_start", "interval_start", "period_start", "starting_at"),
     ),
@@ -79,6 +88,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "request_tokens",
         "num_input_tokens",
         "num_prefill_tokens",
+        "input_token_count",
         "tokens_in",
         "input_toks",
         "gen_ai.usage.input_tokens",
@@ -101,6 +111,8 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "response_tokens",
         "num_output_tokens",
         "num_decode_tokens",
+        "num_generated_tokens",
+        "output_token_count",
         "tokens_out",
         "output_toks",
         "gen_ai.usage.output_tokens",
@@ -202,7 +214,8 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
     source = shape.source
     fields = _known_columns(shape)
     fields |= _day_and_clock(shape, fields) | mapped
-    missing = [field for field in _REQUIRED if field not in fields]
+    timeless = "arrival" not in fields and {"input", "output"} <= set(mapped)
+    missing = [field for field in _REQUIRED if field not in fields and not (timeless and field == "arrival")]
     if missing:
         raise TraceError(
             f"no known column for {' or '.join(missing)} among {', '.join(source.columns)}",
@@ -210,12 +223,13 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
     units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(_plain(fields.get(name, ""))))}
+    table = with_kinds(shape, fields, _RULES)
     return RawTable(
-        table=with_kinds(shape, fields, _RULES),
-        unit_s=unit_by_name(_plain(fields["arrival"])),
+        table=at_once(table) if timeless else table,
+        unit_s=1.0 if timeless else unit_by_name(_plain(fields["arrival"])),
         units_s=units_s,
         columns=fields,
-        assumptions=_unread(shape, fields),
+        assumptions=(*_unread(shape, fields), *([AT_ONCE] if timeless else [])),
     )
 
 

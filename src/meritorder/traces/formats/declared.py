@@ -15,7 +15,7 @@ import polars as pl
 from meritorder.errors import TraceError
 from meritorder.traces.formats.documents import unnested
 from meritorder.traces.formats.shape import Shape, shape_of
-from meritorder.traces.intake import RawTable
+from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.sources import SourceKind
 from meritorder.traces.trace import Kind
 from meritorder.units import MS_PER_S
@@ -61,7 +61,7 @@ class TraceFormat:
         name: Value of `--format`; variants of a format share it.
         title: Description for a person.
         requires: Paths that a file in this format has; `a | b` is either of two.
-        fields: Field to its columns.
+        fields: Field to its columns; without `arrival` its rows have no times, as those of a batch.
         json: Only JSON is in this format.
         aside: Which rows are no request; the first rule that applies counts.
         nest: Where the rows are, if they lie inside of documents.
@@ -122,20 +122,27 @@ class TraceFormat:
         columns = {name: column for name, text in self.fields.items() if (column := _present(text, inner))}
         later = {name: _present(self.fields[name], inner, later=True) for name in columns}
         later |= {name: text for name in _OPTIONAL if (text := self._later_only(name, columns, inner))}
-        missing = [name for name in _REQUIRED if name not in columns]
+        timeless = "arrival" not in self.fields
+        missing = [name for name in _REQUIRED if name not in columns and name in self.fields]
         if missing:
             named = ", ".join(f"{self.fields[name]} ({name})" for name in missing)
             raise TraceError(f"no column {named}", where=shape.source.name)
         table = with_kinds(inner, later, self.aside)
+        filled = table.with_columns(pl.col(name).forward_fill() for name in self.fill if name in columns)
         return RawTable(
-            table=table.with_columns(pl.col(name).forward_fill() for name in self.fill if name in columns),
-            unit_s=self.unit_s or unit_by_name(columns["arrival"]),
+            table=at_once(filled) if timeless else filled,
+            unit_s=1.0 if timeless else self.unit_s or unit_by_name(columns["arrival"]),
             units_s={name: unit for name in _TIMES if (unit := self.units_s.get(name) or _unit(columns, name))},
             columns=columns,
-            assumptions=self.assumptions,
+            assumptions=(*self.assumptions, AT_ONCE) if timeless else self.assumptions,
             ids_unique=self.ids_unique,
             ids_everywhere=self.ids_everywhere,
         )
+
+
+def at_once(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a table of requests without times, as arriving together."""
+    return table.with_columns(arrival=pl.lit(0.0))
 
 
 def with_kinds(shape: Shape, columns: Mapping[str, str], rules: Sequence[AsideRule]) -> pl.LazyFrame:

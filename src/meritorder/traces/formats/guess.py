@@ -13,10 +13,13 @@ _DEPTH: Final = 6
 _WORD: Final = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])")
 _DATE: Final = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}")
 _NUMBER: Final = re.compile(r"[\d.,\s]*\d")
+# Words of languages that put no spaces between them.
+_SIGNS: Final = ("入力", "出力", "输入", "输出", "トークン", "令牌", "日時", "时间", "時刻")
 _ACCENTS: Final = re.compile(r"[\u0300-\u036f]")
 _TIME_WORDS: Final = frozenset(
     {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
     | {"zeit", "zeitpunkt", "zeitstempel", "datum", "heure", "horodatage", "fecha", "hora", "data", "ora"}
+    | {"日時", "时间", "時刻"}
 )
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
 # Words of columns that count neither side of one call.
@@ -25,10 +28,12 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "input": frozenset(
         {"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}
         | {"eingabe", "eingang", "anfrage", "entree", "requete", "entrada", "ingresso"}
+        | {"入力", "输入"}
     ),
     "output": frozenset(
         {"output", "outputs", "out", "completion", "completions", "generated", "generation", "gen", "response"}
         | {"answer", "reply", "decode", "ausgabe", "antwort", "sortie", "reponse", "salida", "saida", "uscita"}
+        | {"出力", "输出"}
     ),
 }
 
@@ -88,7 +93,10 @@ def _quoted(name: str) -> str:
 
 
 def _words(name: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(_ACCENTS.sub("", normalize("NFKD", name)))}
+    plain = _ACCENTS.sub("", normalize("NFKD", name))
+    return {word.lower() for word in _WORD.findall(plain)} | {
+        sign for sign in _SIGNS if sign in normalize("NFKC", name)
+    }
 
 
 def _best(scores: Mapping[str, float]) -> str:

@@ -290,6 +290,45 @@ LOGS: Final = (
         assumptions=("arrival is when each answer was made: the lines of a batch are submitted together",),
         unit_s=1.0,
     ),
+    # https://mlflow.org/docs/latest/genai/tracing: the counts of a trace are JSON text among its metadata.
+    TraceFormat(
+        name="mlflow",
+        title="MLflow traces",
+        requires=("request_time | timestamp_ms", "trace_metadata.mlflow.trace.tokenUsage.input_tokens"),
+        fields={
+            "arrival": "request_time | timestamp_ms",
+            "input": "trace_metadata.mlflow.trace.tokenUsage.input_tokens",
+            "output": "trace_metadata.mlflow.trace.tokenUsage.output_tokens",
+            "session": "trace_metadata.mlflow.trace.session",
+            "id": "trace_id | request_id",
+        },
+        aside=(AsideRule(kind=Kind.ERROR, column="state", pattern="^error$"),),
+    ),
+    # https://platform.claude.com/docs/en/build-with-claude/batch-processing and https://ai.google.dev/gemini-api/docs/batch-api
+    TraceFormat(
+        name="batch_output",
+        title="results of a batch of the Claude API",
+        requires=("custom_id", "result.message.usage.input_tokens", "result.message.usage.output_tokens"),
+        fields={
+            "input": "result.message.usage.input_tokens + result.message.usage.cache_read_input_tokens"
+            " + result.message.usage.cache_creation_input_tokens",
+            "output": "result.message.usage.output_tokens",
+            "cached": "result.message.usage.cache_read_input_tokens",
+            "model": "result.message.model",
+        },
+        aside=(AsideRule(kind=Kind.ERROR, column="result.type", pattern="^(errored|canceled|expired)$"),),
+    ),
+    TraceFormat(
+        name="batch_output",
+        title="results of a batch of the Gemini API",
+        requires=("key", "response.usageMetadata.promptTokenCount", "response.usageMetadata.candidatesTokenCount"),
+        fields={
+            "input": "response.usageMetadata.promptTokenCount + response.usageMetadata.toolUsePromptTokenCount",
+            "output": "response.usageMetadata.candidatesTokenCount + response.usageMetadata.thoughtsTokenCount",
+            "cached": "response.usageMetadata.cachedContentTokenCount",
+            "model": "response.modelVersion",
+        },
+    ),
     # https://ai.google.dev/api/generate-content#UsageMetadata: thoughts and the prompts of tools are counted beside.
     *(
         TraceFormat(

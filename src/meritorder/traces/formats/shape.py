@@ -57,7 +57,7 @@ def shape_of(source: Source) -> Shape:
         for name, value in record.items()
         if source.kind is SourceKind.JSONL and json_in(value)
     }
-    decoded = tuple({name: json_in(value) or value for name, value in record.items()} for record in records)
+    decoded = tuple({name: _with_json_in(value, 0) for name, value in record.items()} for record in records)
     paths = {path for record in decoded for path in _paths(record, "", 0)}
     objects = {name for record in decoded for name, value in record.items() if isinstance(value, dict)}
     if source.kind is SourceKind.JSONL:
@@ -92,6 +92,13 @@ def json_in(value: object) -> Any:  # noqa: ANN401  (any JSON)
         return _DECODE(value)
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def _with_json_in(value: Any, depth: int) -> Any:  # noqa: ANN401  (any JSON)
+    """Return a value with the JSON that texts in it hold."""
+    if isinstance(value, dict) and depth < _DEPTH:
+        return {name: _with_json_in(member, depth + 1) for name, member in value.items()}
+    return json_in(value) or value
 
 
 def _paths(value: object, prefix: str, depth: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from meritorder.traces.formats.declared import TraceFormat
 from meritorder.traces.formats.media import ASSUMED_SIZE, DATA_URL, Image, image_of, image_tokens
 from meritorder.traces.formats.shape import Shape
 from meritorder.traces.formats.tokenizer import Tokenizer, tokenizer_for
-from meritorder.traces.intake import RawTable
+from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.sources import Record, SourceKind
 from meritorder.traces.trace import Kind
 
@@ -81,7 +81,7 @@ class _Totals:
             f"{self.unlimited:,} requests set no limit: {_ASSUMED_OUTPUT_TOKENS} output tokens are assumed for each": (
                 self.unlimited
             ),
-            "the file has no arrival times: all requests arrive at once": not arrivals,
+            AT_ONCE: not arrivals,
         }
         return tuple(text for text, applies in texts.items() if applies)
 

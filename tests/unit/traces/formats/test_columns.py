@@ -96,3 +96,11 @@ def test_usage_of_libraries_is_known(tmp_path: Path, usage: dict[str, object], c
     """LangChain's input includes the cache; Cohere bills less than it reads."""
     path = written(tmp_path, lines({"time": "2026-11-02T09:00:00Z", **usage}), "log.jsonl")
     assert cells(read_trace([path]), *LENGTHS) == [(0.0, 500, cached, 90)]
+
+
+def test_named_lengths_need_no_times(tmp_path: Path) -> None:
+    path = written(tmp_path, "name,prompt_tokens,completion_tokens\na,5,3\nb,6,3\n")
+    trace = read_trace([path], columns={"input": "prompt_tokens", "output": "completion_tokens"})
+    assert cells(trace, *LENGTHS) == [(0.0, 5, 0, 3), (0.0, 6, 0, 3)]
+    assert "the file has no arrival times: all requests arrive at once" in trace.report.assumptions
+    assert "arrival=NAME" in refused(path)

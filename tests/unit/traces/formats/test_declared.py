@@ -16,7 +16,7 @@ from meritorder.traces.trace import Kind
 def test_every_row_declares_known_fields() -> None:
     for row in FORMATS:
         assert set(row.fields) <= set(FIELDS), row.title
-        assert row.read or {"arrival", "input", "output"} <= set(row.fields), row.title
+        assert row.read or {"input", "output"} <= set(row.fields), row.title
         assert row.requires or row.recognizes, row.title
 
 

@@ -40,6 +40,8 @@ def test_foreign_words_tell_the_sides(tmp_path: Path) -> None:
     assert "--columns arrival=Zeitstempel,input=Eingabe-Tokens,output=Ausgabe-Tokens" in german
     french = refused(written(tmp_path, "Horodatage;Jetons sortie;Jetons entrée\n" + rows))
     assert 'arrival=Horodatage,input="Jetons entrée",output="Jetons sortie"' in french
+    japanese = refused(written(tmp_path, "日時;出力トークン;入力トークン\n" + rows))
+    assert "arrival=日時,input=入力トークン,output=出力トークン" in japanese
 
 
 def test_members_of_objects_are_proposed(tmp_path: Path) -> None:

@@ -398,3 +398,29 @@ def test_cache_columns_are_added_to_input(tmp_path: Path, tokens: str) -> None:
     trace = read_trace([written(tmp_path, header + "2026-11-02T09:00:00Z,5,200,300,90\n")])
     assert trace.report.format == "anthropic"
     assert cells(trace, *LENGTHS) == [(0.0, 505, 300, 90)]
+
+
+def test_results_of_batches_have_no_times(tmp_path: Path) -> None:
+    """Claude's input leaves out the cache; Gemini counts thoughts beside its answer."""
+    usage = {"input_tokens": 20, "cache_read_input_tokens": 400, "cache_creation_input_tokens": 80, "output_tokens": 90}
+    claude = [
+        {"custom_id": kind, "result": {"type": kind, "message": {"model": "m", "usage": usage}}}
+        for kind in ("succeeded", "errored")
+    ]
+    trace = read_trace([written(tmp_path, lines(*claude), "claude.jsonl")])
+    assert cells(trace, *LENGTHS) == [(0.0, 500, 400, 90)]
+    assert trace.report.set_aside == {Kind.ERROR: 1}
+    counts = {"promptTokenCount": 500, "candidatesTokenCount": 60, "thoughtsTokenCount": 30}
+    gemini = written(tmp_path, lines({"key": "a", "response": {"usageMetadata": counts}}), "gemini.jsonl")
+    assert cells(read_trace([gemini]), *LENGTHS) == [(0.0, 500, 0, 90)]
+
+
+def test_usage_of_mlflow_is_text_in_its_metadata(tmp_path: Path) -> None:
+    usage = json.dumps({"input_tokens": 500, "output_tokens": 90, "total_tokens": 590})
+    trace = {
+        "trace_id": "tr-1",
+        "request_time": 1_793_610_000_000,
+        "trace_metadata": {"mlflow.trace.tokenUsage": usage},
+    }
+    read = read_trace([written(tmp_path, lines(trace), "traces.jsonl")])
+    assert (cells(read, *LENGTHS), read.epoch_s) == ([(0.0, 500, 0, 90)], 1_793_610_000)
