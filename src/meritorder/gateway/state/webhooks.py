@@ -37,6 +37,8 @@ _LEASE_S: Final = 60.0
 _MIN_BACKOFF_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 3600.0
 _MAX_ATTEMPTS: Final = 80  # about three days
+_AT_ONCE: Final = 8  # deliveries to one receiver
+_MAX_PAUSE_S: Final = 60.0  # of a receiver that fails
 _log: Final = logging.getLogger(__name__)
 
 
@@ -45,6 +47,35 @@ class _Receiver:
     url: str
     secret: bytes
     tenant: str | None
+
+
+@dataclass(slots=True)
+class _Line:
+    """The deliveries to one receiver: a slow or failing one delays no other.
+
+    Args:
+        receiver: The receiver.
+        running: Deliveries that have not ended.
+        failures: How many have failed since the last that succeeded.
+        paused_until_s: When the next may begin, by the clock of the event loop.
+    """
+
+    receiver: _Receiver
+    running: int = 0
+    failures: int = 0
+    paused_until_s: float = float("-inf")
+
+    def free(self, now_s: float) -> int:
+        """Return how many deliveries may begin: of a receiver that failed, one at a time."""
+        return 0 if now_s < self.paused_until_s else max(0, (1 if self.failures else _AT_ONCE) - self.running)
+
+    def end(self, now_s: float, *, delivered: bool) -> None:
+        """Record how a delivery has ended."""
+        self.running -= 1
+        self.failures = 0 if delivered else self.failures + 1
+        if self.failures:
+            pause_s = min(_POLL_S * 2.0 ** min(self.failures, 20), _MAX_PAUSE_S)
+            self.paused_until_s = now_s + pause_s
 
 
 class Webhooks:
@@ -63,6 +94,7 @@ class Webhooks:
         self, tables: Sequence[WebhookTable], now_s: Callable[[], float], new_id: Callable[[str], str]
     ) -> None:
         self._receivers = [_receiver(table) for table in tables]
+        self._lines = {receiver.url: _Line(receiver) for receiver in self._receivers}
         self._now_s = now_s
         self._new_id = new_id
 
@@ -101,21 +133,39 @@ class Webhooks:
         """Deliver due events until cancelled."""
         if not self._receivers:
             return
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        with contextlib.suppress(StoreUnavailableError):
+            await database.write(lambda connection: webhooks.drop_others(connection, self._lines))
+        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, asyncio.TaskGroup() as deliveries:
             while True:
                 with contextlib.suppress(StoreUnavailableError):
-                    await self._send_due(database, session)
+                    for event in await self._take_due(database):
+                        deliveries.create_task(self._send(database, session, event))
                 await asyncio.sleep(_POLL_S)
 
-    async def _send_due(self, database: Database, session: aiohttp.ClientSession) -> None:
-        now_s = self._now_s()
-        due = await database.write(lambda connection: webhooks.take(connection, now_s=now_s, again_s=now_s + _LEASE_S))
-        await asyncio.gather(*(self._send(database, session, event) for event in due))
+    async def _take_due(self, database: Database) -> Sequence[Event]:
+        """Return the due events of the receivers that may get more now."""
+        loop_s, now_s = asyncio.get_running_loop().time(), self._now_s()
+        free = {url: count for url, line in self._lines.items() if (count := line.free(loop_s))}
+        if not free:
+            return []
+        due = await database.write(
+            lambda connection: webhooks.take(connection, free, now_s=now_s, again_s=now_s + _LEASE_S)
+        )
+        for event in due:
+            self._lines[event.url].running += 1
+        return due
 
     async def _send(self, database: Database, session: aiohttp.ClientSession, event: Event) -> None:
-        receiver = next((candidate for candidate in self._receivers if candidate.url == event.url), None)
-        delivered = receiver is not None and await self._post(session, event, receiver)
-        if delivered or receiver is None or event.attempt >= _MAX_ATTEMPTS:
+        line, delivered = self._lines[event.url], False
+        try:
+            delivered = await self._post(session, event, line.receiver)
+        finally:
+            line.end(asyncio.get_running_loop().time(), delivered=delivered)
+        with contextlib.suppress(StoreUnavailableError):  # it is sent again after its lease
+            await self._settle(database, event, delivered=delivered)
+
+    async def _settle(self, database: Database, event: Event, *, delivered: bool) -> None:
+        if delivered or event.attempt >= _MAX_ATTEMPTS:
             await database.write(lambda connection: webhooks.drop(connection, event.id))
             return
         wait_s = min(_MIN_BACKOFF_S * 2.0 ** min(event.attempt - 1, 20), _MAX_BACKOFF_S)

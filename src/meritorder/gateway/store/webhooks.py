@@ -1,14 +1,11 @@
 """Undelivered webhook events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from meritorder.gateway.store.schema import WEBHOOKS
-
-_BATCH_SIZE: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +25,19 @@ def add(connection: Connection, event: Event, *, now_s: float) -> None:
     )
 
 
-def take(connection: Connection, *, now_s: float, again_s: float) -> Sequence[Event]:
-    """Take due events for delivery; they are due again at `again_s` unless dropped before."""
-    due = (
-        select(WEBHOOKS.c.seq)
-        .where(WEBHOOKS.c.not_before_s <= now_s)
-        .order_by(WEBHOOKS.c.seq)
-        .limit(_BATCH_SIZE)
-        .with_for_update(skip_locked=True)
-    )
-    seqs = list(connection.execute(due).scalars())
+def take(connection: Connection, free: Mapping[str, int], *, now_s: float, again_s: float) -> Sequence[Event]:
+    """Take due events for delivery, at most as many for each URL; they are due again at `again_s` unless dropped."""
+    is_due = WEBHOOKS.c.not_before_s <= now_s
+    seqs: list[int] = []
+    for url, count in free.items():
+        due = (
+            select(WEBHOOKS.c.seq)
+            .where(is_due, WEBHOOKS.c.url == url)
+            .order_by(WEBHOOKS.c.seq)
+            .limit(count)
+            .with_for_update(skip_locked=True)
+        )
+        seqs += connection.execute(due).scalars()
     if not seqs:
         return []
     postponed = (
@@ -47,6 +47,11 @@ def take(connection: Connection, *, now_s: float, again_s: float) -> Sequence[Ev
         .returning(WEBHOOKS.c.id, WEBHOOKS.c.url, WEBHOOKS.c.body, WEBHOOKS.c.attempt)
     )
     return [Event(id=row.id, url=row.url, body=row.body, attempt=row.attempt) for row in connection.execute(postponed)]
+
+
+def drop_others(connection: Connection, urls: Collection[str]) -> None:
+    """Delete the events of URLs that are no longer configured."""
+    connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.url.not_in(urls)))
 
 
 def postpone(connection: Connection, event_id: str, *, not_before_s: float) -> None:

@@ -1,15 +1,20 @@
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.samples.stores import empty_store
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.config import WebhookTable
 from meritorder.gateway.state import webhooks
 from meritorder.gateway.state.webhooks import Webhooks, signature_headers
+from meritorder.gateway.store import migrations
+from meritorder.gateway.store import webhooks as events
 from meritorder.gateway.store.keys import Budget
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.webhooks import Event
@@ -81,3 +86,46 @@ def test_soft_limit_reaches_its_receiver(
             "period": "day",
             "renews_at": "1970-01-02T00:00:00+00:00",
         }
+
+
+def test_slow_receiver_delays_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A hundred events for a receiver that never answers come before one for another."""
+    hooks = configured(monkeypatch, "whsec_" + base64.b64encode(KEY).decode(), ("slow", "fast"))
+    posted: list[str] = []
+
+    async def deliver() -> None:
+        reached = asyncio.Event()
+
+        async def post(_session: object, event: Event, _receiver: object) -> bool:
+            posted.append(event.url)
+            if event.url == "http://slow":
+                await asyncio.Event().wait()
+            reached.set()
+            return True
+
+        monkeypatch.setattr(hooks, "_post", post)
+        running = asyncio.create_task(hooks.run(database))
+        await asyncio.wait_for(reached.wait(), timeout=20)
+        running.cancel()
+
+    with empty_store("sqlite", tmp_path) as database:
+        migrations.upgrade(database)
+        for number in range(101):
+            event = Event(id=f"evt_{number}", url="http://slow" if number < 100 else "http://fast", body=b"{}")
+            database.submit(lambda connection, event=event: events.add(connection, event, now_s=1.0)).result()
+        asyncio.run(deliver())
+    assert posted.count("http://fast") == 1
+    assert posted.count("http://slow") == webhooks._AT_ONCE
+
+
+def test_failing_receiver_gets_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks = configured(monkeypatch, "whsec_" + base64.b64encode(KEY).decode())
+    (line,) = hooks._lines.values()
+    line.running = 2
+    line.end(100.0, delivered=False)
+    assert (line.free(101.0), line.free(102.0)) == (0, 0)  # it pauses; then the other delivery is the one
+    line.end(102.0, delivered=False)
+    assert (line.free(105.0), line.free(106.0)) == (0, 1)
+    line.running += 1
+    line.end(106.0, delivered=True)
+    assert line.free(106.0) == webhooks._AT_ONCE
