@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from meritorder.cli.options import ConfigFile
+from meritorder.cli.options import ConfigFile, JsonFile
 from meritorder.errors import ConfigError
 from meritorder.units import PICOUSD_PER_USD, utc
 
@@ -60,15 +60,20 @@ def keys(
         str | None,
         typer.Option("--webhook", metavar="URL", help="Receiver of that event; by default all of the tenant's."),
     ] = None,
+    json: JsonFile = None,
 ) -> None:
     """Create, limit, list and revoke the API keys of a gateway; a running gateway applies the change within seconds."""
     from meritorder.gateway.app.administration import Administration, KeyRequest
     from meritorder.gateway.app.key_limits import KeyLimits
+    from meritorder.report import files
 
     if action not in _ACTIONS:
         raise ConfigError(f"unknown action {action!r}", where="keys", fix=f"write one of {', '.join(_ACTIONS)}")
     if not name and action in _NAMED:
         raise ConfigError("no name or id is given", where=f"keys {action}", fix=_NAMED[action])
+    if json is not None and action != "list":
+        raise ConfigError("only the list can be written", where="--json", fix="write: keys list --json FILE")
+    files.check_target(json)
     limits = KeyLimits(
         budget=budget,
         time_zone=time_zone,
@@ -88,7 +93,11 @@ def keys(
         elif action == "team":
             store.set_team(name, limits)
         elif action == "list":
-            _show(store.list_keys())
+            reports = store.list_keys()
+            if json is None:
+                _show(reports)
+            else:
+                files.write_bytes(json, reports.as_json())
         else:
             store.revoke_key(name)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
+import msgspec
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
@@ -19,9 +20,11 @@ from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.quotes import SettledQuote
+from meritorder.gateway.wire.quotas import budget_fields, dollars
 from meritorder.metering.capacity import Paid
 from meritorder.units import exact_usd
 
+_KEY_FIELDS: Final = tuple(name for name in Key.__dataclass_fields__ if name != "budgets")
 _NO_TEAM: Final = "none"
 _MAX_TEAM_NAME: Final = 64
 
@@ -61,6 +64,21 @@ class KeyReports:
 
     keys: Sequence[KeyReport]
     teams: Sequence[BudgetState]
+
+    def as_json(self) -> bytes:
+        """Return them as JSON, with exact dollars as text."""
+        content = {
+            "keys": [
+                {name: getattr(report.key, name) for name in _KEY_FIELDS}
+                | {
+                    "spent_usd": dollars(report.cost_picousd),
+                    "budget": None if report.budget is None else budget_fields(report.budget),
+                }
+                for report in self.keys
+            ],
+            "teams": [{"team": state.budget.team, "budget": budget_fields(state)} for state in self.teams],
+        }
+        return msgspec.json.format(msgspec.json.encode(content), indent=2)
 
 
 class Administration:

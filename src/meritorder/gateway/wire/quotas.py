@@ -106,15 +106,26 @@ def event_fields(state: BudgetState) -> dict[str, Any]:
     """Return what the event of a soft limit says about a budget."""
     budget = state.budget
     return {
-        "budget_usd": _exact_usd(budget.amount_picousd),
-        "spent_usd": _exact_usd(state.spent_picousd),
+        "budget_usd": dollars(budget.amount_picousd),
+        "spent_usd": dollars(state.spent_picousd),
         "soft_limit": budget.soft_share,
         "period": budget.period,
         "renews_at": None if state.renews_s is None else dt.datetime.fromtimestamp(state.renews_s, dt.UTC).isoformat(),
     }
 
 
-def _exact_usd(picousd: int) -> str:
+def budget_fields(state: BudgetState) -> dict[str, Any]:
+    """Return a budget, what of it is spent, reserved and left, and when it renews."""
+    return {
+        **event_fields(state),
+        "reserved_usd": dollars(state.reserved_picousd),
+        "left_usd": dollars(state.left_picousd),
+        "time_zone": state.budget.time_zone,
+    }
+
+
+def dollars(picousd: int) -> str:
+    """Return dollars as text, without rounding."""
     return f"{(Decimal(picousd) / PICOUSD_PER_USD).normalize():f}"
 
 

@@ -2,6 +2,7 @@ import csv
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from meritorder.errors import ConfigError
@@ -84,6 +85,13 @@ def test_team_bounds_its_keys(configuration: Path) -> None:
             400_000_000_000,
             600_000_000_000,
         )
+        listed = msgspec.json.decode(store.list_keys().as_json())
+        assert [(key["name"], key["team"], key["spent_usd"]) for key in listed["keys"]] == [
+            ("n", "search", "0.4"),
+            ("other", None, "0.4"),
+        ]
+        (budget,) = (team["budget"] for team in listed["teams"])
+        assert (budget["budget_usd"], budget["left_usd"], budget["renews_at"]) == ("1", "0.6", None)
         with pytest.raises(ConfigError, match="rate limits"):
             store.set_team("search", KeyLimits(budget="1", requests_per_minute="5"))
         with pytest.raises(ConfigError, match="has no budget"):
