@@ -116,7 +116,7 @@ def _usd_range(way: Way) -> str:
     if way.usd_range is None:
         return MISSING
     low, high = (float(f"{usd:.3g}") for usd in way.usd_range)
-    return f"${low:,g}–${high:,g}"
+    return f"{format_usd(low)} to {format_usd(high)}"
 
 
 def _done(way: Way) -> str:
