@@ -29,7 +29,7 @@ KNOWN_SOURCES: Final = OUT.parent / "sources.toml"
 BY_HAND: Final = Path(__file__).parent / "offers_by_hand.csv"
 COLUMNS: Final = (
     "provider", "region", "instance", "hardware", "gpus", "sizes", "pricing_model", "usd_per_hour", "term", "payment",
-    "minimum_billing_s", "interruptions_per_month", "as_of", "source", "confidence",
+    "minimum_billing_s", "interruptions_per_month", "keep_warm_s", "as_of", "source", "confidence",
 )  # fmt: skip
 
 # The first pattern that matches "<instance> <gpu>" names the hardware.
@@ -51,6 +51,7 @@ HARDWARE: Final = (
     (r"B200", "b200"),
     (r"B300", "b300"),
     (r"RTX PRO 6000", "rtx-pro-6000"),
+    (r"^RTX 4090 flex", "rtx-4090"),
 )
 PRICING_MODELS: Final = {
     "on_demand": "on_demand",
@@ -58,6 +59,7 @@ PRICING_MODELS: Final = {
     "reserved_standard": "reserved",
     "cud_resource": "committed_use",
     "savings_plan": "savings_plan",
+    "serverless": "serverless",
     "capacity_block": "capacity_block",
 }
 AWS_REGIONS: Final = (
@@ -73,6 +75,7 @@ GCP_NOT_ON_DEMAND: Final = r"^a3-highgpu-[124]g"
 MACHINE_SIZES: Final = {
     "crusoe": "1/2/4/8",
     "hyperstack": "1/2/4/8",
+    "modal": "1/2/4/8",
     "nebius": "1/8",
     "runpod": "1/2/4/8",
 }
@@ -132,7 +135,11 @@ def _named(prices: pl.DataFrame) -> pl.DataFrame:
         pl.col("payment").fill_null(""),
         pl.col("source").map_elements(_source, return_dtype=pl.String),
     ).with_columns(
-        pl.when(pl.col("pricing_model") == "capacity_block").then(CAPACITY_BLOCK_MINIMUM_S).alias("minimum_billing_s"),
+        pl.when(pl.col("pricing_model") == "capacity_block")
+        .then(CAPACITY_BLOCK_MINIMUM_S)
+        .otherwise(pl.col("minimum_billing_s").cast(pl.Float64))
+        .alias("minimum_billing_s"),
+        pl.col("keep_warm_s").cast(pl.Float64),
         pl.lit(None, pl.Float64).alias("interruptions_per_month"),
     )
 

@@ -39,6 +39,7 @@ class PricingModel(StrEnum):
     SAVINGS_PLAN = "savings_plan"
     COMMITTED_USE = "committed_use"
     CAPACITY_BLOCK = "capacity_block"
+    SERVERLESS = "serverless"
 
 
 class Tier(StrEnum):
@@ -166,6 +167,7 @@ class Offer:
         payment: "no_upfront", "partial_upfront", "all_upfront", "monthly", or "".
         minimum_billing_s: Shortest time that is billed.
         interruptions_per_month: Expected share of machines interrupted in a month (spot only), None if unknown.
+        keep_warm_s: How long an idle worker stays up, and is paid, by default (serverless only), None if unknown.
         as_of: Date of the price.
         source: Source of the price.
         confidence: "high", "medium" or "low".
@@ -184,6 +186,7 @@ class Offer:
     payment: str = ""
     minimum_billing_s: float = 60.0
     interruptions_per_month: float | None = None
+    keep_warm_s: float | None = None
     as_of: str
     source: str
     confidence: str = "medium"
@@ -200,6 +203,11 @@ class Offer:
                 f"a machine needs at least one GPU, not {self.gpus}", where=f"{self.provider} {self.instance}"
             )
 
+        if self.keep_warm_s is not None and not 0 <= self.keep_warm_s < math.inf:
+            raise CatalogError(
+                f"keep_warm_s must be a number of seconds, not {self.keep_warm_s}",
+                where=f"{self.provider} {self.instance}",
+            )
         if self.sizes and (self.gpus not in self.sizes or min(self.sizes) < 1):
             raise CatalogError(
                 f"sizes must be numbers of GPUs with {self.gpus} among them, not {self.sizes}",

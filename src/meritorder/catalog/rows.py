@@ -118,6 +118,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     payment: str = ""
     minimum_billing_s: float = 60.0
     interruptions_per_month: float | None = None
+    keep_warm_s: float | None = None
     as_of: str = ""
     source: str = ""
     confidence: str = "medium"

@@ -91,6 +91,24 @@ SpotTrace = Annotated[
         "--spot-trace", metavar="FILE", help="Use spot machines, limited to this record (see docs/simulator.md)."
     ),
 ]
+Serverless = Annotated[
+    bool,
+    typer.Option("--serverless", help="Also simulate serverless GPUs, which scale to zero and start cold."),
+]
+ColdStart = Annotated[
+    str,
+    typer.Option(
+        "--cold-start",
+        metavar="TIME",
+        help="Time until a serverless worker serves; if left out, --startup without finding a machine.",
+    ),
+]
+KeepWarm = Annotated[
+    str,
+    typer.Option(
+        "--keep-warm", metavar="TIME", help="Time that an idle serverless worker stays up; its provider's if left out."
+    ),
+]
 CatalogFiles = Annotated[
     list[Path] | None,
     typer.Option("--catalog", metavar="FILE", help="Prices, hardware and models to add or override (repeatable)."),

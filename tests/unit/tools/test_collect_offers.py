@@ -12,7 +12,7 @@ COLLECTED = PROJECT.parent / "shared/data/prices"
 TABLE = PROJECT / "src/meritorder/catalog/data/offers.csv"
 
 # Providers of the rows beside the script.
-BY_HAND = ["azure", "crusoe", "hyperstack", "oci", "runpod", "together"]
+BY_HAND = ["azure", "baseten", "cloud-run", "crusoe", "hyperstack", "modal", "oci", "runpod", "together"]
 
 Collector = Callable[[Path], pl.DataFrame]
 

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 TITLES: Final = {
     "realtime_fixed": "Real time, always on",
     "realtime_autoscaled": "Real time, autoscaled",
+    "realtime_serverless": "Real time, serverless",
     "batch": "Batch",
     "mix": "Mix",
 }

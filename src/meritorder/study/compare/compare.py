@@ -29,6 +29,7 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search, SearchResult, build_search, machines_used
 from meritorder.study.fleet.servable import candidate_servers, describe, refuse_all, split_servable
+from meritorder.study.fleet.serverless import search_serverless, serverless_assumptions, serverless_machines
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.study.prices.age import priced_today
@@ -54,6 +55,7 @@ class SearchedTrace:
         prices: Token prices of the model.
         assumptions: What was assumed.
         left_out: Requests that no replica can serve in time.
+        serverless: The cheapest fleet of serverless workers, if they were asked for.
     """
 
     trace: traces.Trace
@@ -64,6 +66,7 @@ class SearchedTrace:
     prices: Sequence[TokenPrice]
     assumptions: list[Assumption]
     left_out: UnservableRequests | None = None
+    serverless: Trial | None = None
 
 
 def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = lambda _: None) -> Comparison:
@@ -109,6 +112,10 @@ def search_arrangements(
         raise refuse_all(left_out)
     search = build_search(catalog, model, load, options, progress)
     result = search.run()
+    serverless = None
+    if options.serverless:
+        workers = serverless_machines(catalog, search.machines, options)
+        serverless = search_serverless(load.all_realtime(), workers, options, progress)
     return SearchedTrace(
         trace=trace,
         model=model,
@@ -122,7 +129,9 @@ def search_arrangements(
             *access_assumptions(assigned.workloads),
             *_assumptions(options, load),
             *spot_assumptions(machines_used(result.batch, result.mix), options),
+            *serverless_assumptions(serverless, options),
         ],
+        serverless=serverless,
     )
 
 
@@ -150,7 +159,9 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
     trace, result, load = searched.trace, searched.result, searched.load
     cheapest = [(tier, cheapest_price(searched.prices, tier, load)) for tier in TIERS_COMPARED]
     apis = [(tier, price) for tier, price in cheapest if price is not None]
-    fleets = [fleet_arrangement(trial, result) for trial in (result.fixed, result.autoscaled, result.batch, result.mix)]
+    serverless = () if searched.serverless is None else (searched.serverless,)
+    trials = (result.fixed, result.autoscaled, *serverless, result.batch, result.mix)
+    fleets = [fleet_arrangement(trial, result) for trial in trials]
     arrangements = [*fleets, *(token_arrangement(tier, price, load) for tier, price in apis)]
     baseline, mix = result.baseline, result.mix
     ratio = baseline.usd / result.batch.usd
@@ -161,7 +172,7 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
     break_even, break_even_note = break_even_utilization(baseline.machine, apis, load)
     prices = priced_today(
         [
-            *_offers_used(result),
+            *_offers_used((result.baseline, result.fixed, *serverless, result.batch, result.mix)),
             *(PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in apis),
         ]
     )
@@ -172,7 +183,7 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
         assumptions=[*searched.assumptions, *(Assumption(text=text) for text in trace.report.assumptions)],
         arrangements=arrangements,
         baseline=baseline.name,
-        best=mix.name if saving_usd > 0 else baseline.name,
+        best=_best(baseline, *serverless, mix).name,
         saving_usd=saving_usd,
         saving_share=saving_usd / baseline.usd,
         saving_interval=interval,
@@ -188,8 +199,8 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
         waterfall=waterfalls,
         frontier=result.tried[:_MAX_FRONTIER_POINTS],
         prices=prices,
-        performance=_performance(result),
-        warnings=[*_warnings(trace, result, load), *age_warnings(prices)],
+        performance=_performance((baseline, *serverless, result.batch, mix)),
+        warnings=[*_warnings(trace, result, load), *_serverless_notes(searched), *age_warnings(prices)],
     )
 
 
@@ -209,6 +220,22 @@ def break_even_utilization(
     return share, f"below {format_share(share)} utilization, {replica} costs more than {rate}"
 
 
+def _best(baseline: Trial, *others: Trial) -> Trial:
+    """Return the cheapest of the baseline and the fleets that keep their promise and cost less."""
+    cheaper = [trial for trial in others if trial.usd < baseline.usd and (trial.feasible or trial.name == "mix")]
+    return min(cheaper, key=lambda trial: trial.usd, default=baseline)
+
+
+def _serverless_notes(searched: SearchedTrace) -> list[str]:
+    """Return what serverless workers would save, if they keep the SLO and cost less than the cheapest machines."""
+    trial, baseline = searched.serverless, searched.result.baseline
+    if trial is None or not trial.feasible or trial.usd >= baseline.usd:
+        return []
+    share, usd = format_share(1 - trial.usd / baseline.usd), format_usd(trial.usd)
+    text = f"serverless workers serve all in real time for {usd}, {share} less than machines of your own"
+    return [f"{text}; the saving is counted against those machines"]
+
+
 def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
     low, high = _USUAL_RATIO
     if low <= ratio <= high:
@@ -220,10 +247,10 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
     )
 
 
-def _offers_used(result: SearchResult) -> list[PriceUsed]:
+def _offers_used(trials: Sequence[Trial]) -> list[PriceUsed]:
     offers: dict[str, Offer] = {}
     uses: dict[str, list[str]] = {}
-    for trial in (result.baseline, result.fixed, result.batch, result.mix):
+    for trial in trials:
         for machine, _ in trial.pools:
             offer, title = machine.offer, TITLES[trial.name]
             offers[offer.label] = offer
@@ -233,9 +260,9 @@ def _offers_used(result: SearchResult) -> list[PriceUsed]:
     return [PriceUsed.from_offer(offer, used_for="; ".join(uses[label])) for label, offer in offers.items()]
 
 
-def _performance(result: SearchResult) -> list[str]:
+def _performance(trials: Sequence[Trial]) -> list[str]:
     lines = []
-    for trial in (result.baseline, result.batch, result.mix):
+    for trial in trials:
         for machine, _ in trial.pools:
             profile = machine.profile
             if profile.provenance is Provenance.CALIBRATED:

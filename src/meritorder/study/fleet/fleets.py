@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from meritorder.comparison import FrontierPoint
 from meritorder.domain import BackfillLimits
 from meritorder.latency import quantile
+from meritorder.policy.replicas import DECISION_S
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
@@ -88,14 +89,30 @@ class Trial:
 
 
 def simulate_fleet(
-    name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, SimPool], ...]
+    name: str,
+    label: str,
+    load: TraceLoad,
+    pools: tuple[tuple[CandidateMachine, SimPool], ...],
+    *,
+    decision_s: float = DECISION_S,
+    tail_s: float = 0.0,
 ) -> Trial:
-    """Simulate a fleet on a load, and price it."""
+    """Simulate a fleet on a load, and price it.
+
+    Args:
+        name: Kind of arrangement.
+        label: Description for figures.
+        load: The requests.
+        pools: Machines and how they scale, in merit order.
+        decision_s: Time between scaling decisions.
+        tail_s: Time after the span of the load in which machines may still be paid.
+    """
     last = pools[-1][0]  # the pool that scales for deadlines, if there is one
     result = simulate(
         load.requests(last.work_s(load), last.residence_s(load)),
         tuple(pool for _, pool in pools),
-        horizon_s=load.span_s,
+        horizon_s=load.span_s + tail_s,
+        tick_s=decision_s,
         bin_s=load.bin_s,
     )
     usd = sum(

@@ -50,6 +50,10 @@ class CompareOptions:
         replicas: Replicas of the current real-time fleet, which is then the baseline; None searches for the cheapest.
         spot: Run deferrable work on spot machines where they are cheaper.
         spot_trace: Recorded fleet of spot machines, which limits how many are available at each time.
+        serverless: Simulate serverless workers as well.
+        stated_cold_start_s: Time from the request that starts a worker until it serves; None takes `startup` without
+            the time to find a machine.
+        keep_warm_s: How long a worker stays warm after its last request; None takes its provider's default.
         catalogs: Files that add or override prices, hardware and models.
         seed: Seed of random draws.
     """
@@ -74,6 +78,9 @@ class CompareOptions:
     replicas: int | None = None
     spot: bool = False
     spot_trace: Path | None = None
+    serverless: bool = False
+    stated_cold_start_s: float | None = None
+    keep_warm_s: float | None = None
     catalogs: tuple[Path, ...] = ()
     seed: int = 0
 
@@ -81,6 +88,11 @@ class CompareOptions:
     def default_slo(self) -> Slo:
         """The SLO of real-time workloads that state none."""
         return self.slo or DEFAULT_SLO
+
+    @property
+    def cold_start_s(self) -> float:
+        """Time from the request that starts a serverless worker until it serves."""
+        return self.startup.paid_s if self.stated_cold_start_s is None else self.stated_cold_start_s
 
     def engine_limits(self, profile: Profile) -> EngineLimits:
         """Return the engine's limits: the stated ones, else the profile's, else the engine's defaults."""

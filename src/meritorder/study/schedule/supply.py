@@ -135,6 +135,8 @@ def _is_allowed(offer: Offer, options: PlanOptions) -> bool:
             return options.spot
         case PricingModel.CAPACITY_BLOCK:
             return bool(options.terms)
+        case PricingModel.SERVERLESS:
+            return False  # its workers start for requests, not for slots
         case _:
             max_years = max((TERM_YEARS.get(term, 0.0) for term in options.terms or ()), default=0.0)
             return 0 < TERM_YEARS.get(offer.term, math.inf) <= max_years

@@ -62,6 +62,24 @@ def test_old_price_is_warned_of(small: Trace, tmp_path: Path, as_of: str, *, old
     assert {price.as_of: price.age_days for price in answer.prices}[as_of] == 90 + old
 
 
+def test_serverless_wins_at_low_volume(tmp_path: Path) -> None:
+    """Three requests in a day: one machine for the day against three starts."""
+    sparse = trace(tmp_path, "0,500,100\n30000,500,100\n80000,500,100\n")
+    options = CompareOptions(
+        model=MODEL, tp=1, serverless=True, stated_cold_start_s=20.0, slo=Slo(ttft_s=30, tpot_s=0.1)
+    )
+    answer = compare(sparse, options)
+    row = named(answer)["realtime_serverless"]
+    assert answer.best == "realtime_serverless"
+    assert row.total_usd < named(answer)["realtime_fixed"].total_usd / 10
+    assert row.ttft_p99_s == pytest.approx(20.0, abs=2.0)
+    assert any("serverless workers serve all" in text for text in answer.warnings)
+    assert any("Real time, serverless" in str(price.used_for) for price in answer.prices)
+    assert "--keep-warm" in {assumption.option for assumption in answer.assumptions}
+    late = compare(sparse, CompareOptions(model=MODEL, tp=1, serverless=True, slo=Slo(ttft_s=2.0, tpot_s=0.1)))
+    assert late.best != "realtime_serverless"
+
+
 def test_lane_costs_add_up(small: Trace) -> None:
     answer = compare(small, CompareOptions(model=MODEL, tp=1, defer=("50%@1h",)))
     mixed = named(answer)["mix"]
