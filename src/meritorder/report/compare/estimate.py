@@ -21,7 +21,7 @@ from meritorder.report.terminal import (
     warnings_section,
 )
 from meritorder.report.wording import MISSING, or_missing, usd_cells
-from meritorder.units import format_duration, format_share
+from meritorder.units import format_duration, format_share, format_usd
 
 _PLACE_WIDTH: Final = 30
 _JOB_PLACE_WIDTH: Final = 20
@@ -115,8 +115,8 @@ def _usd_range(way: Way) -> str:
     """Return what a way costs with machines as fast and as slow as nine in ten measurements of such."""
     if way.usd_range is None:
         return MISSING
-    low, high = (float(f"{usd:.3g}") for usd in way.usd_range)
-    return f"{format_usd(low)} to {format_usd(high)}"
+    low, high = map(format_usd, way.usd_range)
+    return f"{low} to {high}"
 
 
 def _done(way: Way) -> str:
