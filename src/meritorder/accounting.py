@@ -79,7 +79,7 @@ class QuotedBatches(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         batches: How many.
         quoted_usd: What they were quoted.
-        charged_usd: What they are charged: what was quoted if that is honored, else what was paid.
+        charged_usd: What they are charged: as quoted if that is honored, else what was paid.
         paid_usd: What was paid for them.
         difference_usd: What they are charged above what was paid; negative if less.
     """

@@ -72,7 +72,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         no_saving_because: Why no saving is claimed; empty if one is.
         quote_id: The quote that it used; None if it used none.
         quoted_usd: What that quote offered; None without one.
-        charged_usd: What it is charged: what was quoted if quotes are honored, else what was paid.
+        charged_usd: What it is charged: if quotes are honored what was quoted, by its share of requests with a result;
+            else what was paid.
         difference_usd: What it is charged above what was paid; negative if less.
         issued_at: When this receipt was issued.
         warnings: What has no price.

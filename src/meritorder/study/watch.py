@@ -1,6 +1,7 @@
 """What the tokens of a running engine cost, from its own counters: no gateway and no ledger is needed."""
 
 import http.client
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ _PATH: Final = "/metrics"
 _POLL_S: Final = 1.0
 _TIMEOUT_S: Final = 10.0
 _MAX_BYTES: Final = BYTES_PER_GIB // 64
+_READ_BYTES: Final = 1 << 16
+_PLAIN: Final = re.compile(r"[^\x00-\x20\x7f]+")  # neither spaces nor control characters
 _MAX_TOKENS: Final = 2.0**53  # larger counters lose single tokens
 _CHECK: Final = "check that the engine runs there, and is ready"
 _KEY: Final = "name the variable that holds its key with --api-key-env"
@@ -100,9 +103,16 @@ def metrics_url(url: str) -> str:
     Raises:
         ConfigError: It is not a URL of the web.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigError("is not a URL", where=url, fix="write http://host:port/metrics")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.netloc or not _PLAIN.fullmatch(url):
+        raise ConfigError("is not a URL", where=repr(url), fix="write http://host:port/metrics")
+    if "@" in parts.netloc:
+        raise ConfigError(
+            "has a user or a password", where=parts.netloc.rpartition("@")[2], fix=f"leave it out; {_KEY}"
+        )
     return parts._replace(path=_PATH).geturl() if parts.path in {"", "/"} else url
 
 
@@ -142,7 +152,7 @@ def read_metrics(url: str, api_key: str = "") -> bytes:
     try:
         # The scheme was checked: http or https.
         with request.urlopen(request.Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            content: bytes = answer.read(_MAX_BYTES + 1)
+            content = _read_within(answer)
     except url_errors.HTTPError as error:
         error.close()
         raise ConfigError(f"answered {error.code}", where=url, fix=_FIXES.get(error.code, _CHECK)) from None
@@ -152,6 +162,20 @@ def read_metrics(url: str, api_key: str = "") -> bytes:
     if len(content) > _MAX_BYTES:
         raise ConfigError("is larger than any engine's metrics", where=url, fix="give the address of its metrics")
     return content
+
+
+def _read_within(answer: http.client.HTTPResponse) -> bytes:
+    """Return the body of an answer, up to one byte more than is allowed.
+
+    Raises:
+        TimeoutError: It takes too long as a whole.
+    """
+    content, ends_s = bytearray(), time.monotonic() + _TIMEOUT_S
+    while len(content) <= _MAX_BYTES and (part := answer.read1(_READ_BYTES)):
+        content += part
+        if time.monotonic() > ends_s:
+            raise TimeoutError(f"no end within {format_duration(_TIMEOUT_S)}")
+    return bytes(content)
 
 
 def parse_reading(text: bytes, *, at_s: float, where: str = "") -> Reading:

@@ -144,9 +144,14 @@ def test_other_pages_are_refused(text: bytes) -> None:
 def test_path_of_a_server_is_completed() -> None:
     assert metrics_url("http://engine:8000") == "http://engine:8000/metrics"
     assert metrics_url("https://proxy/a/metrics?model=m") == "https://proxy/a/metrics?model=m"
-    for wrong in ("engine:8000", "ftp://engine/metrics", "metrics.txt", "http:///metrics"):
-        with pytest.raises(ConfigError, match="is not a URL"):
-            metrics_url(wrong)
+    wrong = ("engine:8000", "ftp://engine/metrics", "metrics.txt", "http:///metrics", "http://[::1/metrics", "")
+    for url in (*wrong, "http://engine/\nmetrics", "http://an engine/metrics"):
+        with pytest.raises(ConfigError, match="is not a URL") as caught:
+            metrics_url(url)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"^engine: has a user") as caught:
+        metrics_url("http://me:secret@engine/metrics")
+    assert "secret" not in str(caught.value)
 
 
 def test_price_is_given_or_of_the_catalog() -> None:

@@ -1,8 +1,10 @@
 """`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume; receipts."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meritorder.errors import ConfigError
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, whole_body
 from meritorder.gateway.state.context import Context
@@ -33,6 +36,7 @@ _COMPARED: Final = ("endpoint", "completion_window", "input_file_id", "metadata"
 
 
 _RECEIPT_RETRY_S: Final = 2
+_log: Final = logging.getLogger(__name__)
 _QUOTE_HEADER: Final = "meritorder-quote"
 _QUOTE_PREFIX: Final = "quote_"
 
@@ -61,6 +65,16 @@ def _add(connection: Connection, fields: dict[str, Any], quote: TakenQuote | Non
     ):
         raise _wrong_quote(f"the quote '{quote.id}' has expired, or another batch uses it")
     return batch
+
+
+@contextlib.contextmanager
+def _signing() -> Iterator[None]:
+    """Answer 503 if the key of receipts cannot be used."""
+    try:
+        yield
+    except ConfigError as error:
+        _log.error("receipts cannot be signed: %s", error)
+        raise ApiError(503, "Receipts cannot be signed now.", code="receipt_key_unusable") from None
 
 
 class _Signed(msgspec.Struct):
@@ -218,7 +232,8 @@ class Batches:
     async def receipt(self, request: Request) -> Response:
         """Return the signed receipt of a finished batch; 202 until there is one."""
         batch = await self._batch(request)
-        receipt = await self._receipts.of(batch)
+        with _signing():
+            receipt = await self._receipts.of(batch)
         if receipt is None:
             content = {"object": "batch.receipt", "batch_id": batch.id, "status": batch.status, "receipt": None}
             answer = json_response(content, 202)
@@ -233,7 +248,8 @@ class Batches:
         checks.json_object(body)
         try:
             signed = msgspec.json.decode(body, type=_Signed)
-            fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
+            with _signing():
+                fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
         except ValueError as error:
             raise invalid_request(f"This is not a receipt: {error}.", code="invalid_receipt") from None
         return json_response({"object": "receipt.verification", "valid": not fault, "reason": fault or None})

@@ -31,6 +31,15 @@ class Signer:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def check(self) -> None:
+        """Check the key, if there is one already.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        if self._path.exists():
+            self._key()
+
     def sign(self, receipt: bytes) -> Signature:
         """Return the signature of a receipt as JSON.
 

@@ -48,7 +48,7 @@ class SettledQuote:
     """What a batch was quoted and what it cost."""
 
     quoted_picousd: int
-    honored: bool
+    charged_picousd: int
     paid_picousd: int
 
 
@@ -97,12 +97,20 @@ def use(connection: Connection, quote_id: str, batch: Batch, *, quoted_picousd: 
     return connection.execute(update(QUOTES).where(*free).values(**values)).rowcount > 0
 
 
-def settle(connection: Connection, quote: StoredQuote, batch_seq: int, *, paid_picousd: int, ended_s: float) -> None:
-    """Record what the batch of a quote cost, and charge the budgets of its key what was quoted, if that is honored."""
-    adjusted = (quote.quoted_picousd or 0) - _charged(connection, batch_seq) if quote.honored else 0
-    values = {"paid_picousd": paid_picousd, "adjusted_picousd": adjusted, "settled_s": ended_s}
+def settle(
+    connection: Connection,
+    quote: StoredQuote,
+    batch_seq: int,
+    *,
+    paid_picousd: int,
+    charged_picousd: int,
+    ended_s: float,
+) -> None:
+    """Record what the batch of a quote cost and is charged, and charge that to the budgets of its key if honored."""
+    adjusted = charged_picousd - _of_rows(connection, batch_seq) if quote.honored else 0
+    amounts = {"paid_picousd": paid_picousd, "charged_picousd": charged_picousd, "adjusted_picousd": adjusted}
     open_quote = (QUOTES.c.id == quote.id, QUOTES.c.paid_picousd.is_(None))
-    if connection.execute(update(QUOTES).where(*open_quote).values(**values)).rowcount:
+    if connection.execute(update(QUOTES).where(*open_quote).values(**amounts, settled_s=ended_s)).rowcount:
         budgets.charge(connection, [_Adjustment(key_id=quote.key_id, ended_s=ended_s, cost_picousd=adjusted)])
 
 
@@ -121,7 +129,7 @@ def settled(connection: Connection, *, from_s: float, to_s: float) -> list[Settl
     return [SettledQuote(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def _charged(connection: Connection, batch_seq: int) -> int:
+def _of_rows(connection: Connection, batch_seq: int) -> int:
     """Return what the budgets of a batch's key were charged for its ledger rows."""
     query = select(func.sum(LEDGER.c.cost_picousd)).where(LEDGER.c.batch_seq == batch_seq)
     return int(connection.execute(query).scalar() or 0)

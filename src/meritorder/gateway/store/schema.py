@@ -380,6 +380,7 @@ QUOTES: Final = Table(
     Column("quoted_picousd", BigInteger),  # what that batch was quoted
     Column("honored", Boolean, nullable=False),  # whether it is charged that
     Column("paid_picousd", BigInteger),  # what it cost; null until it is settled
+    Column("charged_picousd", BigInteger),  # what it is charged
     Column("adjusted_picousd", BigInteger),  # what the budgets of its key were charged beside its ledger rows
     Column("settled_s", Float),
     Index("ix_quotes_batch", "tenant", "batch_id"),

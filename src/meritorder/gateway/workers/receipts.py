@@ -52,6 +52,9 @@ class Receipts:
         context: The shared state.
         venues: The venues, with their prices.
         meter: Records what is paid by time.
+
+    Raises:
+        ConfigError: The key of receipts is there and cannot be used.
     """
 
     def __init__(self, context: Context, venues: Venues, meter: CapacityMeter) -> None:
@@ -59,6 +62,7 @@ class Receipts:
         self._meter = meter
         self._venues = {venue.name: venue for venue in venues.all}
         self.signer = Signer(context.settings.receipt_key)
+        self.signer.check()
 
     async def of(self, batch: Batch) -> bytes | None:
         """Return the receipt of a batch as JSON; None while it runs, or what it ran on is not recorded to its end.
@@ -81,8 +85,7 @@ class Receipts:
             return None
         signature = self.signer.sign(documents.encode(receipt))
         body = documents.encode(SignedReceipt(receipt=receipt, signature=signature))
-        paid_picousd = int(receipt.paid_usd * PICOUSD_PER_USD)
-        add = partial(_add, batch=batch, body=body, paid_picousd=paid_picousd, ended_s=ended_s, now_s=now_s)
+        add = partial(_add, batch=batch, receipt=receipt, body=body, ended_s=ended_s, now_s=now_s)
         try:
             return await context.database.write(add)
         except IntegrityError:  # another gateway has issued it at the same moment
@@ -116,14 +119,19 @@ class Receipts:
         )
 
 
-def _add(
-    connection: Connection, batch: Batch, body: bytes, *, paid_picousd: int, ended_s: float, now_s: float
-) -> bytes:
+def _add(connection: Connection, batch: Batch, receipt: Receipt, body: bytes, *, ended_s: float, now_s: float) -> bytes:
     """Add a receipt and settle the quote of its batch, and return the receipt that the batch has."""
     stored = receipts.add(connection, batch.tenant, batch.id, body, now_s=now_s)
     quote = quotes.of_batch(connection, batch.tenant, batch.id)
     if quote is not None:
-        quotes.settle(connection, quote, batch.seq, paid_picousd=paid_picousd, ended_s=ended_s)
+        quotes.settle(
+            connection,
+            quote,
+            batch.seq,
+            paid_picousd=int(receipt.paid_usd * PICOUSD_PER_USD),
+            charged_picousd=int(receipt.charged_usd * PICOUSD_PER_USD),
+            ended_s=ended_s,
+        )
     return stored
 
 
@@ -150,7 +158,10 @@ def _draft(
     listed = [place.list_usd for place in places if place.attempts and place.venue]
     paid_usd = sum((place.paid_usd for place in places), Decimal(0))
     quoted_usd = None if quote is None or quote.quoted_picousd is None else exact_usd(quote.quoted_picousd)
-    charged_usd = quoted_usd if quote is not None and quote.honored and quoted_usd is not None else paid_usd
+    charged_usd = paid_usd
+    if quote is not None and quote.honored and quote.quoted_picousd is not None:
+        # A line without a result is not charged.
+        charged_usd = exact_usd(quote.quoted_picousd * batch.done // max(batch.total, 1))
     unlisted = [place.venue for place in places if place.venue and place.list_usd is None]
     return Receipt(
         batch_id=batch.id,

@@ -114,7 +114,7 @@ def report(
 
 
 def _quoted(quotes: Sequence[SettledQuote]) -> QuotedBatches:
-    charged = sum(quote.quoted_picousd if quote.honored else quote.paid_picousd for quote in quotes)
+    charged = sum(quote.charged_picousd for quote in quotes)
     paid = sum(quote.paid_picousd for quote in quotes)
     return QuotedBatches(
         batches=len(quotes),

@@ -163,11 +163,12 @@ def test_quotes_are_a_tenants_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("service", [True, False], indirect=True)
 def test_batch_is_charged_what_was_quoted(service: Service) -> None:
-    """It ended without any cost: the quote is charged where quotes are honored, also to the budget of its key."""
+    """It was cancelled after a quarter of its lines, at no cost: a quarter of the quote is charged if it is honored."""
     honored = service.context.settings.lanes.honor_quotes
     quote = _quote(service)
     batch = _batch(service, quote["id"], "4h").json
     offered = next(offer["usd"] for offer in quote["offers"] if offer["patience"] == "4h")
+    charged = round(offered * 1e12) // 4 / 1e12
     database = service.context.database
     budget = Budget(id="key_1", amount_picousd=10**14, tenant="default")
     database.submit(partial(budgets.set_budget, budget=budget, now_s=0.0)).result()
@@ -177,13 +178,13 @@ def test_batch_is_charged_what_was_quoted(service: Service) -> None:
         database.submit(
             lambda connection, table=table: connection.execute(table.update().values(key_id="key_1"))
         ).result()
-    ended = BATCHES.update().values(status="completed", completed_s=service.context.now_s())
+    ended = BATCHES.update().values(status="cancelled", cancelled_s=service.context.now_s(), total=1000, done=250)
     database.submit(lambda connection: connection.execute(ended)).result()
     receipt = call(service, "GET", f"/v1/batches/{batch['id']}/receipt").json["receipt"]
     assert (receipt["quote_id"], receipt["quoted_usd"], receipt["paid_usd"]) == (quote["id"], offered, 0)
-    assert receipt["charged_usd"] == receipt["difference_usd"] == (offered if honored else 0)
+    assert receipt["charged_usd"] == receipt["difference_usd"] == (charged if honored else 0)
     (state,) = database.read_now(partial(budgets.states, now_s=service.context.now_s()))
-    assert state.spent_picousd == (round(offered * 1e12) if honored else 0)
+    assert state.spent_picousd == (round(charged * 1e12) if honored else 0)
     database.submit(partial(budgets.set_budget, budget=budget, now_s=service.context.now_s())).result()
     (again,) = database.read_now(partial(budgets.states, now_s=service.context.now_s()))
     assert again.spent_picousd == state.spent_picousd, "a changed budget counts the same"

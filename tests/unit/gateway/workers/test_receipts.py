@@ -12,6 +12,7 @@ import pytest
 from tests.samples.batches import begin_batch
 from tests.samples.service import call, open_service
 
+from meritorder.errors import ConfigError
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.store import batches, capacity, ledger
 from meritorder.gateway.store.batches import Batch
@@ -193,6 +194,15 @@ def test_key_is_private_and_kept(gateway: _Gateway) -> None:
     gateway.receipt()
     path = gateway.service.context.settings.receipt_key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_broken_key_is_a_503_and_refused_at_the_start(gateway: _Gateway, tmp_path: Path) -> None:
+    gateway.end(10, "failed")
+    gateway.service.context.settings.receipt_key.write_text("junk")
+    reply = call(gateway.service, "GET", "/v1/batches/batch_1/receipt")
+    assert (reply.status, reply.json["error"]["code"]) == (503, "receipt_key_unusable")
+    with pytest.raises(ConfigError, match=r"receipt\.key"), open_service(tmp_path, venue=[API]):
+        pass
 
 
 def test_signature_holds_for_any_form_of_json(gateway: _Gateway) -> None:

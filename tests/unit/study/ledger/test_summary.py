@@ -80,8 +80,8 @@ def test_quotes_are_apart_from_what_was_paid() -> None:
     """One batch is charged its quote of 5 for a cost of 3, one what it cost, 4, for a quote of 1."""
     paid = [replica(0, 3600, "3.6")]
     costed = cost(attempts(), paid, period=Period(from_s=0, to_s=3600))
-    honored = SettledQuote(quoted_picousd=5 * 10**12, honored=True, paid_picousd=3 * 10**12)
-    shown = SettledQuote(quoted_picousd=1 * 10**12, honored=False, paid_picousd=4 * 10**12)
+    honored = SettledQuote(quoted_picousd=5 * 10**12, charged_picousd=5 * 10**12, paid_picousd=3 * 10**12)
+    shown = SettledQuote(quoted_picousd=1 * 10**12, charged_picousd=4 * 10**12, paid_picousd=4 * 10**12)
     answer = report(costed, costed.period, (), no_saving_because="", quotes=[honored, shown])
     assert answer.quotes is not None
     assert (answer.quotes.batches, answer.quotes.quoted_usd, answer.quotes.charged_usd) == (2, 6, 9)

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("quoted_picousd", sa.BigInteger(), nullable=True),
         sa.Column("honored", sa.Boolean(), nullable=False),
         sa.Column("paid_picousd", sa.BigInteger(), nullable=True),
+        sa.Column("charged_picousd", sa.BigInteger(), nullable=True),
         sa.Column("adjusted_picousd", sa.BigInteger(), nullable=True),
         sa.Column("settled_s", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quotes")),
