@@ -83,8 +83,8 @@ def load(file: LocalFile, scratch: ScratchFolder) -> SourceFile:
         if plain.head.startswith(PARQUET):
             return _parquet(plain)
         if spreadsheets.is_zip(plain.head):
-            frame = spreadsheets.read_workbook(plain)
-            rows = frame.lazy().with_row_index("row", offset=2)
+            frame, header_row = spreadsheets.read_workbook(plain)
+            rows = frame.lazy().with_row_index("row", offset=header_row + 1)
             return SourceFile(name=plain.name, frame=rows, columns=frozenset(frame.columns))
     if json_records.is_json(plain.head):
         return _json(plain, scratch)

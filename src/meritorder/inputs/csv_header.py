@@ -12,8 +12,8 @@ from meritorder.inputs.unpacking import PlainFile
 _SEPARATORS: Final = (",", ";", "\t", "|")
 # As Excel states the separator in a line of its own.
 _SEPARATOR_LINE: Final = "sep="
-# Reports begin with lines of a title; the header is searched in this many.
-_TITLE_LINES: Final = 30
+TITLE_ROWS: Final = 30
+"""Rows of a table among which its header is."""
 _MIN_COLUMNS: Final = 3
 _NUMBER: Final = re.compile(r"[-+]?[\d.,]+(?:[eE][-+]?\d+)?")
 
@@ -53,14 +53,13 @@ def read_header(file: PlainFile) -> CsvHeader:
         raise InputError("ends its lines with CR alone", where=file.name, fix="end them with LF (tr '\\r' '\\n')")
     if len(separator.encode()) != 1:
         raise InputError(f"{separator!r} cannot separate columns", where=file.name, fix="separate them with , or ;")
-    line += _title_lines(lines[line - 1 :][:_TITLE_LINES], separator)
+    line += title_rows([_cells(text, separator) for text in lines[line - 1 :][:TITLE_ROWS]])
     columns = tuple(next(csv.reader([lines[line - 1].rstrip("\r")], delimiter=separator), ()))
     return CsvHeader(columns=columns, separator=separator, line=line)
 
 
-def _title_lines(lines: Sequence[str], separator: str) -> int:
-    """Return how many lines are above the header: a title fills at most half of the columns that follow."""
-    rows = [_cells(line, separator) for line in lines]
+def title_rows(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many rows are above the header: a title fills at most half of the columns that follow."""
     widest = max(map(len, rows))
     if widest < _MIN_COLUMNS or 2 * sum(map(bool, rows[0])) > widest:
         return 0

@@ -208,13 +208,13 @@ def _sniffed(file: PlainFile, scratch: ScratchFolder) -> Source:
     if file.head.startswith(PARQUET):
         return _parquet(file)
     if spreadsheets.is_zip(file.head):
-        sheet = spreadsheets.read_workbook(file)
+        sheet, header_row = spreadsheets.read_workbook(file)
         return Source(
             name=file.name,
             path=file.path,
             kind=SourceKind.EXCEL,
             columns=tuple(sheet.columns),
-            header_line=1,
+            header_line=header_row,
             frame=sheet.lazy(),
         )
     return _json(file, scratch) if json_records.is_json(file.head) else _csv(file)

@@ -63,3 +63,25 @@ def test_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MissingExtraError, match=r"pip install 'meritorder\[xlsx\]', or save it as CSV") as caught:
         read_trace(path)
     assert isinstance(caught.value, MeritorderError)
+
+
+def test_header_below_a_title_is_found(tmp_path: Path) -> None:
+    pytest.importorskip("fastexcel")
+    rows = {"column_1": ["Usage of May", None, "timestamp", "2026-05-04 08:00:00"]}
+    rows |= {
+        f"column_{place}": [None, None, name, "7"] for place, name in ((2, "prompt_tokens"), (3, "completion_tokens"))
+    }
+    path = tmp_path / "book.xlsx"
+    pl.DataFrame(rows).write_excel(path, include_header=False)
+    sheet, header_row = spreadsheets.read_workbook(plain(path))
+    assert (sheet.columns, header_row, sheet.height) == (["timestamp", "prompt_tokens", "completion_tokens"], 3, 1)
+    assert read_trace(path).requests.select("input_tokens", "output_tokens").rows() == [(7, 7)]
+
+
+def test_columns_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    pytest.importorskip("fastexcel")
+    path = tmp_path / "book.xlsx"
+    cells = {"1": ["a", "x"], "2": ["a", "y"], "3": ["a_", "z"], "4": [None, "w"]}
+    pl.DataFrame(cells).write_excel(path, include_header=False)
+    sheet, _ = spreadsheets.read_workbook(plain(path))
+    assert (sheet.columns, sheet.row(0)) == (["a", "a_", "a__", "_"], ("x", "y", "z", "w"))
