@@ -15,7 +15,7 @@ from meritorder.domain import Access, BackfillLimits, Lane, Slo, Workload
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests
 from meritorder.planpolicy import Policy
-from meritorder.planproof import Credit, InHindsight, WalkForward
+from meritorder.planproof import ComingDays, Credit, InHindsight, WalkForward
 
 SCHEMA: Final = "meritorder.plan/2"
 _FIRST_SCHEMA: Final = "meritorder.plan/1"
@@ -307,6 +307,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     simulated: PlanOutcome | None = None
     in_hindsight: InHindsight | None = None
     walk_forward: WalkForward | None = None
+    coming: ComingDays | None = None
     credited: list[Credit] = []
     spot_worth_usd_per_gpu: dict[str, float] = {}
     sentence: str = ""

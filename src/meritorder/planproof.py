@@ -60,6 +60,40 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
     coverage_80: float | None = None
 
 
+class ComingDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A day to come: its traffic as forecast, and what is expected to be paid. Low and high bound eight in ten days."""
+
+    day: str
+    requests: int
+    replicas: float
+    replicas_low: float
+    replicas_high: float
+    total_usd: float
+    low_usd: float
+    high_usd: float
+    baseline_usd: float
+    kept: bool
+    holiday: bool = False
+
+
+class ComingDays(msgspec.Struct, frozen=True, kw_only=True):
+    """The days that follow the trace, as `--for` asks for them.
+
+    `growth_per_day` is the factor of the traffic from day to day. On `level_shift_day` the level of the traffic changed
+    to `level_shift` times what it was; days before no longer count. Low and high are sums over the days.
+    """
+
+    days: list[ComingDay]
+    total_usd: float
+    low_usd: float
+    high_usd: float
+    baseline_usd: float
+    saving_share: float
+    growth_per_day: float
+    level_shift_day: str | None = None
+    level_shift: float | None = None
+
+
 class Credit(msgspec.Struct, frozen=True, kw_only=True):
     """What one cause saved, in dollars; all causes add up to the saving of the plan."""
 

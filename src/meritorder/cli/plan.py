@@ -106,6 +106,14 @@ def plan(
         bool,
         typer.Option("--hindsight", help="Plan the trace itself alone, without judging a policy on days not seen."),
     ] = False,
+    coming: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="TIME",
+            help="Plan the days after the trace, such as 7d, from a forecast: growth, weekdays, holidays, shifts.",
+        ),
+    ] = "",
     holidays: Annotated[
         Path | None,
         typer.Option("--holidays", metavar="FILE", help="Dates that are forecast as Sundays, one a line: 2026-12-25."),
@@ -154,11 +162,20 @@ def plan(
     from meritorder.report import files
     from meritorder.report.plan import text as plan_text
     from meritorder.study.plan.answer import plan as study
-    from meritorder.study.schedule.options import HARDWARE, PlanOptions, parse_dates, parse_terms, parse_tiers
+    from meritorder.study.schedule.options import (
+        HARDWARE,
+        PlanOptions,
+        parse_dates,
+        parse_days,
+        parse_terms,
+        parse_tiers,
+    )
 
     files.check_target(json, html)
     if (carbon is None) != (carbon_price == 0):
         raise ConfigError("--carbon and --carbon-price require each other", where="plan", fix="give both or neither")
+    if coming and hindsight:
+        raise ConfigError("--for plans the days to come, --hindsight those of the trace", where="plan", fix="give one")
     options = PlanOptions(
         model=model,
         hardware=parse_names(hardware) or HARDWARE,
@@ -192,6 +209,7 @@ def plan(
         scale=scale,
         hindsight=hindsight,
         holidays=parse_dates(holidays) if holidays else frozenset(),
+        coming_days=parse_days(coming) if coming else 0,
         start=start,
         end=end,
     )

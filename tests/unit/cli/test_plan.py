@@ -12,3 +12,8 @@ from meritorder.errors import ConfigError
 def test_carbon_options_require_each_other(options: dict[str, Path | float]) -> None:
     with pytest.raises(ConfigError, match="--carbon and --carbon-price require each other"):
         plan(["trace.csv"], **options)  # type: ignore[arg-type]
+
+
+def test_days_to_come_are_not_known_in_hindsight() -> None:
+    with pytest.raises(ConfigError, match="--for plans the days to come"):
+        plan(["trace.csv"], coming="7d", hindsight=True)

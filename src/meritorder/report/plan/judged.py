@@ -9,8 +9,60 @@ from meritorder.units import format_count, format_share, format_usd
 ADVICE: Final = "this advice"
 """The rule of a backtest that follows the plan."""
 
+# A growth that is smaller is told as none.
+_STEADY: Final = 0.0005
+
 DAY_HEADINGS: Final = ("day", "requests", "real time", "policy", "saved", "SLO kept", "late")
 """Headings of the days."""
+
+
+COMING_HEADINGS: Final = ("day", "requests", "real time", "policy", "low", "high")
+"""Headings of the days to come."""
+
+
+class ComingRow(NamedTuple):
+    """A day to come."""
+
+    day: str
+    requests: str
+    baseline: str
+    policy: str
+    low: str
+    high: str
+
+
+def coming(plan: Plan) -> list[ComingRow]:
+    """Return the days to come."""
+    return [
+        ComingRow(
+            day=day.day + (" *" if day.holiday else ""),
+            requests=f"{day.requests:,}",
+            baseline=format_usd(day.baseline_usd),
+            policy=format_usd(day.total_usd) + ("" if day.kept else " !"),
+            low=format_usd(day.low_usd),
+            high=format_usd(day.high_usd),
+        )
+        for day in (plan.coming.days if plan.coming else [])
+    ]
+
+
+def coming_notes(plan: Plan) -> list[str]:
+    """Return how the days to come were forecast."""
+    days = plan.coming
+    if days is None:
+        return []
+    notes = ["Low and high bound eight in ten days, by the errors of the same forecast on past days."]
+    if any(day.holiday for day in days.days):
+        notes.append("Days marked * are holidays, forecast as Sundays.")
+    if abs(days.growth_per_day - 1) >= _STEADY:
+        verb = "grows" if days.growth_per_day > 1 else "falls"
+        notes.append(f"The traffic {verb} by {format_share(abs(days.growth_per_day - 1), 1)} a day.")
+    if days.level_shift_day and days.level_shift:
+        notes.append(
+            f"On {days.level_shift_day} the traffic changed to {format_share(days.level_shift)} of what it was; growth "
+            "is counted from then on."
+        )
+    return notes
 
 
 class DayRow(NamedTuple):

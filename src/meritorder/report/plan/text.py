@@ -50,6 +50,7 @@ def _blocks(plan: Plan, width: int) -> Iterator[RenderableType]:
     sections = (
         plan.sentence and narrow(plain(plan.sentence, "bold"), reading),
         narrow(plain(" · ".join(filter(None, (rows.models(plan), rows.span(plan)))), "dim"), reading),
+        _coming(plan, reading),
         _days(plan, reading),
         plan.schedule and _rent(plan, width),
         _tokens(plan, reading),
@@ -165,6 +166,17 @@ def _check(plan: Plan, outcome: PlanOutcome, width: int) -> RenderableType:
     for first in range(0, len(facts), pairs):
         table.add_row(*(cell for fact in facts[first : first + pairs] for cell in fact))
     return section("Simulated, request by request", rounds, table)
+
+
+def _coming(plan: Plan, width: int) -> RenderableType | None:
+    coming = judged.coming(plan)
+    if not coming:
+        return None
+    table = columns(*judged.COMING_HEADINGS, numbers=len(judged.COMING_HEADINGS) - 1)
+    for row in coming:
+        table.add_row(*map(plain, row))
+    notes = bullets([plain(note) for note in judged.coming_notes(plan)], width)
+    return section("Days to come", "forecast from this history", table, notes)
 
 
 def _days(plan: Plan, width: int) -> RenderableType | None:

@@ -21,6 +21,7 @@ from meritorder.sim.pools import Autoscaled
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.realtime import search_realtime
+from meritorder.study.forward.baseline import PastBaseline, RealtimePolicy
 from meritorder.study.forward.days import Day
 from meritorder.study.forward.history import History
 from meritorder.study.forward.policy import FleetPolicy
@@ -60,6 +61,14 @@ class FittedPolicy:
     design: Design
     level: int
     policy: FleetPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenPolicy:
+    """The policy that is carried out, and the index of its real-time machine."""
+
+    machine: int
+    policy: FleetPolicy | RealtimePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +118,27 @@ class PolicyFit:
         policy = self.simulations.policy(design, level, count)
         self.progress(f"policy after {count} days: {policy.label}")
         return FittedPolicy(design=design, level=level, policy=policy)
+
+    def or_realtime(self, fitted: FittedPolicy, baseline: PastBaseline, arrangement: int, count: int) -> ChosenPolicy:
+        """Return a policy, or real time if that cost less on the first `count` days and held on as many of them.
+
+        Args:
+            fitted: The policy for the day after them.
+            baseline: Real time on past days.
+            arrangement: The arrangement for that day.
+            count: Number of days.
+        """
+        trials = self._trials(count)
+        own = [self.simulations.outcome(fitted.design, fitted.level, place) for place in trials.places]
+        realtime = [baseline.outcome(arrangement, place) for place in trials.places]
+        own_usd = math.fsum(weight * day.usd for weight, day in zip(trials.weights, own, strict=True))
+        realtime_usd = math.fsum(weight * usd for weight, (_, usd) in zip(trials.weights, realtime, strict=True))
+        failures = sum(not held for held, _ in realtime) - sum(not day.holds for day in own)
+        if failures > 0 or realtime_usd >= own_usd:
+            return ChosenPolicy(machine=fitted.design.machine, policy=fitted.policy)
+        policy = baseline.policy(arrangement)
+        machine = next(place for place, known in enumerate(self.history.machines) if known is policy.machine)
+        return ChosenPolicy(machine=machine, policy=policy)
 
     def _fitted(self, starts: Mapping[Design, int], trials: _Trials, *, climb: bool) -> dict[Design, int]:
         """Return the highest level that holds of each design that has one, searched from a level of each.

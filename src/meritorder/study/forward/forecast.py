@@ -28,6 +28,15 @@ _SHIFT: Final = 3.0
 _MIN_MOVE: Final = 0.05
 # Days from which on weekdays have levels of their own, and from which on growth is fitted.
 _WEEKLY_DAYS: Final = 8
+# Days that weekdays and growth are fitted to, and days before a step of their level.
+_TREND_DAYS: Final = 28
+_MIN_STEP_DAYS: Final = 3
+# Regularization of that fit, in days of evidence, and the share of its squared error that a step must leave at most.
+_WEEKDAY_PRIOR: Final = 0.1
+_FEW_DAYS_PRIOR: Final = 0.5
+_GROWTH_PRIOR: Final = 0.1
+_STEP_PRIOR: Final = 0.3
+_STEP_EXPLAINS: Final = 0.25
 # Share of the mean load that is added to both sides of a ratio, so that slots without load have one.
 _IDLE_SHARE: Final = 0.02
 # Error of a day's load that is expected before any was seen; 1.28 standard deviations are exceeded one time in ten.
@@ -80,24 +89,59 @@ class ForecastScore:
     coverage: float
 
 
-def forecast_day(past: Floats, types: Sequence[int], next_type: int) -> Forecast:
-    """Forecast the next day from past days, the oldest first.
+def forecast_day(past: Floats, types: Sequence[int], next_type: int, ahead: int = 1) -> Forecast:
+    """Forecast a coming day from past days, the oldest first.
 
-        expected[t] = level x shape[t],    level = the most recent one x weekday x growth
+        expected[t] = level x shape[t],    level = the most recent one x weekday x growth^ahead
+
+    Its errors are those of forecasts made as many days ahead on past days, as far as there are as many days before.
 
     Args:
         past: Load of each slot, shape (days, slots).
         types: Weekday of each day.
-        next_type: Weekday of the next day.
+        next_type: Weekday of the day to forecast.
+        ahead: Days from the last one to the day to forecast.
     """
     offset = _IDLE_SHARE * float(past.mean()) or 1.0
     ratios = [(past[0] + offset) / (past[0].mean() + offset)]
     for day in range(1, len(past)):
-        expected = _expected(past[:day], types[:day], types[day])
+        known = max(1, day - ahead + 1)
+        expected = _expected(past[:known], types[:known], types[day], day - known + 1)
         ratios.append((past[day] + offset) / (expected + offset))
     # The first day was forecast without a shape; its errors count only while there are hardly others.
-    known = ratios if len(ratios) < DAYS_PER_WEEK // 2 else ratios[1:]
-    return Forecast(expected=_expected(past, types, next_type), ratios=np.array(known), offset=offset)
+    errors = ratios if len(ratios) < DAYS_PER_WEEK // 2 else ratios[1:]
+    return Forecast(expected=_expected(past, types, next_type, ahead), ratios=np.array(errors), offset=offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """How the level of past days moved.
+
+    Args:
+        growth: Factor from day to day; 1 without enough days to tell.
+        shifted: Place of the last day on which the level shifted; None if it never did.
+        shift: Factor by which it shifted there.
+    """
+
+    growth: float
+    shifted: int | None
+    shift: float
+
+
+def find_trend(past: Floats, types: Sequence[int]) -> Trend:
+    """Return the growth of past days and their last shift of level; arguments as for `forecast_day`."""
+    levels = past.mean(axis=1)
+    places = np.flatnonzero(levels > 0)
+    if not len(places):
+        return Trend(growth=1.0, shifted=None, shift=1.0)
+    logs, kinds = np.log(levels[places]), np.asarray(types)[places]
+    weekday = _weekdays(logs, kinds)
+    _, begin, move = _level(logs - weekday[kinds])
+    return Trend(
+        growth=float(np.exp(_growth(logs[begin:] - weekday[kinds[begin:]]))),
+        shifted=int(places[begin]) if begin else None,
+        shift=float(np.exp(move)),
+    )
 
 
 def score_forecast(forecast: Forecast, load: Floats) -> ForecastScore:
@@ -142,8 +186,8 @@ def day_type(day: int, epoch_s: float | None, holidays: frozenset[str] = frozens
     return HOLIDAY_TYPE if date.isoformat() in holidays else date.weekday()
 
 
-def _expected(past: Floats, types: Sequence[int], next_type: int) -> Floats:
-    """Return the expected load of each slot of the next day, shape (slots,)."""
+def _expected(past: Floats, types: Sequence[int], next_type: int, ahead: int = 1) -> Floats:
+    """Return the expected load of each slot of a coming day, shape (slots,)."""
     levels = past.mean(axis=1)
     busy = levels > 0
     if not busy.any():
@@ -151,25 +195,52 @@ def _expected(past: Floats, types: Sequence[int], next_type: int) -> Floats:
     kinds = np.asarray(types)[busy]
     weights = np.where(kinds == next_type, 1.0, _OTHER_TYPE_WEIGHT) * _SHAPE_DECAY ** np.arange(busy.sum())[::-1]
     shape = np.average(past[busy] / levels[busy, None], axis=0, weights=weights)
-    return np.asarray(shape * np.exp(_next_level(np.log(levels[busy]), kinds, next_type)))
+    return np.asarray(shape * np.exp(_next_level(np.log(levels[busy]), kinds, next_type, ahead)))
 
 
-def _next_level(levels: Floats, types: NDArray[np.int_], next_type: int) -> float:
-    """Return the level of the next day from logarithms of the levels of past days."""
-    weekday = np.zeros(DAYS_PER_WEEK)
-    if len(levels) >= _WEEKLY_DAYS:
-        deviations = levels - np.array([np.mean(levels[max(0, day - 3) : day + 4]) for day in range(len(levels))])
-        for kind in np.unique(types):
-            weekday[kind] = np.mean(deviations[types == kind])
-    level, begin, moves = float(levels[0] - weekday[types[0]]), 0, [_MIN_MOVE]
+def _next_level(levels: Floats, types: NDArray[np.int_], next_type: int, ahead: int) -> float:
+    """Return the level of a coming day from logarithms of the levels of past days."""
+    weekday = _weekdays(levels, types)
+    own = levels - weekday[types]
+    level, begin, _ = _level(own)
+    return level + float(weekday[next_type]) + ahead * _growth(own[begin:])
+
+
+def _weekdays(levels: Floats, types: NDArray[np.int_]) -> Floats:
+    """Return the deviation of each weekday from the trend, shape (7,); 0 on the evidence of few days.
+
+    Fitted together with growth and at most one step, so that neither is taken for a weekday: regularized least squares.
+
+        level[d] = a + growth d + weekday[type[d]] + step [d >= s]
+    """
+    days = min(len(levels), _TREND_DAYS)
+    if days < _WEEKLY_DAYS:
+        return np.zeros(DAYS_PER_WEEK)
+    level, kinds, day = levels[-days:], types[-days:], np.arange(days)
+    columns = np.column_stack((np.ones(days), day / DAYS_PER_WEEK, np.eye(DAYS_PER_WEEK)[kinds]))
+    starts = np.array([days, *range(_MIN_STEP_DAYS, days - 1)])  # the first is no step
+    step = (day >= starts[:, None]).astype(float)
+    design = np.concatenate((np.broadcast_to(columns, (len(starts), *columns.shape)), step[:, :, None]), axis=2)
+    weekday_prior = _WEEKDAY_PRIOR if days >= 2 * DAYS_PER_WEEK else _FEW_DAYS_PRIOR
+    prior = np.diag([1e-9, _GROWTH_PRIOR, *[weekday_prior] * DAYS_PER_WEEK, _STEP_PRIOR])
+    transposed = design.transpose(0, 2, 1)
+    fitted = np.linalg.solve(transposed @ design + prior, (transposed @ level)[:, :, None])[:, :, 0]
+    errors = np.sum((level - (design @ fitted[:, :, None])[:, :, 0]) ** 2, axis=1)
+    best = int(np.argmin(errors))
+    stepped = errors[best] < _STEP_EXPLAINS * errors[0] and abs(fitted[best, -1]) > _SHIFT * _MIN_MOVE
+    return np.asarray(fitted[best if stepped else 0, 2:-1])
+
+
+def _level(levels: Floats) -> tuple[float, int, float]:
+    """Return the present level, the place of the day on which it last shifted, and by how much; 0 and 0 without one."""
+    level, begin, shift, moves = float(levels[0]), 0, 0.0, [_MIN_MOVE]
     for day in range(1, len(levels)):
-        move = float(levels[day] - weekday[types[day]]) - level
+        move = float(levels[day]) - level
         shifted = len(moves) > 2 and abs(move) > _SHIFT * float(np.median(moves))
         level += move if shifted else _LEVEL_WEIGHT * move
-        begin = day if shifted else begin
+        begin, shift = (day, move) if shifted else (begin, shift)
         moves.append(max(abs(move), _MIN_MOVE))
-    since = levels[begin:] - weekday[types[begin:]]
-    return level + float(weekday[next_type]) + _growth(since)
+    return level, begin, shift
 
 
 def _growth(levels: Floats) -> float:

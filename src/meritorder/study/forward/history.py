@@ -32,6 +32,7 @@ class History:
     days: Sequence[Day]
     machines: Sequence[CandidateMachine]
     _loads: dict[tuple[int, int], Floats] = field(default_factory=dict)
+    _forecasts: dict[tuple[int, int], Forecast] = field(default_factory=dict)
 
     def loads(self, machine: int, place: int) -> Floats:
         """Return the load of each slot of a day, shape (slots,).
@@ -49,6 +50,11 @@ class History:
         """Return the forecast of a day, or of the one after the last, from the days before it; None for the first."""
         if place == 0:
             return None
+        if (machine, place) not in self._forecasts:
+            self._forecasts[machine, place] = self._forecast(machine, place)
+        return self._forecasts[machine, place]
+
+    def _forecast(self, machine: int, place: int) -> Forecast:
         kinds = [day.kind for day in self.days]
         following = kinds[place] if place < len(kinds) else (kinds[-1] + 1) % DAYS_PER_WEEK
         past = np.array([self.loads(machine, before) for before in range(place)])

@@ -11,12 +11,14 @@ from typing import Final
 
 import numpy as np
 
+from meritorder.study.fleet.fleets import rejudge
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
-from meritorder.study.forward.baseline import PastBaseline
+from meritorder.study.forward.baseline import PastBaseline, RealtimePolicy
+from meritorder.study.forward.coming import Coming, floor_of, forecast_coming
 from meritorder.study.forward.days import split_days
-from meritorder.study.forward.fit import FittedPolicy, PolicyFit
+from meritorder.study.forward.fit import ChosenPolicy, PolicyFit
 from meritorder.study.forward.forecast import (
     DAYS_PER_WEEK,
     ForecastScore,
@@ -84,13 +86,15 @@ class UnseenDays:
         left_out: Indices of the days with a hole in their log, and the length of the hole.
         policy: The policy for the day after the last, fitted to all days.
         floor: Fewest machines in each slot of a day, or of a week if the trace covers one, from midnight of the first
-            day on; empty without a floor.
+            day on; empty without a floor. With days to come, in each slot of these.
+        coming: The days to come, if any are asked for.
     """
 
     days: tuple[WalkDay, ...]
     left_out: dict[int, float]
-    policy: FleetPolicy
+    policy: FleetPolicy | RealtimePolicy
     floor: tuple[int, ...]
+    coming: Coming | None = None
 
     @property
     def policy_usd(self) -> float:
@@ -146,6 +150,7 @@ def walk_forward(
     batch_machines: Sequence[CandidateMachine] = (),
     epoch_s: float | None = None,
     holidays: frozenset[str] = frozenset(),
+    coming_days: int = 0,
     progress: Progress = lambda _: None,
 ) -> UnseenDays | None:
     """Judge the policy out of sample on each day of a trace but the first; None if there are fewer than two days.
@@ -156,6 +161,7 @@ def walk_forward(
         batch_machines: Machines for deferrable work; the same without any.
         epoch_s: Unix time of time 0; None if the trace has no dates.
         holidays: Dates that are forecast as Sundays.
+        coming_days: Days after the last one to forecast.
         progress: Receives each step.
 
     Raises:
@@ -170,20 +176,32 @@ def walk_forward(
     fit = PolicyFit(history=history, simulations=simulations, progress=progress)
     baseline = PastBaseline(days=whole, machines=machines, progress=progress)
     judged = [_judge(place, history, fit, baseline) for place in range(1, len(whole))]
-    fitted = fit.fit(len(whole))
+    fitted = fit.or_realtime(fit.fit(len(whole)), baseline, baseline.choose(len(whole)), len(whole))
+    coming = None
+    if coming_days:
+        progress("simulating the coming days")
+        midnight_s = None if epoch_s is None else epoch_s - epoch_s % SECONDS_PER_DAY
+        coming = forecast_coming(history, fitted, baseline, days=coming_days, midnight_s=midnight_s, holidays=holidays)
     return UnseenDays(
-        days=tuple(replace(day, best_usd=simulations.best_usd(place)) for place, day in enumerate(judged, 1)),
+        days=tuple(_with_best(day, simulations.best_usd(place)) for place, day in enumerate(judged, 1)),
         left_out={day.index: day.hole_s for day in days if day.hole_s > 0},
         policy=fitted.policy,
-        floor=_next_floor(history, fitted, epoch_s, holidays),
+        floor=floor_of(coming) if coming else _next_floor(history, fitted, epoch_s, holidays),
+        coming=coming,
     )
 
 
+def _with_best(day: WalkDay, best_usd: float | None) -> WalkDay:
+    """Return a day with the least that any simulated policy paid, its own included, if it kept every promise."""
+    own = [day.policy_usd] if day.slo_kept and not day.deadlines_missed else []
+    return replace(day, best_usd=min([*own, *([] if best_usd is None else [best_usd])], default=None))
+
+
 def _next_floor(
-    history: History, fitted: FittedPolicy, epoch_s: float | None, holidays: frozenset[str]
+    history: History, fitted: ChosenPolicy, epoch_s: float | None, holidays: frozenset[str]
 ) -> tuple[int, ...]:
     """Return the floor of the days to come: of each weekday if a whole week is known, else of one day."""
-    days, machine = history.days, fitted.design.machine
+    days, machine = history.days, fitted.machine
     past = np.array([history.loads(machine, place) for place in range(len(days))])
     kinds = [day.kind for day in days]
     midnight_s = None if epoch_s is None else epoch_s - epoch_s % SECONDS_PER_DAY
@@ -196,18 +214,20 @@ def _judge(place: int, history: History, fit: PolicyFit, baseline: PastBaseline)
     """Run on a day what was fitted to the days before it."""
     day = history.days[place]
     with ThreadPoolExecutor(max_workers=1) as background:
-        chosen = background.submit(baseline.choose, place)
-        fitted, arrangement = fit.fit(place), chosen.result()
-    trial, realtime = (
-        fit.simulations.run(fitted.design, fitted.level, fitted.policy, place),
-        baseline.run(arrangement, place),
-    )
-    machine = fitted.design.machine
+        choosing = background.submit(baseline.choose, place)
+        fitted, arrangement = fit.fit(place), choosing.result()
+    realtime = baseline.run(arrangement, place)
+    chosen = fit.or_realtime(fitted, baseline, arrangement, place)
+    if isinstance(chosen.policy, RealtimePolicy):
+        trial = rejudge(realtime, day.load, "policy", chosen.policy.label)
+    else:
+        trial = fit.simulations.run(fitted.design, fitted.level, chosen.policy, place)
+    machine = chosen.machine
     forecast = history.forecast(machine, place)
     return WalkDay(
         index=day.index,
         requests=len(day.load),
-        policy=fitted.policy.label,
+        policy=chosen.policy.label,
         policy_usd=trial.usd,
         baseline=realtime.label,
         baseline_usd=realtime.usd,

@@ -114,6 +114,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         judged=judged,
         explanation=explanation,
         forward=None if forward is None else forward.record,
+        coming=None if forward is None else forward.coming,
         tokens_usd=tokens_usd(case.loads, case.all_tokens),
         backtest=tested,
         carbon_usd_per_tonne=None if case.problem.carbon is None else options.carbon_usd_per_tonne,

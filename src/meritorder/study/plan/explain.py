@@ -17,7 +17,7 @@ from meritorder.planner.model.supply import Spot
 from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
 from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
-from meritorder.planproof import InHindsight, WalkForward
+from meritorder.planproof import ComingDays, InHindsight, WalkForward
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, PlanOptions
@@ -227,6 +227,7 @@ def sentence(
     policy: planfile.PlanOutcome,
     *,
     forward: WalkForward | None = None,
+    coming: ComingDays | None = None,
     tokens_usd: Mapping[str, float] | None = None,
     carbon_usd: float = 0.0,
     unpriced: str = "",
@@ -238,13 +239,20 @@ def sentence(
         hindsight: The plan with hindsight.
         policy: Outcome of its policy, which does not know the requests beforehand.
         forward: How the policy does on days that it has not seen, if there are any.
+        coming: The days to come, if any are asked for.
         tokens_usd: Cost of all requests as tokens, by tier.
         carbon_usd: Carbon price of the plan.
         unpriced: Which part of the traffic is not priced, if any.
     """
     who = f"these {format_count(requests, 'request')} cost" if requests > 1 else "this request costs"
     cheaper = _tokens_sentence(requests, tokens_usd or {}, hindsight.total_usd)
-    parts = [unpriced, cheaper, _forward_sentence(forward), f"In real time {who} {format_usd(hindsight.baseline_usd)}."]
+    parts = [
+        unpriced,
+        cheaper,
+        _coming_sentence(coming),
+        _forward_sentence(forward),
+        f"In real time {who} {format_usd(hindsight.baseline_usd)}.",
+    ]
     saving_usd = hindsight.saving_usd
     saving = f", which saves {format_share(saving_usd / hindsight.baseline_usd)}" if saving_usd > 0 else ""
     total = format_usd(hindsight.total_usd)
@@ -278,6 +286,20 @@ def _tokens_sentence(requests: int, tokens_usd: Mapping[str, float], total_usd: 
         f"Bought as tokens ({tier} rates), {format_count(requests, 'request')} cost {format_usd(usd)}, less than these "
         f"machines: machines pay from about {total_usd / usd:.1f} times this volume on, if they can serve it. Nobody "
         "promises the latency of tokens."
+    )
+
+
+def _coming_sentence(coming: ComingDays | None) -> str:
+    if coming is None:
+        return ""
+    days, first = coming.days, coming.days[0].day
+    period = f"On {first}" if len(days) == 1 else f"From {first} to {days[-1].day}"
+    saves = f", which saves {format_share(coming.saving_share)}" if coming.saving_share > 0 else ""
+    low, high = format_usd(coming.low_usd), format_usd(coming.high_usd)
+    return (
+        f"{period} the policy is expected to cost {format_usd(coming.total_usd)} (between {low} and {high} if the "
+        f"traffic is as far from its forecast as on eight in ten past days) against {format_usd(coming.baseline_usd)} "
+        f"in real time{saves}."
     )
 
 

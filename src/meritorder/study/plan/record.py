@@ -15,7 +15,7 @@ from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import Solution
-from meritorder.planproof import Credit, InHindsight, WalkForward
+from meritorder.planproof import ComingDays, Credit, InHindsight, WalkForward
 from meritorder.study.fleet.servable import describe
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
@@ -154,6 +154,7 @@ def to_file(
     judged: JudgedPlan,
     explanation: Explanation,
     forward: WalkForward | None,
+    coming: ComingDays | None,
     tokens_usd: Mapping[str, float],
     backtest: Sequence[planfile.CommitmentBacktest],
     carbon_usd_per_tonne: float | None,
@@ -169,6 +170,7 @@ def to_file(
         judged: The plan, its bounds, its policy.
         explanation: What is said about the plan.
         forward: How its policy does on days that it has not seen, if there are any.
+        coming: The days to come, if any are asked for.
         tokens_usd: Cost of all requests as tokens, by tier.
         backtest: Backtest of the commitments.
         carbon_usd_per_tonne: Price on carbon, if any.
@@ -225,6 +227,7 @@ def to_file(
         simulated=structs.replace(outcome, trace=files, unservable=unservable),
         in_hindsight=hindsight,
         walk_forward=forward,
+        coming=coming,
         credited=judged.credited,
         spot_worth_usd_per_gpu=dict(explanation.spot_worth_usd_per_gpu),
         sentence=explain.sentence(
@@ -232,6 +235,7 @@ def to_file(
             hindsight,
             judged.policy_outcome,
             forward=forward,
+            coming=coming,
             tokens_usd=tokens_usd,
             carbon_usd=outcome.carbon_usd,
             unpriced=" ".join(filter(None, (trace.report.unpriced, describe(left_out)))),

@@ -7,12 +7,15 @@ from typing import Final
 
 import numpy as np
 
+from meritorder.errors import InfeasibleError
 from meritorder.evidence import Interval
-from meritorder.planproof import DayJudged, WalkForward
+from meritorder.planproof import ComingDay, ComingDays, DayJudged, WalkForward
 from meritorder.study.fleet.fleets import Trial, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Progress
 from meritorder.study.forward import walk
+from meritorder.study.forward.baseline import RealtimePolicy
+from meritorder.study.forward.coming import Coming, ForecastDay
 from meritorder.study.forward.policy import SLOT_S, slot_loads
 from meritorder.study.plan.arrangements import Arrangements
 from meritorder.study.schedule.options import PlanOptions
@@ -31,10 +34,12 @@ class Forward:
     Args:
         record: The days, as the plan file has them.
         trials: The policy of each group, simulated on the whole trace.
+        coming: The days to come, if any are asked for.
     """
 
     record: WalkForward
     trials: list[Trial]
+    coming: ComingDays | None = None
 
 
 def judge_forward(
@@ -44,9 +49,12 @@ def judge_forward(
 
     Args:
         groups: The known arrangements, with their machines.
-        options: The holidays.
+        options: The holidays, and the days to come.
         epoch_s: Unix time of time 0; None if the trace has no dates.
         progress: Receives each step.
+
+    Raises:
+        InfeasibleError: Days to come are asked for, and there are no two whole days to forecast them from.
     """
     walks: list[walk.UnseenDays] = []
     for group in groups:
@@ -56,18 +64,71 @@ def judge_forward(
             batch_machines=group.search.batch_machines,
             epoch_s=epoch_s,
             holidays=options.holidays,
+            coming_days=options.coming_days,
             progress=progress,
         )
         if walked is None or not walked.days:
+            if options.coming_days:
+                raise InfeasibleError(
+                    f"{group.name} has fewer than two whole days to forecast from",
+                    where="--for",
+                    fix="give a longer history, or leave --for out",
+                )
             return None
         walks.append(walked)
     trials = [_on_whole_trace(group.load, walked, epoch_s) for group, walked in zip(groups, walks, strict=True)]
-    return Forward(record=_record(walks, epoch_s), trials=trials)
+    coming = [walked.coming for walked in walks if walked.coming]
+    return Forward(
+        record=_record(walks, epoch_s),
+        trials=trials,
+        coming=_coming(coming, epoch_s, options.holidays) if coming else None,
+    )
+
+
+def _coming(parts: Sequence[Coming], epoch_s: float | None, holidays: frozenset[str]) -> ComingDays:
+    """Return the days to come, summed over the groups; the trend is that of the most expensive group."""
+    days = [
+        _coming_day(group_days, epoch_s, holidays) for group_days in zip(*(part.days for part in parts), strict=True)
+    ]
+    total_usd, baseline_usd = sum(day.total_usd for day in days), sum(day.baseline_usd for day in days)
+    trend = max(parts, key=lambda part: sum(day.baseline_usd for day in part.days)).trend
+    return ComingDays(
+        days=days,
+        total_usd=total_usd,
+        low_usd=sum(day.low_usd for day in days),
+        high_usd=sum(day.high_usd for day in days),
+        baseline_usd=baseline_usd,
+        saving_share=1 - total_usd / baseline_usd if baseline_usd else 0.0,
+        growth_per_day=trend.growth,
+        level_shift_day=None if trend.shifted is None else _name(trend.shifted, epoch_s),
+        level_shift=None if trend.shifted is None else trend.shift,
+    )
+
+
+def _coming_day(parts: Sequence[ForecastDay], epoch_s: float | None, holidays: frozenset[str]) -> ComingDay:
+    name = _name(parts[0].index, epoch_s)
+    replicas = np.sum([part.replicas for part in parts], axis=0).tolist()
+    expected_usd, low_usd, high_usd = np.sum([part.policy_usd for part in parts], axis=0).tolist()
+    return ComingDay(
+        day=name,
+        requests=sum(part.requests for part in parts),
+        replicas=replicas[0],
+        replicas_low=replicas[1],
+        replicas_high=replicas[2],
+        total_usd=expected_usd,
+        low_usd=low_usd,
+        high_usd=high_usd,
+        baseline_usd=sum(part.baseline_usd for part in parts),
+        kept=all(part.kept for part in parts),
+        holiday=name in holidays,
+    )
 
 
 def _on_whole_trace(load: TraceLoad, walked: walk.UnseenDays, epoch_s: float | None) -> Trial:
     """Simulate the fitted policy on the trace that it was fitted to."""
     policy = walked.policy
+    if isinstance(policy, RealtimePolicy):
+        return policy.run(load)
     first_s = 0.0 if epoch_s is None else epoch_s % SECONDS_PER_DAY
     floor = tuple(np.roll(np.array(walked.floor, int), -round(first_s / SLOT_S)).tolist())
     initial = policy.machines_for(float(slot_loads(policy.machine, load)[:_FIRST_SLOTS].mean()))

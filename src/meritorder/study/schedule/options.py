@@ -9,7 +9,7 @@ from meritorder.domain import Tier
 from meritorder.errors import ConfigError
 from meritorder.planner.solve.highs import Effort
 from meritorder.study.fleet.options import CompareOptions
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, parse_duration_s
 
 HARDWARE: Final = ("a100", "h100", "h200", "b200", "l40s")
 """The hardware that a plan chooses from by default."""
@@ -23,6 +23,10 @@ _SLOTS: Final = (
     (6 * SECONDS_PER_HOUR, 15 * SECONDS_PER_MINUTE),
     (20 * SECONDS_PER_MINUTE, 5 * SECONDS_PER_MINUTE),
 )
+
+
+# A forecast further ahead rests on nothing.
+_MAX_COMING_S: Final = 28 * SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class PlanOptions(CompareOptions):
         scale: Factor on the request rate that the trace was read with; recorded in the plan only.
         hindsight: Plan the trace itself alone, without judging a policy on its days.
         holidays: Dates that are forecast as Sundays, such as 2026-12-25.
+        coming_days: Days after the trace to plan.
         start: Start of the window that was read; likewise.
         end: End of the window; likewise.
     """
@@ -66,6 +71,7 @@ class PlanOptions(CompareOptions):
     scale: float = 1.0
     hindsight: bool = False
     holidays: frozenset[str] = frozenset()
+    coming_days: int = 0
     start: str | None = None
     end: str | None = None
 
@@ -110,6 +116,18 @@ def parse_dates(path: Path) -> frozenset[str]:
         except ValueError:
             raise ConfigError(f"{line!r} is no date", where=str(path), fix="write one a line: 2026-12-25") from None
     return frozenset(lines)
+
+
+def parse_days(text: str) -> int:
+    """Return a number of days, such as 7 for `7d` or `1w`.
+
+    Raises:
+        ConfigError: It is not a whole number of days.
+    """
+    seconds = parse_duration_s(text)
+    if not seconds or seconds % SECONDS_PER_DAY or seconds > _MAX_COMING_S:
+        raise ConfigError(f"{text!r} is no number of days up to 28", where="--for", fix="write 7d or 2w")
+    return round(seconds / SECONDS_PER_DAY)
 
 
 def parse_tiers(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """The policy of tomorrow: days are judged only if there are two, and the plan file says how."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 from tests.unit.study.conftest import OPTIONS
 
 from meritorder import planfile
+from meritorder.errors import InfeasibleError
 from meritorder.study.forward.walk import UnseenDays, WalkDay
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
@@ -93,3 +97,24 @@ def test_second_day_is_judged_and_replayed(two_days: Trace) -> None:
 def test_one_day_is_hindsight_alone(day_plan: planfile.Plan) -> None:
     assert day_plan.walk_forward is None
     assert "With hindsight" in day_plan.sentence
+
+
+def test_coming_days_are_planned(two_days: Trace, tmp_path: Path) -> None:
+    """Two days of 3,000 requests are followed by more of them; one machine serves them, as it did."""
+    answer = plan(two_days, replace(OPTIONS, coming_days=3))
+    coming = answer.coming
+    assert coming is not None
+    assert [day.day for day in coming.days] == ["day 3", "day 4", "day 5"]
+    assert all(day.requests == pytest.approx(3_000, rel=0.1) and day.kept for day in coming.days)
+    assert coming.total_usd == pytest.approx(sum(day.total_usd for day in coming.days))
+    assert coming.low_usd <= coming.total_usd <= coming.high_usd
+    assert coming.growth_per_day == 1.0
+    assert "From day 3 to day 5 the policy is expected to cost" in answer.sentence
+    path = tmp_path / "plan.json"
+    planfile.write_plan(answer, path)
+    assert planfile.read_plan(path).coming == coming
+
+
+def test_coming_days_need_a_history(day: Trace) -> None:
+    with pytest.raises(InfeasibleError, match="fewer than two whole days to forecast from"):
+        plan(day, replace(OPTIONS, coming_days=7))

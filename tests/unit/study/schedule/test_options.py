@@ -3,7 +3,7 @@
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.study.schedule.options import PlanOptions, parse_terms, parse_tiers
+from meritorder.study.schedule.options import PlanOptions, parse_days, parse_terms, parse_tiers
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ def test_unknown_terms_and_tiers_are_refused() -> None:
         parse_terms("2y")
     with pytest.raises(ConfigError, match="unknown tier"):
         parse_tiers(("cheap",))
+
+
+def test_coming_time_is_whole_days() -> None:
+    assert [parse_days(text) for text in ("1d", "7d", "2w")] == [1, 7, 14]
+    for text in ("12h", "0d", "36h", "60d", "soon"):
+        with pytest.raises(ConfigError, match=f"'{text}' is no number of days up to 28"):
+            parse_days(text)
