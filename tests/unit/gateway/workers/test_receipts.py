@@ -3,8 +3,10 @@
 import asyncio
 import dataclasses
 import json
+import random
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.capacity import CapacityRecord
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.schema import BATCHES
+from meritorder.study.ledger.answer import account, cost_all
+from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
+from meritorder.study.ledger.costing import Period
 
 DAY_S = 1_790_000_000 // 86_400 * 86_400.0
 GPU = {"name": "gpu", "url": "http://127.0.0.1:1/v1", "models": ["m"], "usd_per_hour": 3600}
@@ -111,6 +116,29 @@ def test_attempt_over_an_hour_end_and_a_new_price(gateway: _Gateway) -> None:
     gateway.ran(_run(3580, 3610))
     gateway.end(3610)
     assert gateway.receipt()["paid_usd"] == 40
+
+
+def test_receipt_is_what_the_ledger_command_costs(gateway: _Gateway) -> None:
+    """Two hundred attempts, every third of the batch, over three hours on a machine that is missing for a while."""
+    draw = random.Random(7)
+    gateway.rented(0, 4000)
+    gateway.rented(5000, 9000, 3)
+    runs = []
+    for number in range(200):
+        start_s = draw.uniform(0, 8500)
+        seq = gateway.batch.seq if number % 3 == 0 else None
+        runs.append(_run(start_s, start_s + draw.uniform(0, 400), batch_seq=seq))
+    gateway.ran(*runs)
+    gateway.end(9000)
+    store = gateway.service.context.database
+    columns = partial(ledger.columns, names=[column.name for column in ATTEMPTS], from_s=0.0, to_s=1e12)
+    costed = cost_all(
+        from_columns(store.read_now(columns)), store.read_now(capacity.paid), Period(from_s=DAY_S, to_s=DAY_S + 10_800)
+    )
+    by_request = {row.by["request"]: row.paid_usd for row in account(costed, ("request",)).rows}
+    expected = sum(by_request[f"r{number}"] for number in range(0, 200, 3))
+    assert gateway.receipt()["paid_usd"] == pytest.approx(float(expected), abs=1e-9)
+    assert expected > 1000
 
 
 def test_tokens_at_list_and_at_batch_price(gateway: _Gateway) -> None:

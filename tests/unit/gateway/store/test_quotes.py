@@ -1,0 +1,73 @@
+"""Quotes on each kind of database: used once, settled once."""
+
+from functools import partial
+
+import pytest
+from sqlalchemy import update
+
+from meritorder.gateway.store import batches, files, quotes
+from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.quotes import PastBatches, SettledQuote, StoredQuote
+from meritorder.gateway.store.schema import BATCHES
+
+QUOTE = StoredQuote(id="quote_1", tenant="t", input_file_id="file-1", body=b"{}", created_s=0.0, valid_until_s=900.0)
+
+
+def _batch(database: Database, name: str, created_s: float = 0.0) -> Batch:
+    fields = {"tenant": "t", "endpoint": "/", "completion_window": "1h", "input_file_id": "file-1", "expires_s": 3600.0}
+    add = partial(batches.add, id=name, created_s=created_s, **fields)
+    return database.submit(add).result()
+
+
+@pytest.fixture
+def quoted(database: Database) -> Database:
+    database.submit(partial(quotes.add, quote=QUOTE)).result()
+    return database
+
+
+def _use(database: Database, batch: Batch) -> bool:
+    use = partial(quotes.use, quote_id="quote_1", batch=batch, quoted_picousd=5, honored=True)
+    return database.submit(use).result()
+
+
+def test_quote_is_used_once_and_in_time(quoted: Database) -> None:
+    assert not _use(quoted, _batch(quoted, "late", created_s=901.0))
+    assert _use(quoted, _batch(quoted, "first"))
+    assert not _use(quoted, _batch(quoted, "second"))
+    found = quoted.read_now(partial(quotes.of_batch, tenant="t", batch_id="first"))
+    assert found is not None
+    assert (found.id, found.quoted_picousd, found.honored) == ("quote_1", 5, True)
+    assert quoted.read_now(partial(quotes.get, tenant="u", quote_id="quote_1")) is None
+
+
+def test_quote_is_settled_once(quoted: Database) -> None:
+    batch = _batch(quoted, "first")
+    assert _use(quoted, batch)
+    assert quoted.read_now(quotes.unsettled) == [batch.seq]
+    quote = quoted.read_now(partial(quotes.of_batch, tenant="t", batch_id="first"))
+    for paid in (3, 4):
+        settle = partial(quotes.settle, quote=quote, batch_seq=batch.seq, charged_picousd=5, ended_s=7.0)
+        quoted.submit(partial(settle, paid_picousd=paid)).result()
+    assert quoted.read_now(quotes.unsettled) == []
+    settled = partial(quotes.settled, from_s=7.0)
+    assert quoted.read_now(partial(settled, to_s=8.0)) == [
+        SettledQuote(quoted_picousd=5, charged_picousd=5, paid_picousd=3)
+    ]
+    assert quoted.read_now(partial(settled, to_s=7.0)) == []
+
+
+def test_past_batches_are_the_latest_complete_ones(database: Database) -> None:
+    past = partial(quotes.past_batches, tenant="t", model="m", endpoint="/", limit=1)
+    nothing = PastBatches(batches=0, file_bytes=0, requests=0, input_tokens=0, output_tokens=0)
+    assert database.read_now(past) == nothing
+    file = StoredFile(id="file-1", tenant="t", filename="f", purpose="batch", bytes=100, blob="b", created_s=0.0)
+    database.submit(lambda connection: files.add(connection, file)).result()
+    used = {"status": "completed", "model": "m", "done": 4, "input_tokens": 40, "output_tokens": 20}
+    for name, changes in (("a", {}), ("b", {"input_tokens": 80}), ("c", {"failed": 1}), ("d", {"status": "expired"})):
+        seq = _batch(database, name).seq
+        change = update(BATCHES).where(BATCHES.c.seq == seq).values(**(used | changes))
+        database.submit(lambda connection, change=change: connection.execute(change)).result()
+    latest = PastBatches(batches=1, file_bytes=100, requests=4, input_tokens=80, output_tokens=20)
+    assert database.read_now(past) == latest
