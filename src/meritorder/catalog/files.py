@@ -116,6 +116,8 @@ def _read_extra(path: Path, facts: _Facts) -> None:
 
 
 def _read_file(path: Path, facts: _Facts) -> None:
+    if path.is_dir():
+        raise CatalogError("is a folder", where=str(path), fix="name the file in it, such as vms.csv")
     try:
         content = read_file(path)
         is_json = content[:64].lstrip().startswith(b"{")

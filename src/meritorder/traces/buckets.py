@@ -20,6 +20,9 @@ MAX_SPREAD: Final = 50_000_000
 MAX_TOKENS: Final = 1e12
 """More tokens in one row are a mistake."""
 
+_MIN_ROWS: Final = 3
+_MIN_VARIATION: Final = 0.05
+_SHORTEST_PROMPT: Final = 50
 SEED: Final = 0
 
 
@@ -53,6 +56,15 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
         raise TraceError(f"the rows sum up {total:,} requests, more than {MAX_SPREAD:,}", where=f"{where}, --aggregate")
     if sums.is_empty():
         return frame, []
+    tokens = [name for name in ("input", "output", "cached") if name in frame.columns]
+    notes: list[str] = []
+    if _are_means(sums):
+        each = float(str((sums["input"] / sums["calls"]).median()))
+        notes.append(
+            "the tokens of a row do not grow with its calls, each of which would have "
+            f"{each:.0f} input tokens: they are taken as means of the row's calls"
+        )
+        sums = sums.with_columns(pl.col(tokens) * count)
     usual_s = _usual_interval_s(frame["arrival"])
     interval = pl.lit(usual_s)
     if "ended" in frame.columns:
@@ -60,7 +72,6 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
         interval = pl.when(given > 0).then(given).otherwise(usual_s)
     spans = sums.with_columns(interval.alias("interval"))
     place = pl.int_range(pl.len()).over("sum")
-    tokens = [name for name in ("input", "output", "cached") if name in frame.columns]
     requests = (
         spans.with_row_index("sum")
         .select(pl.all().repeat_by(count.cast(pl.Int64)).explode())
@@ -77,7 +88,22 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
         f"{sums.height:,} rows sum up {total:,} requests: each row is spread at random over its "
         f"{format_duration(float(str(longest)))} (seed {SEED}), in requests of like length"
     )
-    return pl.concat([frame.filter(several.not_().fill_null(value=True)), requests]), [note]
+    return pl.concat([frame.filter(several.not_().fill_null(value=True)), requests]), [note, *notes]
+
+
+def _are_means(sums: pl.DataFrame) -> bool:
+    """Return whether the tokens of rows are means of their calls: as sums they would vary more, and be too few."""
+    calls, tokens = sums["calls"], sums["input"]
+    if sums.height < _MIN_ROWS or _variation(calls) < _MIN_VARIATION:
+        return False
+    each = tokens / calls
+    return _variation(tokens) * 2 < _variation(each) and float(str(each.median())) < _SHORTEST_PROMPT
+
+
+def _variation(values: pl.Series) -> float:
+    """Return the standard deviation in relation to the mean."""
+    mean, deviation = values.mean(), values.std()
+    return float(str(deviation)) / float(str(mean)) if mean and deviation is not None else 0.0
 
 
 def _share(name: str) -> pl.Expr:

@@ -86,3 +86,8 @@ def test_odd_files_are_refused_in_one_line(tmp_path: Path, name: str, text: str,
     with pytest.raises(CatalogError, match=reason) as caught:
         load([tmp_path / name])
     assert "\n" not in str(caught.value)
+
+
+def test_folder_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"is a folder; name the file in it"):
+        load([tmp_path])

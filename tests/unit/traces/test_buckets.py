@@ -53,3 +53,23 @@ def test_aggregate_needs_a_count(tmp_path: Path) -> None:
 def test_absurd_sums_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "1000000000,1000000060,1000,70,0,999999999999\n")
     assert "more than" in refused(path, aggregate=True)
+
+
+def test_means_of_calls_are_not_split(tmp_path: Path) -> None:
+    """800 tokens a call, whether a row has 100, 120 or 90; as sums they would be 8 a call."""
+    text = "minute,requests,prompt_tokens,completion_tokens\n" + "".join(
+        f"2026-11-02T09:0{minute}:00Z,{calls},{800 + minute},200\n" for minute, calls in enumerate((100, 120, 90))
+    )
+    trace = read_trace([written(tmp_path, text)], aggregate=True)
+    assert trace.requests["input_tokens"].sum() == 100 * 800 + 120 * 801 + 90 * 802
+    assert trace.requests["output_tokens"].unique().to_list() == [200]
+    assert any("they are taken as means" in text for text in trace.report.assumptions)
+
+
+def test_constant_sums_are_split(tmp_path: Path) -> None:
+    """A limit on tokens keeps the sums of minutes alike while the number of calls varies."""
+    text = "minute,requests,prompt_tokens,completion_tokens\n" + "".join(
+        f"2026-11-02T09:0{minute}:00Z,{calls},90000,20000\n" for minute, calls in enumerate((100, 120, 90))
+    )
+    trace = read_trace([written(tmp_path, text)], aggregate=True)
+    assert trace.requests["input_tokens"].sum() == 270_000
