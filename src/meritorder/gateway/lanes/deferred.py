@@ -11,7 +11,7 @@ from meritorder.gateway.lanes.history import with_history
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import cut_off_entry
 from meritorder.gateway.state.request import Deferral, Request
-from meritorder.gateway.store import requests
+from meritorder.gateway.store import answers, requests
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
@@ -68,9 +68,7 @@ class DeferredCalls:
             if done:
                 return pending.result()
             with contextlib.suppress(StoreUnavailableError):  # the connection stays open until the store is back
-                stored = await self._context.database.read_soon(
-                    lambda connection: requests.find_answer(connection, seq)
-                )
+                stored = await self._context.database.read_soon(lambda connection: answers.find_answer(connection, seq))
                 if stored is not None:
                     return stored
 

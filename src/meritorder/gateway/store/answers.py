@@ -6,10 +6,11 @@ All of it is one transaction, so that ledger and results cannot disagree.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, case, insert, select, update
+from sqlalchemy import Connection, Executable, Select, bindparam, case, insert, select, update
 
 from meritorder.gateway.store import ledger
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -103,6 +104,13 @@ class _Lost:
 
 def _held(connection: Connection, finished: Sequence[FinishedRequest]) -> dict[tuple[int, int, str], _Lost]:
     """Return what earlier attempts lost, by the key, attempt and owner of each request whose claim is valid."""
+    seqs = [item.request.seq for item in finished]
+    rows = connection.execute(_running(connection.dialect.name), {"seqs": seqs})
+    return {(seq, attempt, owner): _Lost(tokens, attempts) for seq, attempt, owner, tokens, attempts in rows.all()}
+
+
+@cache
+def _running(dialect: str) -> Executable:
     columns = (
         REQUESTS.c.seq,
         REQUESTS.c.attempt,
@@ -110,14 +118,8 @@ def _held(connection: Connection, finished: Sequence[FinishedRequest]) -> dict[t
         REQUESTS.c.lost_tokens,
         REQUESTS.c.lost_attempts,
     )
-    seqs = [item.request.seq for item in finished]
-    rows = connection.execute(
-        select(*columns)
-        .where(among(connection, REQUESTS.c.seq, seqs), REQUESTS.c.state == "running")
-        .order_by(REQUESTS.c.seq)
-        .with_for_update()
-    )
-    return {(seq, attempt, owner): _Lost(tokens, attempts) for seq, attempt, owner, tokens, attempts in rows.all()}
+    running = select(*columns).where(among(dialect, REQUESTS.c.seq, "seqs"), REQUESTS.c.state == "running")
+    return running.order_by(REQUESTS.c.seq).with_for_update()
 
 
 def _with_lost(entry: LedgerEntry, lost_tokens: int) -> LedgerEntry:
@@ -168,11 +170,15 @@ def _finish(connection: Connection, stored: Sequence[FinishedRequest]) -> None:
     for state, succeeded in (("done", True), ("failed", False)):
         seqs = [item.request.seq for item in stored if item.answer.succeeded == succeeded]
         if seqs:
-            connection.execute(
-                update(REQUESTS).where(among(connection, REQUESTS.c.seq, seqs)).values(state=state, owner=None)
-            )
+            connection.execute(_end(connection.dialect.name), {"seqs": seqs, "end_state": state})
     rows = [_row(item.request.seq, item.answer, item.answered_s) for item in stored]
     insert_rows(connection, ANSWERS, _COLUMNS, rows)
+
+
+@cache
+def _end(dialect: str) -> Executable:
+    ended = update(REQUESTS).where(among(dialect, REQUESTS.c.seq, "seqs"))
+    return ended.values(state=bindparam("end_state"), owner=None)
 
 
 def _row(seq: int, answer: RequestAnswer, answered_s: float) -> tuple[Any, ...]:
@@ -195,14 +201,11 @@ def _count(connection: Connection, stored: Sequence[FinishedRequest]) -> None:
         if item.request.batch_seq is not None:
             by_batch[item.request.batch_seq].append(item)
     for batch_seq, items in sorted(by_batch.items()):
-        connection.execute(update(BATCHES).where(BATCHES.c.seq == batch_seq).values(**_sums(items)))
+        if not connection.execute(_COUNT, {"of_batch": batch_seq, **_sums(items)}).scalar():
+            continue
         connection.execute(
             update(BATCHES)
-            .where(
-                BATCHES.c.seq == batch_seq,
-                BATCHES.c.status.in_(_OPEN),
-                BATCHES.c.done + BATCHES.c.failed >= BATCHES.c.total,
-            )
+            .where(BATCHES.c.seq == batch_seq, BATCHES.c.status.in_(_OPEN))
             .values(
                 status="finalizing",
                 finalizing_s=max(item.answered_s for item in items),
@@ -212,18 +215,70 @@ def _count(connection: Connection, stored: Sequence[FinishedRequest]) -> None:
         )
 
 
-def _sums(items: Sequence[FinishedRequest]) -> dict[str, Any]:
+def _sums(items: Sequence[FinishedRequest]) -> dict[str, int]:
+    """Return what is added to the columns of a batch."""
     done = sum(item.answer.succeeded for item in items)
     estimated_tokens = sum(item.request.input_tokens + item.request.output_tokens for item in items)
     return {
-        "done": BATCHES.c.done + done,
-        "failed": BATCHES.c.failed + len(items) - done,
-        "queued_tokens": BATCHES.c.queued_tokens - estimated_tokens,
-        "input_tokens": BATCHES.c.input_tokens + sum(item.answer.input_tokens for item in items),
-        "cached_tokens": BATCHES.c.cached_tokens + sum(item.answer.cached_tokens for item in items),
-        "output_tokens": BATCHES.c.output_tokens + sum(item.answer.output_tokens for item in items),
-        "reasoning_tokens": BATCHES.c.reasoning_tokens + sum(item.answer.reasoning_tokens for item in items),
+        "more_done": done,
+        "more_failed": len(items) - done,
+        "more_queued_tokens": -estimated_tokens,
+        "more_input_tokens": sum(item.answer.input_tokens for item in items),
+        "more_cached_tokens": sum(item.answer.cached_tokens for item in items),
+        "more_output_tokens": sum(item.answer.output_tokens for item in items),
+        "more_reasoning_tokens": sum(item.answer.reasoning_tokens for item in items),
     }
 
 
+def answers_by_line(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
+    """Return requests of a batch with their answers, by line; columns of a missing answer are null."""
+    query: Select[Any] = (
+        select(
+            REQUESTS.c.line,
+            REQUESTS.c.custom_id,
+            REQUESTS.c.state,
+            ANSWERS.c.request_id,
+            ANSWERS.c.status_code,
+            ANSWERS.c.body,
+            ANSWERS.c.error_code,
+            ANSWERS.c.error_message,
+        )
+        .select_from(REQUESTS.outerjoin(ANSWERS, ANSWERS.c.request_seq == REQUESTS.c.seq))
+        .where(REQUESTS.c.batch_seq == batch_seq, REQUESTS.c.line > after_line)
+        .order_by(REQUESTS.c.line)
+        .limit(limit)
+    )
+    return list(connection.execute(query))
+
+
+def find_answer(connection: Connection, seq: int) -> RequestAnswer | None:
+    """Return the answer of a single call, if there is one."""
+    row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
+    if row is None:
+        return None
+    return RequestAnswer(
+        request_id=row.request_id,
+        status_code=row.status_code,
+        body=row.body,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        venue=row.venue,
+    )
+
+
 _COLUMNS: Final = tuple(ANSWERS.columns.keys())
+_SUMMED: Final = (
+    "done",
+    "failed",
+    "queued_tokens",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_COUNT: Final = (
+    update(BATCHES)
+    .where(BATCHES.c.seq == bindparam("of_batch"))
+    .values({name: BATCHES.c[name] + bindparam(f"more_{name}", type_=BATCHES.c[name].type) for name in _SUMMED})
+    .returning(BATCHES.c.done + BATCHES.c.failed >= BATCHES.c.total)
+)

@@ -1,35 +1,31 @@
 """Database access off the event loop: one thread writes, a few read.
 
-The writer commits all pending changes in one transaction, each under its own savepoint: a change that fails is rolled
-back alone, and hundreds of changes share one write to the disk. Pending items of one kind share their statements too.
+The writer commits all pending changes in one transaction, so that hundreds of changes share one write to the disk. If
+one fails, they are made again, each under its own savepoint: it is rolled back alone. Pending items of one kind share
+their statements too.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
 import queue
-import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
-    ArgumentError,
     DataError,
     DBAPIError,
-    NoSuchModuleError,
     OperationalError,
     ProgrammingError,
     SQLAlchemyError,
 )
 
-from meritorder.errors import ConfigError
 from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.store.engine import WRITER, connect
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -60,17 +56,7 @@ _MAX_COMMIT: Final = 1024
 _MAX_WAITING: Final = 20_000  # changes of clients that wait, while the database hangs
 _MAX_CONFLICTS: Final = 10
 _CONFLICTS: Final = ("40001", "40P01")  # of PostgreSQL: another gateway changed the same rows; a repetition succeeds
-_PRIVATE: Final = stat.S_IRUSR | stat.S_IWUSR
-_BUSY_TIMEOUT_S: Final = 30.0
 _SOON_S: Final = 10.0  # longer than a healthy database takes
-# A server whose machine vanishes is detected after seconds instead of minutes or hours.
-_POSTGRES: Final = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 15_000,  # milliseconds
-}
 _log: Final = logging.getLogger(__name__)
 
 
@@ -82,12 +68,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+        self.engine = connect(url, _READERS + 1)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._down_since_s: dict[str, float] = {}  # by what fails: a full disk can be read, but not written
         self._changes: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
-        self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
+        self._writer = threading.Thread(target=self._write_all, name=WRITER, daemon=True)
         self._writer.start()
 
     @property
@@ -214,12 +200,14 @@ class Database:
 
     def _commit(self, group: list[_Pending]) -> None:
         group = [pending for pending in group if pending.start()]
-        conflicts = 0
+        conflicts, attempt = 0, _make
         while True:
             try:
                 with self.engine.connect() as connection, connection.begin():
-                    outcomes = _make_all(connection, group)
+                    outcomes = _make_all(connection, group, attempt)
                 break
+            except _ChangeFailedError:
+                attempt = _make_alone
             except (SQLAlchemyError, OSError) as error:
                 conflicts += 1
                 if conflicts <= _MAX_CONFLICTS and _is_conflict(error):
@@ -254,9 +242,15 @@ class Database:
 
 
 _Outcome = tuple["Future[Any] | asyncio.Future[Any]", Any, BaseException | None]
+_Attempt = Callable[[Connection, Change], tuple[Any, BaseException | None]]
+"""Makes a change; returns its result or its failure."""
 
 
-def _make_all(connection: Connection, group: Sequence[_Pending]) -> list[_Outcome]:
+class _ChangeFailedError(Exception):
+    """A change failed, and what others of its group have changed is rolled back with it."""
+
+
+def _make_all(connection: Connection, group: Sequence[_Pending], attempt: _Attempt) -> list[_Outcome]:
     """Make all changes of a group; those of items of one kind at the place of the first."""
     outcomes: list[_Outcome] = []
     by_kind: dict[Callable[..., Any], list[_Pending]] = {}
@@ -265,20 +259,22 @@ def _make_all(connection: Connection, group: Sequence[_Pending]) -> list[_Outcom
             by_kind.setdefault(pending.change, []).append(pending)
     for pending in group:
         if not pending.is_item:
-            outcomes.append((pending.outcome, *_attempt(connection, pending.change)))
+            outcomes.append((pending.outcome, *attempt(connection, pending.change)))
         elif same := by_kind.pop(pending.change, None):
-            outcomes += _change_items(connection, pending.change, same)
+            outcomes += _change_items(connection, pending.change, same, attempt)
     return outcomes
 
 
-def _change_items(connection: Connection, change: BulkChange[Any, Any], group: Sequence[_Pending]) -> list[_Outcome]:
+def _change_items(
+    connection: Connection, change: BulkChange[Any, Any], group: Sequence[_Pending], attempt: _Attempt
+) -> list[_Outcome]:
     """Change items of one kind together; if that fails, each alone, so that an invalid one fails alone."""
-    values, failure = _attempt(connection, lambda connection: change(connection, [pending.item for pending in group]))
+    values, failure = attempt(connection, lambda connection: change(connection, [pending.item for pending in group]))
     if failure is None:
         return [(pending.outcome, value, None) for pending, value in zip(group, values, strict=True)]
     if len(group) == 1:
         return [(group[0].outcome, None, failure)]
-    return [outcome for pending in group for outcome in _change_items(connection, change, [pending])]
+    return [outcome for pending in group for outcome in _change_items(connection, change, [pending], attempt)]
 
 
 def _deliver(outcomes: Sequence[_Outcome]) -> None:
@@ -312,7 +308,18 @@ def _fail_all(group: Sequence[_Pending], failure: Exception) -> None:
     _deliver([(pending.outcome, None, failure) for pending in group])
 
 
-def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
+def _make(connection: Connection, change: Change) -> tuple[Any, BaseException | None]:
+    """Make a change; if it fails, so does the transaction."""
+    try:
+        return change(connection), None
+    except OperationalError:
+        raise
+    except Exception as error:
+        raise _ChangeFailedError from error
+
+
+def _make_alone(connection: Connection, change: Change) -> tuple[Any, BaseException | None]:
+    """Make a change under a savepoint."""
     savepoint = connection.begin_nested()
     try:
         value = change(connection)
@@ -332,63 +339,3 @@ def _is_conflict(error: BaseException) -> bool:
 def _why(error: Exception) -> str:
     message = str(getattr(error, "orig", None) or error).strip()
     return message.splitlines()[0] if message else type(error).__name__
-
-
-def _engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        kind = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError):
-        kind = None
-    if kind in {"postgresql", "postgres"}:
-        return create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            connect_args={name: value for name, value in _POSTGRES.items() if name not in parsed.query},
-            pool_pre_ping=True,
-            pool_size=_READERS + 1,
-            max_overflow=2,
-        )
-    if kind != "sqlite":
-        raise ConfigError(
-            "not the URL of a store", where="store.url", fix="write sqlite:///FILE or postgresql://USER@HOST/NAME"
-        )
-    if not parsed.database or parsed.database == ":memory:":
-        raise ConfigError(
-            "names no file", where="store.url", fix="write sqlite:///FILE: queued requests must survive a restart"
-        )
-    _create_private(Path(parsed.database))
-    engine = create_engine(
-        parsed, connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S}, pool_size=_READERS + 1
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _create_private(path: Path) -> None:
-    """Create a database that only its owner can read; SQLite gives the files beside it the same permissions.
-
-    Raises:
-        ConfigError: It cannot be created.
-    """
-    try:
-        path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE))
-        with contextlib.suppress(PermissionError):  # another user's file, which is theirs to protect
-            path.chmod(path.stat().st_mode & _PRIVATE)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be used: {error.strerror}", where="store.url", fix="name a file that can be written"
-        ) from error
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
-    connection.isolation_level = None  # _begin_sqlite begins transactions
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writer = threading.current_thread().name == "store-write"
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")

@@ -93,8 +93,8 @@ def _column(table: Table, name: str, values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
-def among(connection: Connection, column: Column[Any], keys: Sequence[Any]) -> ColumnElement[bool]:
-    """Return the condition that a column has one of many keys, with one parameter if the database has arrays."""
-    if connection.dialect.name == "postgresql":
-        return column == any_(bindparam(None, list(keys), type_=ARRAY(column.type)))
-    return column.in_(keys)
+def among(dialect: str, column: Column[Any], parameter: str) -> ColumnElement[bool]:
+    """Return the condition that a column has one of the keys in a parameter: one value if the database has arrays."""
+    if dialect == "postgresql":
+        return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
+    return column.in_(bindparam(parameter, expanding=True))

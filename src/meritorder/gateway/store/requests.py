@@ -2,10 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Executable,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from meritorder.gateway.store.queries import among
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
@@ -216,29 +230,23 @@ def claim(
 ) -> list[ClaimedRequest]:
     """`queued → running`: claim some requests; those with a common prefix come together."""
     if work.batch_seq is None:
-        claimable = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
+        claimable = connection.execute(_CLAIMABLE_CALL, {"call_seq": work.seq})
     else:
-        claimable = (
-            select(REQUESTS.c.seq)
-            .where(
-                REQUESTS.c.batch_seq == work.batch_seq,
-                REQUESTS.c.state == "queued",
-                REQUESTS.c.not_before_s <= now_s,
-                _in_progress(work.batch_seq),
-            )
-            .order_by(REQUESTS.c.prefix, REQUESTS.c.seq)
-            .limit(limit)
+        claimable = connection.execute(
+            _CLAIMABLE_LINES, {"of_batch": work.batch_seq, "at_s": now_s, "at_most": max(0, limit)}
         )
-    seqs = list(connection.execute(claimable.with_for_update(skip_locked=True)).scalars())
+    seqs = list(claimable.scalars())
     if not seqs:
         return []
-    changed = (
-        update(REQUESTS)
-        .where(among(connection, REQUESTS.c.seq, seqs), REQUESTS.c.state == "queued")
-        .values(state="running", owner=owner, attempt=REQUESTS.c.attempt + 1)
-        .returning(*_COLUMNS)
-    )
-    return [ClaimedRequest(**dict(zip(_NAMES, row, strict=True))) for row in connection.execute(changed).all()]
+    claimed = connection.execute(_claim(connection.dialect.name), {"seqs": seqs, "claimed_by": owner})
+    return [ClaimedRequest(**dict(zip(_NAMES, row, strict=True))) for row in claimed.all()]
+
+
+@cache
+def _claim(dialect: str) -> Executable:
+    claimed = update(REQUESTS).where(among(dialect, REQUESTS.c.seq, "seqs"), REQUESTS.c.state == "queued")
+    claimed = claimed.values(state="running", owner=bindparam("claimed_by"), attempt=REQUESTS.c.attempt + 1)
+    return claimed.returning(*_COLUMNS)
 
 
 def unclaim(connection: Connection, seqs: Sequence[int]) -> None:
@@ -321,45 +329,9 @@ def overdue_calls(connection: Connection, *, now_s: float) -> list[OverdueCall]:
     return [OverdueCall(seq=row.seq, key_id=row.key_id) for row in connection.execute(query)]
 
 
-def answers_by_line(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
-    """Return requests of a batch with their answers, by line; columns of a missing answer are null."""
-    query: Select[Any] = (
-        select(
-            REQUESTS.c.line,
-            REQUESTS.c.custom_id,
-            REQUESTS.c.state,
-            ANSWERS.c.request_id,
-            ANSWERS.c.status_code,
-            ANSWERS.c.body,
-            ANSWERS.c.error_code,
-            ANSWERS.c.error_message,
-        )
-        .select_from(REQUESTS.outerjoin(ANSWERS, ANSWERS.c.request_seq == REQUESTS.c.seq))
-        .where(REQUESTS.c.batch_seq == batch_seq, REQUESTS.c.line > after_line)
-        .order_by(REQUESTS.c.line)
-        .limit(limit)
-    )
-    return list(connection.execute(query))
-
-
 def is_running(connection: Connection, seq: int) -> bool:
     """Tell whether a request is running."""
     return connection.execute(select(REQUESTS.c.state).where(REQUESTS.c.seq == seq)).scalar() == "running"
-
-
-def find_answer(connection: Connection, seq: int) -> RequestAnswer | None:
-    """Return the answer of a single call, if there is one."""
-    row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
-    if row is None:
-        return None
-    return RequestAnswer(
-        request_id=row.request_id,
-        status_code=row.status_code,
-        body=row.body,
-        error_code=row.error_code,
-        error_message=row.error_message,
-        venue=row.venue,
-    )
 
 
 def queued_by_model(connection: Connection) -> dict[str, int]:
@@ -370,13 +342,6 @@ def queued_by_model(connection: Connection) -> dict[str, int]:
 
 def _not_blocked(table: Table, keys: Collection[str]) -> Any:  # noqa: ANN401 - a condition
     return or_(table.c.key_id.is_(None), table.c.key_id.not_in(keys)) if keys else true()
-
-
-def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition
-    open_batch = select(BATCHES.c.seq).where(
-        BATCHES.c.seq == batch_seq, BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None)
-    )
-    return open_batch.exists()
 
 
 def _leave_running(connection: Connection, owner: str, request: ClaimedRequest, values: dict[str, Any]) -> bool:
@@ -391,3 +356,24 @@ def _leave_running(connection: Connection, owner: str, request: ClaimedRequest, 
 
 _NAMES: Final = tuple(ClaimedRequest.__dataclass_fields__)
 _COLUMNS: Final = tuple(REQUESTS.c[name] for name in _NAMES)
+# Built once: to build a statement takes longer than SQLite needs to execute it.
+_OF_BATCH: Final[BindParameter[int]] = bindparam("of_batch")
+_CLAIMABLE_CALL: Final = (
+    select(REQUESTS.c.seq)
+    .where(REQUESTS.c.seq == bindparam("call_seq"), REQUESTS.c.state == "queued")
+    .with_for_update(skip_locked=True)
+)
+_CLAIMABLE_LINES: Final = (
+    select(REQUESTS.c.seq)
+    .where(
+        REQUESTS.c.batch_seq == _OF_BATCH,
+        REQUESTS.c.state == "queued",
+        REQUESTS.c.not_before_s <= bindparam("at_s"),
+        select(BATCHES.c.seq)
+        .where(BATCHES.c.seq == _OF_BATCH, BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None))
+        .exists(),
+    )
+    .order_by(REQUESTS.c.prefix, REQUESTS.c.seq)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True)
+)

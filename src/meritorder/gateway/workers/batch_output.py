@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, requests
+from meritorder.gateway.store import answers, batches, files
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.wire.objects import batch_output_line
@@ -77,7 +77,7 @@ async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIte
     last_line = -1
     while True:
         rows = await context.database.read(
-            lambda connection, last_line=last_line: requests.answers_by_line(  # type: ignore[misc]
+            lambda connection, last_line=last_line: answers.answers_by_line(  # type: ignore[misc]
                 connection, batch.seq, after_line=last_line, limit=_READ_SIZE
             )
         )

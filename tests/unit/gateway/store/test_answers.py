@@ -34,9 +34,7 @@ def test_answers_and_ledger_agree(database: Database) -> None:
     assert stored is not None
     assert (stored.done, stored.failed, stored.status, stored.finalizing_s) == (13, 7, "finalizing", 5.0)
     assert (stored.input_tokens, stored.output_tokens, stored.queued_tokens) == (3 * LINES, 4 * LINES, 0)
-    results = database.read_now(
-        lambda connection: requests.answers_by_line(connection, seq, after_line=-1, limit=LINES)
-    )
+    results = database.read_now(lambda connection: answers.answers_by_line(connection, seq, after_line=-1, limit=LINES))
     assert rows(database, "request_id", "status_code") == [(row.request_id, row.status_code) for row in results]
 
 

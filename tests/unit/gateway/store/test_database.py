@@ -60,7 +60,7 @@ def test_items_share_statements(database: Database) -> None:
     first, bad, last = asyncio.run(write())
     assert (first, last) == ("A", "B")
     assert isinstance(bad, ValueError)
-    assert sizes == [3, 1, 1, 1]
+    assert sizes == [3, 3, 1, 1, 1]
     query = text("SELECT id FROM instances ORDER BY id")
     assert database.read_now(lambda connection: list(connection.execute(query).scalars())) == ["a", "b"]
 

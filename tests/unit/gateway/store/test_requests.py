@@ -4,7 +4,7 @@ import threading
 
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim
 
-from meritorder.gateway.store import batches, requests
+from meritorder.gateway.store import answers, batches, requests
 from meritorder.gateway.store.database import Database
 
 
@@ -19,7 +19,7 @@ def test_answer_stored_once_last_ends_batch(database: Database) -> None:
     assert (now.status, now.ending, now.done) == ("finalizing", "completed", LINES)
     assert (now.queued_tokens, now.input_tokens, now.output_tokens) == (0, 3 * LINES, 4 * LINES)
     rows = database.read_now(
-        lambda connection: requests.answers_by_line(connection, in_progress.seq, after_line=-1, limit=100)
+        lambda connection: answers.answers_by_line(connection, in_progress.seq, after_line=-1, limit=100)
     )
     assert [row.line for row in rows] == list(range(LINES))
     assert {row.request_id for row in rows} == {"r"}
