@@ -24,6 +24,7 @@ from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import internal_error, normalized_error
+from meritorder.gateway.wire.exchange import new_request_id
 from meritorder.gateway.wire.usage import Asked, Usage, measured_usage
 from meritorder.units import utc
 
@@ -81,8 +82,7 @@ class Attempts:
         Raises:
             AttemptFailedError: The venue did not answer, or refused for now.
         """
-        context = self._context
-        request_id = context.new_id("req_")
+        context, request_id = self._context, new_request_id()
         try:
             body = await self._body(request)
         except StoreUnavailableError as error:
@@ -168,11 +168,13 @@ class CompletionRate:
 
     def __init__(self) -> None:
         self._completed: deque[tuple[float, int]] = deque()
+        self._tokens = 0
         self._last_rate = math.inf
 
     def add(self, now_s: float, tokens: int) -> None:
         """Record the tokens of an answer."""
         self._completed.append((now_s, tokens))
+        self._tokens += tokens
         self._forget(now_s)
 
     def tokens_per_s(self, now_s: float) -> float:
@@ -180,12 +182,12 @@ class CompletionRate:
         self._forget(now_s)
         if len(self._completed) >= 2:
             span_s = max(1.0, now_s - self._completed[0][0])
-            self._last_rate = sum(tokens for _, tokens in self._completed) / span_s
+            self._last_rate = self._tokens / span_s
         return self._last_rate
 
     def _forget(self, now_s: float) -> None:
         while self._completed and self._completed[0][0] < now_s - _RATE_WINDOW_S:
-            self._completed.popleft()
+            self._tokens -= self._completed.popleft()[1]
 
 
 def build_answer(request_id: str, status: int, body: bytes, venue: Venue, usage: Usage) -> RequestAnswer:
