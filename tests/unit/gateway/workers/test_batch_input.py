@@ -12,6 +12,7 @@ from tests.samples.service import open_service
 
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
+from meritorder.gateway.store.answers import answers_by_line
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.files import StoredFile
@@ -89,7 +90,7 @@ def read_input(
         batch = context.database.read_now(lambda connection: batches.get(connection, "t", "batch_1"))
         assert batch is not None
         answers = context.database.read_now(
-            lambda connection: answers.answers_by_line(connection, batch.seq, after_line=0, limit=9)
+            lambda connection: answers_by_line(connection, batch.seq, after_line=0, limit=9)
         )
     return batch, answers
 
