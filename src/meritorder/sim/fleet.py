@@ -16,6 +16,7 @@ from meritorder.sim.instances import (
     replicas_of,
     scale,
     set_backfill,
+    set_state,
     start,
     stop,
     turn_on,
@@ -35,6 +36,7 @@ from meritorder.sim.sequences import (
     requeue,
 )
 from meritorder.sim.state import (
+    CLOSED,
     DEADLINES,
     DEFERRABLE,
     DRAINING,
@@ -79,9 +81,32 @@ def _served_in_real_time(kernel: KernelState) -> int:
 
 
 @inlined
-def _least_loaded(kernel: KernelState, access: int, state: int, now: float) -> int:
-    """Return the least loaded replica that serves the access and is in that state; the lowest index of equals."""
-    best, least = NONE, np.int64(1 << 60)
+def _least_loaded_of(kernel: KernelState, p: int) -> int:
+    """Return the least loaded replica of a pool that is on; the lowest index of equals."""
+    pool = kernel.pools[p]
+    best, least = NONE, CLOSED
+    for r in range(pool.first_replica, pool.first_replica + pool.instances * pool.replicas_per_instance):
+        if kernel.loads[r] < least:
+            best, least = np.int64(r), kernel.loads[r]
+    return best
+
+
+@inlined
+def _least_loaded(kernel: KernelState, access: int) -> int:
+    """Return the least loaded replica that serves the access and is on; the lowest index of equals."""
+    best = NONE
+    for p in range(kernel.pools.shape[0]):
+        if _serves(kernel, p, access):
+            r = _least_loaded_of(kernel, p)
+            if r != NONE and (best == NONE or kernel.loads[r] < kernel.loads[best]):
+                best = r
+    return best
+
+
+@compiled
+def _least_loaded_later(kernel: KernelState, access: int, state: int, now: float) -> int:
+    """Return the least loaded replica that serves the access and starts or drains; the lowest index of equals."""
+    best, least = NONE, CLOSED
     for p in range(kernel.pools.shape[0]):
         if not _serves(kernel, p, access):
             continue
@@ -117,11 +142,11 @@ def _rent(kernel: KernelState, access: int, now: float) -> int:
 def _route_realtime(kernel: KernelState, request: int, now: float) -> None:
     """Send a request to a replica that is on, else to one that starts or drains, else rent an instance for it."""
     access = np.int64(kernel.requests[request].access)
-    r = _least_loaded(kernel, access, ON, now)
+    r = _least_loaded(kernel, access)
     if r == NONE:
-        r = _least_loaded(kernel, access, STARTING, now)
+        r = _least_loaded_later(kernel, access, STARTING, now)
     if r == NONE:
-        r = _least_loaded(kernel, access, DRAINING, now)
+        r = _least_loaded_later(kernel, access, DRAINING, now)
         if r != NONE:
             turn_on(kernel, kernel.replicas[r].pool, kernel.replicas[r].instance, now)
     if r == NONE:
@@ -142,18 +167,12 @@ def _route_deferrable(kernel: KernelState, request: int, now: float) -> None:
         first = most_urgent(kernel, kernel.pools[p].permits)
         if first != NONE and before(kernel.latest_start_s, first, request):
             continue
-        best, least = NONE, np.int64(1 << 60)
-        for i in instances_of(kernel, p):
-            if kernel.instances[i].state != ON:
-                continue
-            for r in replicas_of(kernel, p, i):
-                running, waiting = kernel.replicas[r].running, kernel.replicas[r].waiting
-                if _backfill_sequences(running, waiting, kernel.pools[p].backfill_sequences) > 0:
-                    load = _replica_load(running, waiting)
-                    if load < least:
-                        best, least = np.int64(r), load
-        if best != NONE:
-            _assign(kernel, best, DEFERRABLE, request, now)
+        r = _least_loaded_of(kernel, p)
+        if r == NONE:
+            continue
+        running, waiting = kernel.replicas[r].running, kernel.replicas[r].waiting
+        if _backfill_sequences(running, waiting, kernel.pools[p].backfill_sequences) > 0:
+            _assign(kernel, r, DEFERRABLE, request, now)
             return
     add_to_backlog(kernel, request)
 
@@ -201,7 +220,7 @@ def _interrupt_pool(kernel: KernelState, p: int, now: float) -> None:
             continue
         rented += 1
         if instance.state == ON and under_notice(kernel, p, i, now):
-            instance.state = DRAINING
+            set_state(kernel, p, i, DRAINING)
     _reroute(kernel, p, now)
 
 
@@ -321,14 +340,17 @@ def _all_off(kernel: KernelState) -> bool:
 
 @entry
 def serve_all(kernel: KernelState) -> float:
-    """Serve all requests; return when the last instance was stopped, or the horizon if that is later."""
+    """Serve all requests; return when the last instance was stopped, or the horizon if that is later.
+
+    It ends early once more requests have broken their SLO than may.
+    """
     fleet = kernel.fleet[0]
     pools = kernel.pools.shape[0]
     for p in range(pools):
         open_pool(kernel, p)
     total = kernel.requests.shape[0]
     arrival, tick, now = np.int64(0), np.int64(1), 0.0
-    while True:
+    while fleet.broken <= fleet.may_break:
         r = np.int64(kernel.winners[1])
         run_ends_s = kernel.run_end_s[r]
         arrives_s = kernel.requests[arrival].arrived_s if arrival < total else np.inf

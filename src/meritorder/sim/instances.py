@@ -6,8 +6,9 @@ from meritorder.policy.replicas import machines_above_floor, machines_for_concur
 from meritorder.policy.schedule import scheduled_machines
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.runs import add_to_bins, reschedule, set_run_end
-from meritorder.sim.sequences import count_in_flight, most_urgent, replicas_to_add
+from meritorder.sim.sequences import count_in_flight, most_urgent, open_load, replicas_to_add
 from meritorder.sim.state import (
+    CLOSED,
     CONCURRENCY,
     DEFERRABLE,
     DRAINING,
@@ -41,6 +42,17 @@ def replicas_of(kernel: KernelState, p: int, i: int) -> range:
 
 
 @compiled
+def set_state(kernel: KernelState, p: int, i: int, state: int) -> None:
+    """Change the state of an instance."""
+    kernel.instances[i].state = state
+    for r in replicas_of(kernel, p, i):
+        if state == ON:
+            open_load(kernel, r)
+        else:
+            kernel.loads[r] = CLOSED
+
+
+@compiled
 def next_to_rent(kernel: KernelState, p: int) -> int:
     """Return the first instance that is off; NONE if there is none, or if the provider allows no more."""
     free, rented = NONE, 0
@@ -57,7 +69,7 @@ def start(kernel: KernelState, p: int, i: int, now: float, delay_s: float) -> No
     """Rent an instance, which serves after the delay."""
     pool = kernel.pools[p]
     instance = kernel.instances[i]
-    instance.state = STARTING if delay_s > 0 else ON
+    set_state(kernel, p, i, STARTING if delay_s > 0 else ON)
     instance.ready_s = now + delay_s
     kernel.fleet[0].changed = 1
     paid_s = min(pool.startup_paid_s, delay_s)
@@ -74,7 +86,7 @@ def start(kernel: KernelState, p: int, i: int, now: float, delay_s: float) -> No
 @compiled
 def turn_on(kernel: KernelState, p: int, i: int, now: float) -> None:
     """Let an instance take requests."""
-    kernel.instances[i].state = ON
+    set_state(kernel, p, i, ON)
     kernel.fleet[0].changed = 1
     for r in replicas_of(kernel, p, i):
         reschedule(kernel, r, now)
@@ -90,7 +102,7 @@ def stop(kernel: KernelState, p: int, i: int, now: float) -> None:
     pool.startup_spent_s -= max(0.0, instance.ready_s - paid_until_s) * pool.replicas_per_instance
     weight = float(pool.replicas_per_instance)
     add_to_bins(kernel.bins[p, 2], kernel.fleet[0].bin_s, instance.paid_from_s, paid_until_s, weight)
-    instance.state = OFF
+    set_state(kernel, p, i, OFF)
     kernel.fleet[0].changed = 1
     for r in replicas_of(kernel, p, i):
         set_run_end(kernel, r, np.inf)
@@ -214,7 +226,7 @@ def scale(kernel: KernelState, p: int, now: float, wanted: int) -> None:
         serving += 1
     for i in range(pool.first_instance + pool.instances - 1, pool.first_instance - 1, -1):
         if serving > wanted and kernel.instances[i].state == ON:
-            kernel.instances[i].state = DRAINING
+            set_state(kernel, p, i, DRAINING)
             serving -= 1
     for i in instances_of(kernel, p):
         if kernel.instances[i].state == DRAINING and is_empty(kernel, p, i):

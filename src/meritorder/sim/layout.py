@@ -1,12 +1,15 @@
 """Convert requests and pools into the records that the kernel works on."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.policy.replicas import machines_above_floor, recommendations_kept
-from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool, SloLimits
 from meritorder.sim.runs import idle_tournament
 from meritorder.sim.state import (
+    CLOSED,
     CONCURRENCY,
     DEADLINES,
     DUE_BUCKETS,
@@ -24,9 +27,18 @@ from meritorder.sim.state import (
 )
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
+# What rounding may add to a latency, relative and in seconds.
+_ROUNDING: Final = 1e-6
+
 
 def initial_state(
-    requests: Requests, pools: tuple[SimPool, ...], horizon_s: float, tick_s: float, bin_s: float
+    requests: Requests,
+    pools: tuple[SimPool, ...],
+    limits: SloLimits | None,
+    *,
+    horizon_s: float,
+    tick_s: float,
+    bin_s: float,
 ) -> KernelState:
     """Return the state before the first event."""
     deferrable = np.isfinite(requests.latest_start_s)
@@ -36,6 +48,7 @@ def initial_state(
     fleet = np.zeros(1, FLEET)
     fleet["tick_s"], fleet["horizon_s"], fleet["bin_s"] = tick_s, horizon_s, bin_s
     fleet["give_up_s"] = span_s + SECONDS_PER_DAY
+    fleet["may_break"] = limits.may_break if limits else len(requests)
     fleet["due_bucket_s"] = max(span_s / (DUE_BUCKETS - 1), SECONDS_PER_MINUTE)
     fleet["ticking"] = deferrable.any() or any(
         pool.interruptions or not isinstance(pool.scaling, Fixed) for pool in pools
@@ -45,10 +58,11 @@ def initial_state(
     fleet["accesses"] = len(counts)
     fleet["first"][0, : len(counts)] = np.cumsum(counts) - counts
     return KernelState(
-        requests=_request_records(requests, deferrable),
+        requests=_request_records(requests, deferrable, limits),
         latest_start_s=requests.latest_start_s,
         backlog=np.zeros(int(deferrable.sum()), np.int32),
         replicas=replicas,
+        loads=np.full(len(replicas), CLOSED),
         run_end_s=np.full(len(winners) // 2, np.inf),
         winners=winners,
         instances=np.zeros(sum(pool.max_instances for pool in pools), INSTANCE),
@@ -58,15 +72,23 @@ def initial_state(
     )
 
 
-def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Records:
-    records = np.zeros(len(requests), REQUEST)
+def _request_records(requests: Requests, deferrable: NDArray[np.bool_], limits: SloLimits | None) -> Records:
+    unserved = np.zeros(1, REQUEST)
+    for name in ("admitted_s", "first_token_s", "finished_s"):
+        unserved[name] = np.nan
+    for name in ("ttft_limit_s", "tpot_limit_s"):
+        unserved[name] = np.inf
+    for name in ("next", "replica"):
+        unserved[name] = NONE
+    records = np.repeat(unserved, len(requests))
     for name in ("arrived_s", "input_tokens", "cached_tokens", "output_tokens", "work_s"):
         records[name] = getattr(requests, name)
-    for name in ("admitted_s", "first_token_s", "finished_s"):
-        records[name] = np.nan
     records["deferrable"] = records["lane"] = deferrable
-    records["next"] = records["replica"] = NONE
-    records["access"] = 0 if requests.access is None else requests.access
+    if requests.access is not None:
+        records["access"] = requests.access
+    if limits is not None:
+        records["ttft_limit_s"] = limits.ttft_s * (1 + _ROUNDING) + _ROUNDING
+        records["tpot_limit_s"] = limits.tpot_s * (1 + _ROUNDING) + _ROUNDING
     return records
 
 

@@ -289,8 +289,26 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SloLimits:
+    """The SLO of each request, and how many may break theirs before a simulation has shown enough, and ends.
+
+    Args:
+        ttft_s: Time to first token, shape (requests,); infinity in the deferrable lane.
+        tpot_s: Time per output token after the first, shape (requests,); infinity in the deferrable lane.
+        may_break: The most requests that may break theirs.
+    """
+
+    ttft_s: Floats
+    tpot_s: Floats
+    may_break: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolAccount:
-    """How a pool's paid time was used, in replica-seconds; the parts add up to `paid_s`."""
+    """How a pool's paid time was used, in replica-seconds; the parts add up to `paid_s`.
+
+    `peak_in_flight` is the most real-time requests that were in the pool at one time, running or waiting.
+    """
 
     paid_s: float
     realtime_s: float
@@ -299,6 +317,7 @@ class PoolAccount:
     idle_s: float
     lost_s: float
     peak_instances: int
+    peak_in_flight: int
     interruptions: int
 
 
@@ -315,6 +334,7 @@ class SimResult:
         pools: How each pool's paid time was used.
         preemptions: Sequences preempted for lack of memory.
         end_s: When the last instance was stopped, or the horizon if that is later.
+        ended_early: Whether it ended because too many requests broke their SLO, and says nothing else.
         bin_s: Width of a time bin.
         realtime_bins_s: Replica-seconds of real-time work, lost or not, shape (pools, bins).
         deferrable_bins_s: Replica-seconds of deferrable work, lost or not, shape (pools, bins).
@@ -329,6 +349,7 @@ class SimResult:
     pools: tuple[PoolAccount, ...]
     preemptions: int
     end_s: float
+    ended_early: bool
     bin_s: float
     realtime_bins_s: Floats
     deferrable_bins_s: Floats

@@ -174,8 +174,10 @@ def finish_run(kernel: KernelState, r: int) -> None:
 
     if batch > 0:
         rep.blocks_used += (steps // block) * batch
-        for index in range(steps % block):
-            rep.blocks_used += rep.crossing[(rep.step + index) % block]
+        phase = rep.step % block
+        for _ in range(steps % block):
+            rep.blocks_used += rep.crossing[phase]
+            phase = phase + 1 if phase + 1 < block else 0
         rep.kv_tokens += steps * batch
     rep.step += steps
 
@@ -197,6 +199,9 @@ def _complete(kernel: KernelState, r: int, seq: int, now: float) -> None:
     request.generated = request.output_tokens
     if not request.deferrable:
         count_in_flight(kernel, rep.pool, now, -1)
+    late = request.first_token_s - request.arrived_s > request.ttft_limit_s
+    if late or now - request.first_token_s > request.tpot_limit_s * (request.output_tokens - 1):
+        kernel.fleet[0].broken += 1
     kernel.fleet[0].done += 1
     free(kernel, r, seq)
 

@@ -1,5 +1,7 @@
 """Simulate a fleet: check the arguments, run the kernel, and return timings and accounts."""
 
+from typing import Final
+
 import numpy as np
 
 from meritorder.errors import InfeasibleError
@@ -7,7 +9,7 @@ from meritorder.latency import tpot_s
 from meritorder.policy.replicas import DECISION_S, recommendations_kept
 from meritorder.sim.fleet import serve_all
 from meritorder.sim.layout import initial_state
-from meritorder.sim.pools import Autoscaled, PoolAccount, Requests, Scheduled, SimPool, SimResult
+from meritorder.sim.pools import Autoscaled, PoolAccount, Requests, Scheduled, SimPool, SimResult, SloLimits
 from meritorder.sim.state import (
     MAX_ACCESSES,
     MAX_BLOCK_TOKENS,
@@ -21,6 +23,9 @@ from meritorder.sim.state import (
     KernelState,
 )
 
+THREADS: Final = 2
+"""Simulations that a search runs at once; their kernel releases the interpreter's lock."""
+
 
 def simulate(
     requests: Requests,
@@ -29,6 +34,7 @@ def simulate(
     horizon_s: float,
     tick_s: float = DECISION_S,
     bin_s: float = 900.0,
+    limits: SloLimits | None = None,
 ) -> SimResult:
     """Serve all requests with a fleet; run time grows with requests, not with tokens.
 
@@ -38,12 +44,13 @@ def simulate(
         horizon_s: End of the time for which instances that are always on are paid.
         tick_s: Time between scaling decisions.
         bin_s: Width of a time bin of the result.
+        limits: End early once more requests than may have broken their SLO; None serves all in any case.
 
     Raises:
         InfeasibleError: A request is longer than a replica's memory, no pool serves a lane, or a limit is exceeded.
     """
     _check(requests, pools, tick_s)
-    kernel = initial_state(requests, pools, horizon_s, tick_s, bin_s)
+    kernel = initial_state(requests, pools, limits, horizon_s=horizon_s, tick_s=tick_s, bin_s=bin_s)
     end_s = serve_all(kernel)
     overhead_s = _overhead_s(kernel, pools)
     return SimResult(
@@ -55,6 +62,7 @@ def simulate(
         pools=tuple(_account(pool) for pool in kernel.pools),
         preemptions=int(kernel.fleet["preemptions"][0]),
         end_s=end_s,
+        ended_early=bool(kernel.fleet["broken"][0] > kernel.fleet["may_break"][0]),
         bin_s=bin_s,
         realtime_bins_s=kernel.bins[:, 0],
         deferrable_bins_s=kernel.bins[:, 1],
@@ -68,8 +76,9 @@ def _overhead_s(kernel: KernelState, pools: tuple[SimPool, ...]) -> Floats:
     by_token_s = np.array([pool.profile.prompt_token_overhead_s for pool in pools])
     steps = np.array([pool.profile.first_token_steps for pool in pools])
     requests = kernel.requests
-    pool = kernel.replicas["pool"][requests["replica"]]
-    step_s = np.nan_to_num(tpot_s(requests["finished_s"], requests["first_token_s"], requests["output_tokens"]))
+    pool = kernel.replicas["pool"][requests["replica"]] if len(pools) > 1 else 0
+    step_s = tpot_s(requests["finished_s"], requests["first_token_s"], requests["output_tokens"])
+    step_s = np.where(np.isnan(step_s), 0.0, step_s)
     fixed_s = by_pool_s[pool] + by_token_s[pool] * requests["input_tokens"]
     return np.asarray(fixed_s + steps[pool] * step_s)
 
@@ -150,5 +159,6 @@ def _account(pool: np.void) -> PoolAccount:
         idle_s=float(pool["paid_s"] - used_s),
         lost_s=float(pool["lost_s"]),
         peak_instances=int(pool["peak_instances"]),
+        peak_in_flight=int(pool["peak_in_flight"]),
         interruptions=int(pool["interruptions"]),
     )

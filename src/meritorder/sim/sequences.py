@@ -6,11 +6,12 @@ share a heap; a replica takes the most urgent request of all heaps that may run 
 
 import numpy as np
 
-from meritorder.policy.replicas import first_replica_is_due, replicas_for_deadline
+from meritorder.policy.replicas import first_replica_is_due, replica_load, replicas_for_deadline
 from meritorder.sim.compiled import before, compiled, inlined, pop, push, remove
-from meritorder.sim.state import DUE_BUCKETS, NONE, ON, STARTING, KernelState
+from meritorder.sim.state import CLOSED, DUE_BUCKETS, NONE, ON, STARTING, KernelState
 
 _first_replica_is_due = compiled(first_replica_is_due)
+_replica_load = inlined(replica_load)
 _replicas_for_deadline = compiled(replicas_for_deadline)
 
 
@@ -21,6 +22,20 @@ def count_in_flight(kernel: KernelState, p: int, now: float, change: int) -> Non
     pool.in_flight_integral += pool.in_flight * (now - pool.in_flight_since_s)
     pool.in_flight_since_s = now
     pool.in_flight += change
+    pool.peak_in_flight = max(pool.peak_in_flight, pool.in_flight)
+
+
+@inlined
+def open_load(kernel: KernelState, r: int) -> None:
+    """Set the load of a replica that takes new requests."""
+    kernel.loads[r] = _replica_load(kernel.replicas[r].running, kernel.replicas[r].waiting)
+
+
+@inlined
+def _update_load(kernel: KernelState, r: int) -> None:
+    """Update the load of a replica after a change of its requests."""
+    if kernel.loads[r] != CLOSED:
+        open_load(kernel, r)
 
 
 @compiled
@@ -154,6 +169,7 @@ def enqueue(kernel: KernelState, r: int, lane: int, request: int) -> None:
         kernel.requests[rep.tail[lane]].next = request
     rep.tail[lane] = request
     rep.waiting += 1
+    _update_load(kernel, r)
 
 
 @inlined
@@ -175,6 +191,7 @@ def _enqueue_first(kernel: KernelState, r: int, lane: int, request: int) -> None
         rep.tail[lane] = request
     rep.head[lane] = request
     rep.waiting += 1
+    _update_load(kernel, r)
 
 
 @inlined
@@ -219,6 +236,7 @@ def admit(kernel: KernelState, r: int, request: int, now: float) -> int:
     rep.prefill_seq[rep.prefilling] = seq
     rep.prefilling += 1
     rep.running += 1
+    _update_load(kernel, r)
     rep.blocks_used += (tokens + block - 1) // block
     row.replica = r
     if np.isnan(row.admitted_s):
@@ -252,6 +270,7 @@ def free(kernel: KernelState, r: int, seq: int) -> None:
         tokens += rep.seq_prompt_left[seq]
     rep.blocks_used -= (tokens + block - 1) // block
     rep.running -= 1
+    _update_load(kernel, r)
     rep.seq_request[seq] = NONE
     rep.free_seq[rep.free_seqs] = seq
     rep.free_seqs += 1

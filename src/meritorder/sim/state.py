@@ -34,6 +34,9 @@ DEFERRABLE: Final = np.int64(1)
 
 NONE: Final = np.int64(-1)
 
+# Load of a replica that takes no new requests.
+CLOSED: Final = np.int64(1 << 60)
+
 MAX_ACCESSES: Final = 32
 MAX_SEQS: Final = 1024
 MAX_STEP_TOKENS: Final = 32_768
@@ -52,6 +55,8 @@ REQUEST: Final = np.dtype(
         ("finished_s", "f8"),
         ("work_s", "f8"),  # seconds of a saturated replica that it takes
         ("spent_s", "f8"),  # replica time spent on it before it was preempted
+        ("ttft_limit_s", "f4"),  # beyond these it breaks its SLO for certain
+        ("tpot_limit_s", "f4"),
         ("input_tokens", "i4"),
         ("cached_tokens", "i4"),
         ("output_tokens", "i4"),
@@ -163,6 +168,7 @@ POOL: Final = np.dtype(
         ("interruptions", "i8"),
         ("counted_by", "i8"),  # the pool that counts the requests in flight here; by pool:
         ("in_flight", "i8"),
+        ("peak_in_flight", "i8"),
         ("in_flight_integral", "f8"),
         ("in_flight_since_s", "f8"),
         ("busy_until_s", "f8"),  # end of its last run
@@ -192,6 +198,8 @@ FLEET: Final = np.dtype(
         ("due_work_s", "f8", (MAX_ACCESSES, DUE_BUCKETS)),  # their work
         ("admissions", "i8"),
         ("done", "i8"),
+        ("broken", "i8"),  # requests that broke their SLO for certain, and the most that may
+        ("may_break", "i8"),
         ("preemptions", "i8"),
         ("blocked", "i8"),  # blocked replicas
         ("ticking", "i8"),  # whether anything is decided by the clock
@@ -212,6 +220,7 @@ class KernelState(NamedTuple):
     latest_start_s: Floats  # (N,): key of the backlog
     backlog: Ints32  # (deferrable,): heaps of requests that no replica holds, one for each access
     replicas: Records  # (R,)
+    loads: Ints  # (R,): what routing balances, CLOSED unless the instance is on
     run_end_s: Floats  # (leaves,): end of the run under way, infinity if the replica is idle
     winners: Ints32  # (2 leaves,): tournament over the ends of runs (runs.py)
     instances: Records  # (I,)

@@ -24,6 +24,7 @@ from meritorder.sim.pools import (
     Scheduled,
     SimPool,
     SimResult,
+    SloLimits,
 )
 from meritorder.sim.run import simulate
 
@@ -51,6 +52,20 @@ def test_single_request_takes_prompt_and_steps() -> None:
     assert account.paid_s == 60.0
     assert account.realtime_s == pytest.approx(prompt_s + decode_s)
     assert parts(result) == pytest.approx(60.0)
+
+
+def test_simulation_ends_when_too_many_are_late() -> None:
+    asked = requests(np.arange(100.0), 300, 11)
+    pools = (pool(Fixed(instances=1)),)
+    whole = simulate(asked, pools, horizon_s=100.0)
+    late_s = np.where(np.arange(100) % 10 == 9, 0.0, 10.0)
+    ten = SloLimits(ttft_s=late_s, tpot_s=np.full(100, 10.0), may_break=10)
+    kept = simulate(asked, pools, horizon_s=100.0, limits=ten)
+    assert not kept.ended_early
+    np.testing.assert_array_equal(kept.finished_s, whole.finished_s)
+    broken = simulate(asked, pools, horizon_s=100.0, limits=replace(ten, may_break=4))
+    assert broken.ended_early
+    assert np.flatnonzero(np.isnan(broken.finished_s))[0] == 50, "the fifth late request is the fiftieth"
 
 
 def test_long_prompt_prefilled_in_chunks() -> None:
