@@ -13,6 +13,7 @@ from typing import Final
 from meritorder.errors import InfeasibleError
 from meritorder.evidence import Interval
 from meritorder.perf.accuracy import Accuracy, expected_accuracy
+from meritorder.sim.run import THREADS
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.search import Search, SearchResult, machines_used
 from meritorder.units import format_share
@@ -21,8 +22,6 @@ from meritorder.units import format_share
 _LEVELS: Final = (0.05, 0.275, 0.725, 0.95)
 # Loads of more requests need larger fleets, which jump less: the outer levels do.
 _MANY_REQUESTS: Final = 500_000
-# Levels that are searched at once; the kernel of the simulator releases the interpreter lock.
-_THREADS: Final = 2
 
 
 def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval | None:
@@ -45,6 +44,7 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
     searches = [
         replace(
             search,
+            load=replace(search.load, verdict_suffices=True),
             machines=[_slowed(machine, level, seed) for machine in used if machine.interruptions is None],
             batch_machines=[_slowed(machine, level, seed) for machine in used],
             autoscale=result.baseline.autoscales or result.mix.autoscales,
@@ -53,7 +53,7 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
         )
         for level in levels
     ]
-    with ThreadPoolExecutor(max_workers=_THREADS) as threads:
+    with ThreadPoolExecutor(max_workers=THREADS) as threads:
         slowed = [share for share in threads.map(_saving_share, searches) if share is not None]
     shares = [1 - result.mix.usd / result.baseline.usd, *slowed]
     return Interval(low=min(shares), high=max(shares), basis=_basis(errors, seed))

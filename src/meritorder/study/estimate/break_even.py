@@ -1,6 +1,7 @@
 """The volume at which one machine in real time costs as much as tokens."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from meritorder.domain import TokenPrice
@@ -74,6 +75,6 @@ def break_even_volume(
 def _serves(machine: CandidateMachine, load: TraceLoad) -> bool:
     """Whether one machine, always on, serves a load within the SLO."""
     try:
-        return fixed_fleet(machine, load, 1).feasible
+        return fixed_fleet(machine, replace(load, verdict_suffices=True), 1).feasible
     except InfeasibleError:
         return False

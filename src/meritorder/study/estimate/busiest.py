@@ -65,7 +65,7 @@ def _busiest(load: TraceLoad, rate_per_s: float) -> TraceLoad:
     random = np.random.default_rng(0)
     chosen = load.select(np.sort(random.integers(0, len(load), _REQUESTS)))
     arrived_s = np.cumsum(random.exponential(1 / rate_per_s, _REQUESTS))
-    return replace(chosen, arrived_s=arrived_s, span_s=float(arrived_s[-1]))
+    return replace(chosen, arrived_s=arrived_s, span_s=float(arrived_s[-1]), verdict_suffices=True)
 
 
 def _smallest(machine: CandidateMachine, load: TraceLoad) -> Trial | None:

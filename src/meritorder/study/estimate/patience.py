@@ -51,7 +51,8 @@ def price_patience(
         searches = replace(searched.search, batch_machines=used, tried=[])
     for patience_s in (0.0, *_PATIENCE_S):
         machines = tokens = None
-        with_patience = replace(load, deadline_s=np.where(waits, load.arrived_s + patience_s, NO_DEADLINE))
+        deadline_s = np.where(waits, load.arrived_s + patience_s, NO_DEADLINE)
+        with_patience = replace(load, deadline_s=deadline_s, verdict_suffices=True)
         if searched and searches:
             found = searched.result.realtime
             if patience_s:

@@ -1,7 +1,7 @@
 """Fleets that serve a trace: simulated, priced, and searched for the cheapest that meets its SLO and deadlines."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -96,6 +96,7 @@ def simulate_fleet(
     *,
     decision_s: float = DECISION_S,
     tail_s: float = 0.0,
+    known: Iterable[Trial] = (),
 ) -> Trial:
     """Simulate a fleet on a load, and price it.
 
@@ -106,14 +107,22 @@ def simulate_fleet(
         pools: Machines and how they scale, in merit order.
         decision_s: Time between scaling decisions.
         tail_s: Time after the span of the load in which machines may still be paid.
+        known: Fleets of a constant number of machines; where an autoscaler never adds to these, they are its result.
     """
-    last = pools[-1][0]  # the pool that scales for deadlines, if there is one
+    for trial in known:
+        if trial.load is load and _never_scales(pools, trial):
+            return replace(trial, name=name, label=label, pools=pools)
+    work_s = residence_s = np.zeros(len(load))
+    if load.deferrable.any():
+        last = pools[-1][0]  # the pool that scales for deadlines
+        work_s, residence_s = last.work_s(load), last.residence_s(load)
     result = simulate(
-        load.requests(last.work_s(load), last.residence_s(load)),
+        load.requests(work_s, residence_s),
         tuple(pool for _, pool in pools),
         horizon_s=load.span_s + tail_s,
         tick_s=decision_s,
         bin_s=load.bin_s,
+        limits=load.slo_limits(),
     )
     usd = sum(
         account.paid_s / SECONDS_PER_HOUR * machine.usd_per_replica_hour
@@ -131,6 +140,21 @@ def simulate_fleet(
         feasible=feasible,
         deadlines_missed=missed,
     )
+
+
+def _never_scales(pools: tuple[tuple[CandidateMachine, SimPool], ...], constant: Trial) -> bool:
+    """Whether an autoscaler that starts with its minimum would keep to it, as a fleet with that constant number shows.
+
+    The requests in flight at a replica, which the autoscaler averages, never exceeded its target.
+    """
+    (machine, pool), *others = pools
+    match pool.scaling:
+        case Autoscaled(target_in_flight=target, minimum=minimum, initial=initial) if minimum == initial:
+            first = machine, replace(pool, scaling=Fixed(instances=minimum))
+            most = target * minimum * pool.replicas_per_instance
+            return constant.result.pools[0].peak_in_flight <= most and constant.pools == (first, *others)
+        case _:
+            return False
 
 
 def rejudge(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
@@ -212,7 +236,7 @@ def max_utilization_within_slo(machine: CandidateMachine, pool: SimPool, load: T
     low, high = 0.0, 1.0
     while high - low > _STEADY_PRECISION:
         middle = (low + high) / 2
-        steady = replace(sample, arrived_s=np.cumsum(gaps) * work_s / middle)
+        steady = replace(sample, arrived_s=np.cumsum(gaps) * work_s / middle, verdict_suffices=True)
         if fixed_fleet(machine, steady, instances).feasible:
             low = middle
         else:
@@ -232,7 +256,9 @@ def autoscaler_targets(machine: CandidateMachine) -> list[float]:
     return rising
 
 
-def autoscaled_fleet(machine: CandidateMachine, load: TraceLoad, target: float, fixed: int, minimum: int) -> Trial:
+def autoscaled_fleet(
+    machine: CandidateMachine, load: TraceLoad, target: float, fixed: int, minimum: int, *, known: Iterable[Trial] = ()
+) -> Trial:
     """Serve all requests in real time on machines that an autoscaler sets.
 
     Args:
@@ -241,12 +267,13 @@ def autoscaled_fleet(machine: CandidateMachine, load: TraceLoad, target: float, 
         target: Requests in flight that one replica should have.
         fixed: Machines of the fixed fleet; the autoscaler starts with them and may add half as many.
         minimum: Machines that always run.
+        known: Fleets that are always on.
     """
     scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * fixed), initial=fixed)
     in_flight, machines = format_count(round(target), "request"), format_count(minimum, "machine")
     label = f"autoscaled to {in_flight} in flight per replica, at least {machines}"
     pool = machine.pool(scaling, realtime=True, backfill=None)
-    return simulate_fleet("realtime_autoscaled", label, load, ((machine, pool),))
+    return simulate_fleet("realtime_autoscaled", label, load, ((machine, pool),), known=known)
 
 
 def max_deadline_machines(machine: CandidateMachine, load: TraceLoad) -> int:
@@ -268,7 +295,11 @@ def batch_fleet(machine: CandidateMachine, load: TraceLoad) -> Trial:
 
 
 def mixed_fleet(
-    base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill: BackfillLimits | None
+    base: Trial,
+    batch_machine: CandidateMachine,
+    load: TraceLoad,
+    backfill: BackfillLimits | None,
+    known: Iterable[Trial] = (),
 ) -> Trial:
     """Serve the real-time lane on its own fleet, and deferrable requests in its gaps and on temporary machines.
 
@@ -277,10 +308,13 @@ def mixed_fleet(
         batch_machine: Temporary machine for what does not fit into the gaps in time.
         load: Both lanes.
         backfill: How much of the gaps may be filled; None keeps the lanes apart.
+        known: Mixes on fleets that are always on.
     """
     machine, pool = base.pools[0]
     realtime = machine.pool(pool.scaling, realtime=True, backfill=backfill)
     scaling = DeadlineScaled(maximum=max_deadline_machines(batch_machine, load))
     temporary = batch_machine.pool(scaling, realtime=False, backfill=unrestricted_backfill(batch_machine.limits))
     how = f"backfill up to {format_count(backfill.sequences, 'sequence')}" if backfill else "separate lanes"
-    return simulate_fleet("mix", f"{base.label}, {how}", load, ((machine, realtime), (batch_machine, temporary)))
+    return simulate_fleet(
+        "mix", f"{base.label}, {how}", load, ((machine, realtime), (batch_machine, temporary)), known=known
+    )

@@ -1,5 +1,6 @@
 """The requests of a trace as arrays, with the SLO or deadline of each."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.latency import breaks_slo, tpot_s
-from meritorder.sim.pools import Requests, SimResult
+from meritorder.sim.pools import Requests, SimResult, SloLimits
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,8 @@ class TraceLoad:
         workloads: The workloads.
         attainment: Share of all real-time requests that must meet their SLO, over all workloads.
         span_s: Time that the trace covers.
+        verdict_suffices: Whether nothing else matters of a real-time fleet than whether it keeps the SLO, so that its
+            simulation may end as soon as it does not.
     """
 
     arrived_s: Floats
@@ -60,6 +63,7 @@ class TraceLoad:
     workloads: tuple[Workload, ...]
     attainment: float
     span_s: float
+    verdict_suffices: bool = False
 
     def __len__(self) -> int:
         return len(self.arrived_s)
@@ -178,6 +182,14 @@ class TraceLoad:
             work_s=work_s,
             access=self.access if len(self.accesses) > 1 else None,
         )
+
+    def slo_limits(self) -> SloLimits | None:
+        """Return the limits at which a simulation may end early; None if its whole result matters."""
+        if not self.verdict_suffices or self.deferrable.any():
+            return None
+        # One more than may break it, so that rounding decides nothing.
+        may_break = math.floor(len(self) * (1 - self.attainment)) + 1
+        return SloLimits(ttft_s=self.ttft_limit_s, tpot_s=self.tpot_limit_s, may_break=may_break)
 
     def latencies(self, result: SimResult) -> tuple[Floats, Floats]:
         """Return TTFT and TPOT of each simulated request, nan if it was never served, shapes (requests,)."""

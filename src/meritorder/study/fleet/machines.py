@@ -1,8 +1,10 @@
 """Candidate machines for a trace: each replica that can serve it, on each machine size worth renting."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,7 +18,8 @@ from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.roofline import roofline
 from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
-from meritorder.sim.pools import Interruptions, Scaling, SimPool
+from meritorder.sim.pools import Interruptions, Requests, Scaling, SimPool
+from meritorder.sim.run import THREADS
 from meritorder.sim.saturation import Saturation, saturate, unloaded_latency
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
@@ -166,7 +169,7 @@ def find_machines(
     Raises:
         MeritorderError: There is none; the message names what is available.
     """
-    machines: list[CandidateMachine] = []
+    known: list[tuple[Profile, EngineLimits, tuple[Offer, ...]]] = []
     problems: list[Exception] = []
     for profile in candidate_profiles(catalog, model, options, problems):
         limits = options.engine_limits(profile)
@@ -181,23 +184,32 @@ def find_machines(
         except CatalogError as error:
             problems.append(error)
             continue
-        progress(f"measuring saturated {profile.replica.label}")
-        sample = load.sample(SATURATION_REQUESTS)
-        saturation = saturate(sample.requests(np.zeros(len(sample)), np.zeros(len(sample))), profile, limits)
-        machines += [
-            CandidateMachine(
-                profile=profile,
-                offer=offer,
-                limits=limits,
-                saturation=saturation,
-                startup_s=options.startup.total_s,
-                startup_paid_s=options.startup.paid_s,
-            )
-            for offer in offers
-        ]
-    if not machines:
+        known.append((profile, limits, offers))
+    if not known:
         raise problems[0]
+    sample = load.sample(SATURATION_REQUESTS)
+    requests = sample.requests(np.zeros(len(sample)), np.zeros(len(sample)))
+    profiles, engines, offers_of = zip(*known, strict=True)
+    with ThreadPoolExecutor(max_workers=THREADS) as threads:
+        saturations = threads.map(partial(_measure, requests, progress), profiles, engines)
+    machines = [
+        CandidateMachine(
+            profile=profile,
+            offer=offer,
+            limits=limits,
+            saturation=saturation,
+            startup_s=options.startup.total_s,
+            startup_paid_s=options.startup.paid_s,
+        )
+        for profile, limits, offers, saturation in zip(profiles, engines, offers_of, saturations, strict=True)
+        for offer in offers
+    ]
     return sorted(machines, key=lambda machine: machine.price_work(load))
+
+
+def _measure(requests: Requests, progress: Progress, profile: Profile, limits: EngineLimits) -> Saturation:
+    progress(f"measuring saturated {profile.replica.label}")
+    return saturate(requests, profile, limits)
 
 
 def candidate_profiles(

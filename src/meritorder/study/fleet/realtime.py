@@ -9,14 +9,16 @@ so that a machine more among the candidates never makes a fleet of either kind m
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from meritorder.comparison import FrontierPoint
 from meritorder.errors import InfeasibleError
+from meritorder.sim.run import THREADS
 from meritorder.study.fleet.fleets import (
     MAX_REPLICAS,
     Trial,
@@ -33,8 +35,6 @@ from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.stretches import Fleet, Stretches
 from meritorder.units import SECONDS_PER_HOUR
 
-# Machines that are searched at once; the kernel of the simulator releases the interpreter lock.
-_THREADS: Final = 2
 # Machines added at most to the fleet of the busiest stretch until the whole load keeps the SLO.
 _MAX_ADDED: Final = 32
 
@@ -81,30 +81,29 @@ def search_realtime(
     Raises:
         InfeasibleError: No fleet meets the SLO; the message says what would help.
     """
-    search = _Search(load=load, stretches=Stretches.of(load), progress=progress, title=title)
-    candidates, problem = [], None
-    for machine in machines:
-        try:
-            check_slo(load, machine.profile, machine.limits)
-        except InfeasibleError as error:
-            problem = problem or error
-            continue
-        candidates.append(machine)
-    candidates.sort(key=lambda machine: min_fleet_usd(machine, load))
+    stretches = Stretches.of(load)
+    search = _Search(load=stretches.load, stretches=stretches, progress=progress, title=title)
+    bounds_usd = [min_fleet_usd(machine, load) for machine in machines]
+    problems: dict[int, InfeasibleError] = {}
+    candidates = _able(load, machines, sorted(range(len(machines)), key=bounds_usd.__getitem__), problems)
     found: list[_MachineFleets] = []
     best_usd = math.inf
-    with ThreadPoolExecutor(max_workers=_THREADS) as threads:
-        for first in range(0, len(candidates), _THREADS):
-            some = [
-                machine for machine in candidates[first : first + _THREADS] if min_fleet_usd(machine, load) <= best_usd
-            ]
-            found += threads.map(partial(search.run, limit_usd=best_usd, autoscale=autoscale), some)
+    with ThreadPoolExecutor(max_workers=THREADS) as threads:
+        while some := list(islice(candidates, THREADS)):
+            run = partial(search.run, limit_usd=best_usd, autoscale=autoscale)
+            found += threads.map(run, [machines[place] for place in some if bounds_usd[place] <= best_usd])
             best_usd = min((fleets.fixed.usd for fleets in found if fleets.fixed), default=math.inf)
+            if bounds_usd[some[-1]] > best_usd:
+                break
     fixed = sorted((fleets.fixed for fleets in found if fleets.fixed), key=_usd)
     if not fixed:
-        raise problem or InfeasibleError(
-            f"no fleet of up to {MAX_REPLICAS:,} replicas meets the SLO",
-            fix="loosen it with --slo, or use faster hardware",
+        raise (
+            problems[min(problems)]
+            if problems
+            else InfeasibleError(
+                f"no fleet of up to {MAX_REPLICAS:,} replicas meets the SLO",
+                fix="loosen it with --slo, or use faster hardware",
+            )
         )
     autoscaled = [trial for fleets in found for trial in fleets.autoscaled]
     return RealtimeFleets(
@@ -113,6 +112,26 @@ def search_realtime(
         best_attainment=max(autoscaled, key=lambda trial: trial.slo_attainment or 0.0, default=None),
         tried=tuple(point for fleets in found for point in fleets.tried),
     )
+
+
+def _able(
+    load: TraceLoad, machines: Sequence[CandidateMachine], places: Iterable[int], problems: dict[int, InfeasibleError]
+) -> Iterator[int]:
+    """Yield the places of the machines on which an idle replica meets the SLO.
+
+    Args:
+        load: Real-time requests.
+        machines: The machines.
+        places: Their places, in the order of the search.
+        problems: Receives, by place, why a machine is left out.
+    """
+    for place in places:
+        try:
+            check_slo(load, machines[place].profile, machines[place].limits)
+        except InfeasibleError as error:
+            problems[place] = error
+            continue
+        yield place
 
 
 def _usd(trial: Trial) -> float:
@@ -163,24 +182,24 @@ class _Search:
         if fixed:
             instances = fixed.pools[0][1].max_instances
             limit_usd = min(limit_usd, fixed.usd)
+        known = [smallest, fixed] if fixed else [smallest]
         autoscaled = [
-            self._autoscaled(machine, instances, minimum, stretches, tried)
+            self._autoscaled(_autoscalers(machine, instances, minimum, known), stretches, tried)
             for minimum in autoscaler_minimums(instances)
             if autoscale and machine.price_work(self.load) <= limit_usd
         ]
         return _MachineFleets(fixed=fixed, autoscaled=tuple(autoscaled), tried=tuple(tried))
 
-    def _autoscaled(
-        self, machine: CandidateMachine, fixed: int, minimum: int, stretches: Stretches, tried: list[FrontierPoint]
-    ) -> Trial:
+    def _autoscaled(self, fleets: Sequence[Fleet], stretches: Stretches, tried: list[FrontierPoint]) -> Trial:
         """Return the fleet with the highest target that meets the SLO; the one that misses it least if none does.
 
         A higher target of requests in flight per replica means fewer replicas, so the target is found by bisection.
+
+        Args:
+            fleets: The autoscaled fleets, the lowest target first.
+            stretches: The stretches that rule out fleets.
+            tried: Receives each fleet that was simulated on all requests.
         """
-        fleets: list[Fleet] = [
-            partial(autoscaled_fleet, machine, target=target, fixed=fixed, minimum=minimum)
-            for target in autoscaler_targets(machine)
-        ]
         low, high, best = -1, len(fleets), None
         while high - low > 1:
             middle = (low + high) // 2
@@ -222,6 +241,15 @@ class _Search:
         return best
 
     def _report(self, trial: Trial, tried: list[FrontierPoint]) -> None:
-        self.progress(f"{self.title}: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}")
-        if len(trial.load) == len(self.load):
+        met = "SLO broken" if trial.result.ended_early else f"SLO met for {trial.slo_attainment or 1:.1%}"
+        self.progress(f"{self.title}: {trial.label}, {met}")
+        if len(trial.load) == len(self.load) and not self.load.verdict_suffices:
             tried.append(frontier_point(trial))
+
+
+def _autoscalers(machine: CandidateMachine, fixed: int, minimum: int, known: Sequence[Trial]) -> list[Fleet]:
+    """Return the fleets of a machine under each target of an autoscaler, the lowest first."""
+    return [
+        partial(autoscaled_fleet, machine, target=target, fixed=fixed, minimum=minimum, known=known)
+        for target in autoscaler_targets(machine)
+    ]

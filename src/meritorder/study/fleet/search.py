@@ -6,6 +6,7 @@ more machines never make an arrangement more expensive.
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -15,6 +16,7 @@ from meritorder.comparison import FrontierPoint
 from meritorder.domain import BackfillLimits, Model
 from meritorder.errors import CatalogError
 from meritorder.planproof import Credit
+from meritorder.sim.pools import Fixed
 from meritorder.study.fleet.fleets import (
     Trial,
     autoscaled_fleet,
@@ -125,24 +127,28 @@ class Search:
         cheapest = fleets.cheapest
         baseline = present or cheapest
         self.progress("simulating batch")
-        batch = self.batch(self.load.all_deferrable(self.patience_s))
-        on_demand = replace(self, batch_machines=[m for m in self.batch_machines if m.interruptions is None])
-        realtime_alone, mix_on_demand = on_demand.best_mix(cheapest)
-        self.lane_alone = on_demand.lane_alone
-        mix = mix_on_demand
-        if len(on_demand.batch_machines) < len(self.batch_machines):
-            realtime_alone, mix = self.best_mix(mix_on_demand)
+        alone, both = replace(self, tried=[]), replace(self, tried=[])
+        on_demand = replace(both, batch_machines=[m for m in self.batch_machines if m.interruptions is None])
+        with ThreadPoolExecutor(max_workers=1) as background:
+            batch = background.submit(alone.batch, self.load.all_deferrable(self.patience_s))
+            slo_utilization = background.submit(max_utilization_within_slo, *baseline.pools[0], realtime)
+            realtime_alone, mix_on_demand = on_demand.best_mix(cheapest)
+            both.lane_alone = self.lane_alone = on_demand.lane_alone
+            mix = mix_on_demand
+            if len(on_demand.batch_machines) < len(self.batch_machines):
+                realtime_alone, mix = both.best_mix(mix_on_demand)
+        self.tried += alone.tried + both.tried
         return SearchResult(
             fixed=present or fleets.fixed[0],
             autoscaled=self._autoscaled(fleets, realtime),
             baseline=baseline,
             always_on=fleets.fixed[0],
             realtime=cheapest,
-            batch=batch,
+            batch=batch.result(),
             mix=mix,
             mix_on_demand=mix_on_demand,
             realtime_alone=realtime_alone,
-            slo_utilization=max_utilization_within_slo(*baseline.pools[0], realtime),
+            slo_utilization=slo_utilization.result(),
             tried=self.tried,
         )
 
@@ -199,13 +205,17 @@ class Search:
         fleets = self.lane_alone
         bases = sorted((*fleets.fixed, *fleets.autoscaled), key=lambda trial: trial.usd)
         stretches = Stretches.of(self.load)
+        on_one: list[Trial] = []
         for base in bases:
             # Deferrable work never makes the fleet of the real-time lane cheaper.
             if best.feasible and base.usd >= best.usd:
                 break
-            for trial in self._mixes(base, best, stretches):
-                self.tried.append(frontier_point(trial))
+            for trial in self._mixes(base, best, stretches, on_one):
+                if not self.load.verdict_suffices:
+                    self.tried.append(frontier_point(trial))
                 best = _cheaper(best, trial)
+                if base.pools[0][1].scaling == Fixed(instances=1):
+                    on_one.append(trial)
         return bases[0], best
 
     def batch(self, load: TraceLoad) -> Trial:
@@ -226,7 +236,7 @@ class Search:
             raise ValueError("batch_machines: a search needs at least one")
         return best
 
-    def _mixes(self, base: Trial, best: Trial, stretches: Stretches) -> Iterator[Trial]:
+    def _mixes(self, base: Trial, best: Trial, stretches: Stretches, on_one: Sequence[Trial]) -> Iterator[Trial]:
         """Yield mixes on a base: beside each machine, with less and less backfill until the SLO holds, and without.
 
         Which backfill breaks the SLO is found beside machines of the base, so that it does not depend on the others.
@@ -235,6 +245,7 @@ class Search:
             base: A fleet that meets the SLO of the real-time lane.
             best: The cheapest fleet known.
             stretches: Stretches of the load that rule out backfill.
+            on_one: Mixes on one machine that is always on, to which an autoscaler may never add another.
         """
         largest = max_backfill(base.machine, self.load)
         shares = _BACKFILL_SHARES if largest.sequences else ()
@@ -242,25 +253,28 @@ class Search:
         backfills: list[BackfillLimits | None] = [*sizes, None]
         deferrable = self.load.select(self.load.deferrable)
         others = (machine for machine in self.batch_machines if machine is not base.machine)
-        for machine in (base.machine, *sorted(others, key=lambda machine: machine.price_work(deferrable))):
-            own, held = machine is base.machine, False
-            if not own and best.feasible and base.usd + _min_start_usd(machine) >= best.usd:
-                continue
-            for backfill in tuple(backfills):
-                if held and backfill is not None:
+        machines = (base.machine, *sorted(others, key=lambda machine: machine.price_work(deferrable)))
+        with ThreadPoolExecutor(max_workers=1) as background:
+            for machine in machines:
+                own, held = machine is base.machine, False
+                if not own and best.feasible and base.usd + _min_start_usd(machine) >= best.usd:
                     continue
-                if own and backfill is not None and stretches.rule_out(partial(_mix_on, base, machine, backfill)):
-                    backfills.remove(backfill)
-                    continue
-                trial = mixed_fleet(base, machine, self.load, backfill)
-                late = f"{trial.deadlines_missed} late"
-                self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
-                yield trial
-                held = held or trial.feasible
-                best = _cheaper(best, trial)
-                if own and backfill is not None and breaks_slo(trial):
-                    stretches.add_worst(trial)
-                    backfills.remove(backfill)
+                apart = background.submit(mixed_fleet, base, machine, self.load, None, on_one)
+                for backfill in tuple(backfills):
+                    if held and backfill is not None:
+                        continue
+                    if own and backfill is not None and stretches.rule_out(partial(_mix_on, base, machine, backfill)):
+                        backfills.remove(backfill)
+                        continue
+                    trial = mixed_fleet(base, machine, self.load, backfill, on_one) if backfill else apart.result()
+                    late = f"{trial.deadlines_missed} late"
+                    self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
+                    yield trial
+                    held = held or trial.feasible
+                    best = _cheaper(best, trial)
+                    if own and backfill is not None and breaks_slo(trial):
+                        stretches.add_worst(trial)
+                        backfills.remove(backfill)
 
 
 def _mix_on(base: Trial, machine: CandidateMachine, backfill: BackfillLimits, load: TraceLoad) -> Trial:

@@ -1,7 +1,7 @@
 """Stretches of a long load, on which a fleet that is too small shows at a fraction of the cost."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
@@ -35,7 +35,11 @@ class Stretches:
     def of(cls, load: TraceLoad) -> Self:
         """Return the busiest stretch of a load, or none if the load is short."""
         count = max(int(len(load) * _STRETCH_SHARE), _MIN_REQUESTS)
-        return cls(load=load, stretches=[load.busiest(count)] if count < len(load) else [])
+        if count >= len(load):
+            return cls(load=load)
+        # Where a fleet breaks the SLO of the whole load shows in a whole simulation only.
+        whole = replace(load, verdict_suffices=False)
+        return cls(load=whole, stretches=[replace(load.busiest(count), verdict_suffices=True)])
 
     @property
     def busiest(self) -> TraceLoad:
@@ -53,7 +57,7 @@ class Stretches:
         count = len(self.busiest)
         broken = np.concatenate(([0], np.cumsum(self.load.broken(*self.load.latencies(trial.result)))))
         first = int(np.argmax(broken[count:] - broken[:-count]))
-        self.stretches[1:] = [self.load.stretch(first, count)]
+        self.stretches[1:] = [replace(self.load.stretch(first, count), verdict_suffices=True)]
 
 
 def breaks_slo(trial: Trial) -> bool:

@@ -1,5 +1,7 @@
 """Fleets: the smallest is the smallest, what is priced is what was paid for, and gaps are filled within the pace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.samples.fleets import LIMITS, backfill, load, machine, offer, profile
@@ -63,6 +65,45 @@ def test_autoscaler_stays_below_its_maximum() -> None:
     ]
     assert any(trial.feasible for trial in trials)
     assert max(account.peak_instances for trial in trials for account in trial.result.pools) <= 6
+
+
+def test_autoscaler_that_never_adds_is_simulated_once() -> None:
+    quiet = load(np.sort(RANDOM.uniform(0, 600, 600)), 300, 80)
+    one = machine(quiet, startup_s=30.0)
+    always = fixed_fleet(one, quiet, 1)
+    peak = always.result.pools[0].peak_in_flight
+    assert peak > 2
+    alike = autoscaled_fleet(one, quiet, float(peak), 1, 1, known=[always])
+    assert alike.result is always.result
+    simulated = autoscaled_fleet(one, quiet, float(peak), 1, 1)
+    assert simulated.usd == alike.usd
+    assert simulated.pools == alike.pools
+    np.testing.assert_array_equal(simulated.result.finished_s, alike.result.finished_s)
+    assert autoscaled_fleet(one, quiet, 1.0, 1, 1, known=[always]).result is not always.result
+    assert autoscaled_fleet(one, quiet, float(peak), 2, 1, known=[always]).result is not always.result
+
+
+def test_mix_beside_one_machine_is_simulated_once() -> None:
+    lane = MIXED.select(~MIXED.deferrable)
+    one = machine(MIXED, startup_s=30.0)
+    bases = fixed_fleet(one, lane, 1), autoscaled_fleet(one, lane, 1e9, 1, 1)
+    known = mixed_fleet(bases[0], one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9))
+    alike = mixed_fleet(bases[1], one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9), known=[known])
+    simulated = mixed_fleet(bases[1], one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9))
+    assert alike.result is known.result
+    assert simulated.usd == alike.usd
+    np.testing.assert_array_equal(simulated.result.finished_s, alike.result.finished_s)
+    apart = mixed_fleet(bases[1], one, MIXED, None, known=[known])
+    assert apart.result is not known.result, "other limits on backfill"
+
+
+def test_early_end_keeps_the_verdict() -> None:
+    one, quick = machine(BUSY), replace(BUSY, verdict_suffices=True)
+    verdicts = [(fixed_fleet(one, BUSY, count), fixed_fleet(one, quick, count)) for count in range(1, 7)]
+    assert [whole.feasible for whole, _ in verdicts] == [early.feasible for _, early in verdicts]
+    assert [early.result.ended_early for _, early in verdicts] == [not whole.feasible for whole, _ in verdicts]
+    assert {whole.feasible for whole, _ in verdicts} == {True, False}
+    assert not batch_fleet(one, quick.all_deferrable(100.0)).result.ended_early, "late requests show nothing"
 
 
 def test_max_utilization_lies_below_one() -> None:
