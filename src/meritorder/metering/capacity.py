@@ -18,7 +18,7 @@ from meritorder.units import MAX_USD_PER_HOUR, PICOUSD_PER_USD
 
 Record = TypeVar("Record", "PaidCapacity", "PaidCommitment")
 
-_US_PER_S: Final = 1_000_000
+US_PER_S: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class Span:
 
 def microseconds(time_s: float) -> int:
     """Return a time in whole microseconds."""
-    return round(time_s * _US_PER_S)
+    return round(time_s * US_PER_S)
 
 
 def picousd_per_hour(usd_per_hour: Decimal, where: str) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, case, distinct, func, insert, 
 
 from meritorder.gateway.store.ledger import MACHINE, NOT_FINAL
 from meritorder.gateway.store.schema import LEDGER, RECEIPTS
-from meritorder.metering.capacity import microseconds
+from meritorder.metering.capacity import US_PER_S
 from meritorder.metering.sharing import Integers
 
 _READ_SIZE: Final = 10_000
@@ -122,18 +122,9 @@ def attempts_on(
         or_(LEDGER.c.replica == replica, LEDGER.c.replica.is_(None)),
         LEDGER.c.price_basis == MACHINE,
     )
-    query = select(_BEGAN_S, LEDGER.c.ended_s, LEDGER.c.batch_seq).where(
-        *here, LEDGER.c.ended_s >= from_s, to_s > _BEGAN_S
-    )
-    starts: list[int] = []
-    ends: list[int] = []
-    own: list[bool] = []
-    for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
-        starts += [microseconds(row[0]) for row in page]
-        ends += [microseconds(row[1]) for row in page]
-        own += [row[2] == batch_seq for row in page]
-    return ReplicaAttempts(
-        starts_us=np.array(starts, dtype=np.int64),
-        ends_us=np.array(ends, dtype=np.int64),
-        own=np.array(own, dtype=bool),
-    )
+    is_own = case((LEDGER.c.batch_seq == batch_seq, 1), else_=0)
+    query = select(_BEGAN_S, LEDGER.c.ended_s, is_own).where(*here, LEDGER.c.ended_s >= from_s, to_s > _BEGAN_S)
+    pages = connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions()
+    table = np.concatenate([np.empty((0, 3)), *(np.array([tuple(row) for row in page]) for page in pages)])
+    times_us = np.rint(table[:, :2] * US_PER_S).astype(np.int64)
+    return ReplicaAttempts(starts_us=times_us[:, 0], ends_us=times_us[:, 1], own=table[:, 2] > 0)

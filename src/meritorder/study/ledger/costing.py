@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from meritorder.accounting import Use
 from meritorder.gateway.store.ledger import MACHINE
 from meritorder.metering.capacity import (
+    US_PER_S,
     PaidCapacity,
     PaidCommitment,
     Span,
@@ -22,7 +23,6 @@ from meritorder.metering.capacity import (
 from meritorder.metering.sharing import US_PER_HOUR, Integers, columns, hourly, prices, share
 from meritorder.units import format_count
 
-_US_PER_S: Final = 1_000_000
 _USES: Final = pl.Enum([use.value for use in Use])
 _NO_ATTEMPT: Final = -1
 _Members = dict[tuple[str, str | None], Integers]
@@ -111,8 +111,8 @@ def cost(
     from_us, to_us = period.bounds_us
     paid = spans(capacity, commitments, from_us=from_us, to_us=to_us)
     times = attempts.select(
-        start=(pl.coalesce("started_s", "ended_s") * _US_PER_S).round().cast(pl.Int64),
-        end=(pl.col("ended_s") * _US_PER_S).round().cast(pl.Int64),
+        start=(pl.coalesce("started_s", "ended_s") * US_PER_S).round().cast(pl.Int64),
+        end=(pl.col("ended_s") * US_PER_S).round().cast(pl.Int64),
     )
     starts, ends = times["start"].to_numpy(), times["end"].to_numpy()
     rented: list[PaidCapacity | PaidCommitment] = [*capacity, *commitments]

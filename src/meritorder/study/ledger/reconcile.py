@@ -12,13 +12,13 @@ from meritorder import bills
 from meritorder.accounting import BillDifference, BillLine, BillMatch
 from meritorder.bills.selection import tag_pairs
 from meritorder.errors import BillError
+from meritorder.metering.capacity import US_PER_S
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.study.ledger.summary import cost_sums, work_sums
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, exact_usd, format_usd
 
 CENT: Final = Decimal("0.01")
 _HALF_CENT: Final = CENT / 2
-_US_PER_S: Final = 1_000_000
 _VENUE_TAGS: Final = ("venue", "meritorder_venue")
 _HOURS: Final = frozenset({"h", "hr", "hrs", "hour", "hours"})
 _TOKENS: Final = {
@@ -111,7 +111,7 @@ def _venues(costed: CostedLedger) -> Mapping[str, _Venue]:
         venues[str(name)].side.usd = exact_usd(picousd)
     for span in costed.paid:
         side = venues[span.venue].side
-        side.hours = (side.hours or 0.0) + (span.end_us - span.start_us) / _US_PER_S / SECONDS_PER_HOUR
+        side.hours = (side.hours or 0.0) + (span.end_us - span.start_us) / US_PER_S / SECONDS_PER_HOUR
     for record in costed.capacity:
         venues[record.venue].machines.add(" ".join(record.machine.lower().split()))
     for name, model, _, _, input_tokens, output_tokens in work_sums(costed, ("venue", "model")).iter_rows():
