@@ -22,6 +22,7 @@ def render(report: LedgerReport) -> str:
         None,
         schema=report.schema,
         sentence=words.sentence(report),
+        reasons=words.bill_reasons(report),
         facts=[
             text
             for text in (words.deadlines(report), words.quotes(report), words.bill(report), words.saving(report))

@@ -11,6 +11,7 @@ from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,
     TableColumn,
+    bullets,
     fitted_table,
     narrow,
     plain,
@@ -50,7 +51,8 @@ def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     if report.counterfactual:
         yield section("Simulation", report.counterfactual.basis, table(words.simulation(report), width))
     if report.bill:
-        yield section("Against the bill, USD", ", ".join(report.bill.files), table(words.bill_lines(report), width))
+        why = bullets([plain(reason) for reason in words.bill_reasons(report)[:_MAX_ROWS]], reading)
+        yield section("Against the bill, USD", "", table(words.bill_lines(report), width), why)
     if report.rows:
         grid = words.groups(report)
         hidden = len(grid.rows) - _MAX_ROWS

@@ -66,19 +66,23 @@ def bill(report: LedgerReport) -> str:
 
 
 def bill_lines(report: LedgerReport) -> Grid:
-    """Return the lines of a bill beside the ledger, with why they differ."""
+    """Return the lines of a bill beside the ledger."""
     lines = () if report.bill is None else report.bill.lines
     rows = tuple(
-        (
-            line.what or MISSING,
-            "; ".join(f"{part.usd:+,.2f}: {part.why}" for part in line.reasons) or "matches",
-            f"{line.ledger_usd:,.2f}",
-            f"{line.bill_usd:,.2f}",
-            f"{line.difference_usd:+,.2f}",
-        )
+        (line.what or MISSING, f"{line.ledger_usd:,.2f}", f"{line.bill_usd:,.2f}", f"{line.difference_usd:+,.2f}")
         for line in lines
     )
-    return Grid(headings=("Venues", "Why", "ledger", "bill", "difference"), texts=2, rows=rows)
+    return Grid(headings=("Venues", "ledger", "bill", "difference"), texts=1, rows=rows)
+
+
+def bill_reasons(report: LedgerReport) -> tuple[str, ...]:
+    """Return why bill and ledger differ, line by line."""
+    lines = () if report.bill is None else report.bill.lines
+    return tuple(
+        f"{line.what or MISSING}: {'; '.join(f'{part.usd:+,.2f}, {part.why}' for part in line.reasons)}"
+        for line in lines
+        if line.reasons
+    )
 
 
 def saving(report: LedgerReport) -> str:

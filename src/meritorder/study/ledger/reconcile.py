@@ -18,6 +18,7 @@ from meritorder.study.ledger.summary import cost_sums, work_sums
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, exact_usd, format_usd
 
 CENT: Final = Decimal("0.01")
+_NOTHING: Final = "the ledger has nothing in the period of the bill"
 _HALF_CENT: Final = CENT / 2
 _VENUE_TAGS: Final = ("venue", "meritorder_venue")
 _HOURS: Final = frozenset({"h", "hr", "hrs", "hour", "hours"})
@@ -101,7 +102,7 @@ def reconcile(costed: CostedLedger, bill: bills.Bill) -> BillMatch:
         matched_usd=sum((line.bill_usd for line in compared if not line.reasons), Decimal(0)),
         other_usd=other,
         lines=compared,
-        warnings=tuple(bill.report.warnings),
+        warnings=(*bill.report.warnings, *((_NOTHING,) if not any(line.ledger_usd for line in compared) else ())),
     )
 
 

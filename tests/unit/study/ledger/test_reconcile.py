@@ -11,7 +11,7 @@ from tests.samples.ledgers import attempts, replica
 
 from meritorder.accounting import BillMatch
 from meritorder.errors import BillError
-from meritorder.report.ledger import text, words
+from meritorder.report.ledger import html, text, words
 from meritorder.study.ledger.answer import Paid, account, cost_all
 from meritorder.study.ledger.costing import Period
 from meritorder.study.ledger.focus import to_focus
@@ -102,7 +102,29 @@ def test_bill_is_shown_beside_the_ledger(tmp_path: Path) -> None:
     )
     console = Console(file=io.StringIO(), width=100)
     text.render(report, console)
-    assert "matches" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Against the bill" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert words.bill_reasons(report) == ()
+
+
+def test_reasons_are_shown_in_a_narrow_terminal_and_on_the_page(tmp_path: Path) -> None:
+    charges.write(tmp_path / "bill.csv", charges.machine(range(10), usd=60.0))
+    bill = read_bill([str(tmp_path / "bill.csv")])
+    report = account(cost_all(attempts(), [_hours(8, "60")], period_of(bill)), (), bill=bill)
+    why = "gpu: +120.00, 10.00 hours were billed, 8.00 are in the ledger"
+    console = Console(file=io.StringIO(), width=80)
+    text.render(report, console)
+    assert why in console.file.getvalue()  # type: ignore[attr-defined]
+    assert why in html.render(report)
+
+
+def test_ledger_of_another_time_is_named(tmp_path: Path) -> None:
+    charges.write(tmp_path / "bill.csv", charges.machine(range(1)))
+    bill = read_bill([str(tmp_path / "bill.csv")])
+    assert (
+        reconcile(cost_all(attempts(), [replica(0, 60)], period_of(bill)), bill)
+        .warnings[-1]
+        .startswith("the ledger has")
+    )
 
 
 def test_tokens_and_their_price_explain_the_difference(tmp_path: Path) -> None:
