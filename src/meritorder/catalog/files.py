@@ -90,7 +90,10 @@ def _read_bundled(fetched: Mapping[str, str]) -> _Facts:
     listed = rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin, facts.hardware.values())
     facts.rejected += listed.rejected
     newer = [offer for name, text in fetched.items() for offer in _read_fetched(name, text, facts)]
-    facts.add((), (), updates.newest(listed.offers, newer))
+    # An implausible price must not take the place of a shipped one.
+    plausible, rejected = screen((*listed.offers, *newer), own=listed.offers)
+    facts.rejected += rejected
+    facts.add((), (), updates.newest(listed.offers, plausible[len(listed.offers) :]))
     return facts
 
 
@@ -98,8 +101,7 @@ def _read_fetched(name: str, text: str, facts: _Facts) -> list[Offer]:
     origin = rows.Origin(name=str(updates.folder() / name), as_of="", sources={})
     listed = rows.read_csv(text, origin, facts.hardware.values())
     if not listed.offers:
-        fix = "`meritorder prices reset` goes back to the shipped prices"
-        raise CatalogError("has no valid row", where=origin.name, fix=fix)
+        raise CatalogError("has no valid row", where=origin.name, fix=updates.WAY_BACK)
     return listed.offers
 
 

@@ -119,8 +119,7 @@ def _in_use(_: object) -> _PriceList:
     try:
         fetched = msgspec.json.decode(path.read_bytes(), type=_Fetched)
     except (OSError, msgspec.DecodeError) as error:
-        fix = "`meritorder prices reset` goes back to the shipped prices"
-        raise CatalogError(f"cannot be read: {error}", where=str(path), fix=fix) from error
+        raise CatalogError(f"cannot be read: {error}", where=str(path), fix=updates.WAY_BACK) from error
     newer = _dated(parse(bytes(fetched.providers), str(path)), f"genai-prices, fetched {fetched.as_of}")
     return newer if newer.date >= shipped.date else shipped
 

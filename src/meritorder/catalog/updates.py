@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.domain import Offer
+from meritorder.errors import CatalogError
 
 TOKENS: Final = "genai-prices.json"
+WAY_BACK: Final = "`meritorder prices reset` goes back to the shipped prices"
 _OFFERS_SUFFIX: Final = ".csv"
 _KEPT_SUFFIX: Final = ".old"
 _Scope = tuple[str, ...]
@@ -32,8 +34,19 @@ def fetched_files() -> tuple[Path, ...]:
 
 
 def fetched_offers() -> dict[str, str]:
-    """Return the fetched lists of offers, by name of file."""
-    return {path.name: path.read_text("utf-8") for path in fetched_files() if path.suffix == _OFFERS_SUFFIX}
+    """Return the fetched lists of offers, by name of file.
+
+    Raises:
+        CatalogError: A list cannot be read.
+    """
+    texts = {}
+    for path in fetched_files():
+        if path.suffix == _OFFERS_SUFFIX:
+            try:
+                texts[path.name] = path.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise CatalogError(f"cannot be read: {error}", where=str(path), fix=WAY_BACK) from error
+    return texts
 
 
 def stamp() -> tuple[tuple[str, int, int], ...]:

@@ -93,12 +93,12 @@ def update_to_text(
     sources: Sequence[str], changes: Sequence[PriceChange], folder: Path, *, dry_run: bool
 ) -> RenderableType:
     """Return what an update of prices read and changes, for the terminal."""
-    lines: list[RenderableType] = [Text(f"read {source}", style="dim") for source in sources]
+    lines: list[RenderableType] = [plain(f"read {source}", "dim") for source in sources]
     for kind, title in _KINDS.items():
         of_kind = [change for change in changes if change.kind == kind]
         if of_kind:
             lines.append(Text(f"{title}: {format_count(len(of_kind), 'price')}", style="bold"))
-            lines += [Text(f"  {_change(change)}") for change in of_kind[:_MAX_CHANGES]]
+            lines += [plain(f"  {_change(change)}") for change in of_kind[:_MAX_CHANGES]]
             lines += _remaining(len(of_kind), _MAX_CHANGES)
     if not changes:
         lines.append(Text("no price changes"))

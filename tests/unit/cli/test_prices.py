@@ -29,13 +29,16 @@ def test_update_shows_and_keeps_changes(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     folder = tmp_path / "skypilot" / "lambda"
     folder.mkdir(parents=True)
-    (folder / "vms.csv").write_bytes(skypilot(("gpu_1x_h100", "H100", 1, "us-west-1", 3.5, "")))
+    (folder / "vms.csv").write_bytes(
+        skypilot(("gpu_1x_h100", "H100", 1, "us-west-1", 3.5, ""), ("\x1b[31mred", "H100", 1, "us-west-1", 4.5, ""))
+    )
     prices("update", mirror=str(tmp_path), dry_run=True, json=tmp_path / "changes.json")
     assert "nothing was written" in capsys.readouterr().out
     prices("update", mirror=str(tmp_path))
     shown = capsys.readouterr().out
     assert "lambda gpu_1x_h100 us-west-1 (on demand): $3.50" in shown
     assert str(tmp_path / "data" / "meritorder" / "prices") in shown
+    assert "\x1b[31mred" not in shown
     changes = json.loads((tmp_path / "changes.json").read_text())["changes"]
     assert {"added", "removed"} == {change["kind"] for change in changes}
     prices("reset")

@@ -44,9 +44,11 @@ def mirror(tmp_path: Path, **lists: bytes) -> str:
 
 
 def test_fetched_prices_are_used_by_all(tmp_path: Path) -> None:
-    before = {offer.usd_per_hour for offer in load().select_offers("h100", "runpod")}
+    before = {
+        offer.usd_per_hour for offer in load().select_offers("h100", "runpod", pricing_model=PricingModel.ON_DEMAND)
+    }
     update = update_prices(names=NAMES, mirror=mirror(tmp_path, skypilot_runpod=RUNPOD))
-    (offer,) = load().select_offers("h100", "runpod")
+    (offer,) = load().select_offers("h100", "runpod", pricing_model=PricingModel.ON_DEMAND)
     assert before == {2.69, 3.99}
     assert (offer.usd_per_hour, offer.sizes, offer.as_of) == (4.25, (1, 2), "2026-11-30")
     kinds = {change.what: change.kind for change in update.changes}
@@ -245,8 +247,19 @@ def test_kill_between_writes_leaves_whole_files(tmp_path: Path, data: Path, monk
         assert not any(name.endswith(".part") for name in kept(data))
 
 
-def test_damaged_kept_list_names_the_way_out() -> None:
-    updates.save("skypilot-runpod.csv", b"provider,instance\n")
+def test_implausible_price_leaves_shipped_one(tmp_path: Path) -> None:
+    """A thousand times the usual price is rejected, and does not take the place of the shipped one."""
+    before = load().select_offers("h100", "runpod", pricing_model=PricingModel.ON_DEMAND)
+    listed = skypilot(("1x_H100_SECURE", "H100", 1, "US", 3990.0, ""))
+    update = update_prices(names=NAMES, mirror=mirror(tmp_path, skypilot_runpod=listed))
+    assert load().select_offers("h100", "runpod", pricing_model=PricingModel.ON_DEMAND) == before
+    assert any("1x_H100_SECURE" in rejection.what for rejection in load().rejected)
+    assert update.changes == ()
+
+
+@pytest.mark.parametrize("content", [b"provider,instance\n", b"", b"\xff\xfe", b'"'])
+def test_damaged_kept_list_names_the_way_out(content: bytes) -> None:
+    updates.save("skypilot-runpod.csv", content)
     with pytest.raises(CatalogError, match="prices reset"):
         load()
     reset_prices()
