@@ -11,6 +11,11 @@ from meritorder.evidence import Assumption
 from meritorder.inputs.summaries import SAYS_TOTAL
 from meritorder.units import format_usd
 
+_ONLY: Final = (
+    r"(?i)^\W*(?:[\w.-]+[ -])?(?:sub|grand)?[ -]?totals?\W*$|summe|gesamt|^\W*(?:totale?|totaux|somme|suma)\W*$|計|计"
+)
+"""A row with a time may be the total of others if a cell says nothing else; products are named "Total Bytes" too."""
+
 _NAMES: Final = ("account", "service", "sku", "description", "instance_type")
 
 _NUMBER: Final = r"^[\s$€£(+-]*\d[\d.,'\s]*[\s$€£%)]*$|^[A-Z]{3}$|^$"
@@ -34,6 +39,11 @@ class _Candidate(NamedTuple):
     dated: bool
     blank: bool
     amount: Decimal | None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it may be a charge as well, by its time or because it does not say that it is a total."""
+        return self.dated or self.says is None
 
 
 class _Block(NamedTuple):
@@ -107,7 +117,9 @@ def _candidates(lines: pl.LazyFrame) -> list[_Candidate]:
     """Return the rows of a file that may be no charges, in order."""
     undated, unpaid, says = pl.col("period_start").is_null(), pl.col("stated_usd").is_null(), pl.col("says_total")
     note = undated & unpaid & ((pl.col("filled_cells") <= 1) | says.is_not_null())
-    total = ~unpaid & (says.is_not_null() | (undated & ~pl.col("has_words")))
+    total = ~unpaid & pl.when(undated).then(says.is_not_null() | ~pl.col("has_words")).otherwise(
+        says.str.contains(_ONLY)
+    )
     rows = (
         lines.filter(note | total)
         .group_by("row")
@@ -143,7 +155,7 @@ def _blocks(lines: pl.LazyFrame, candidates: Sequence[_Candidate]) -> list[_Bloc
 def _sums(candidates: Sequence[_Candidate], blocks: Sequence[_Block]) -> list[_Candidate]:
     """Return the candidates that are sums of charges: of those which adjoin them, or of some if another is that of all.
 
-    Those that have a time, or do not say that they are totals, sum up two charges at least.
+    Those that have a time, or do not say that they are totals, sum up two charges at least, and nothing is rounded.
     """
     everything = _Block(sum(block.rows for block in blocks), sum((block.usd for block in blocks), Decimal(0)))
     sums = [
@@ -151,7 +163,7 @@ def _sums(candidates: Sequence[_Candidate], blocks: Sequence[_Block]) -> list[_C
         for place, candidate in enumerate(candidates)
         if candidate.amount is not None
         and any(
-            _is_sum(candidate.amount, block) and block.rows > (candidate.dated or candidate.says is None)
+            _is_exact_sum(candidate.amount, block) if candidate.is_doubtful else _is_sum(candidate.amount, block)
             for block in _adjoining(blocks, place)
         )
     ]
@@ -184,6 +196,11 @@ def _is_sum(amount: Decimal, block: _Block) -> bool:
     """Return whether an amount is the sum of charges, each of which may be rounded to a cent."""
     rounding = min(block.rows * _HALF_CENT, abs(amount) * _ROUNDED)
     return abs(amount - block.usd) <= max(_CENT, rounding)
+
+
+def _is_exact_sum(amount: Decimal, block: _Block) -> bool:
+    """Return whether an amount is the sum of two charges or more but for a thousandth of it."""
+    return block.rows > 1 and amount != 0 and abs(amount - block.usd) <= abs(amount) * _ROUNDED
 
 
 def _unequal(

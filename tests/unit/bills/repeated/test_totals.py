@@ -98,3 +98,17 @@ def test_unreadable_date_is_no_total(tmp_path: Path, date: str) -> None:
 def test_bare_row_is_no_total_of_one(tmp_path: Path) -> None:
     with pytest.raises(BillError, match="no readable time"):
         read(tmp_path, "2026-10-01,h100,10", ",,10")
+
+
+def test_products_with_total_in_their_name_are_charges(tmp_path: Path) -> None:
+    """Small dated charges, of which some happen to be the sum of two before them."""
+    rows = [f"2026-10-0{day},Total bytes out,0.02" for day in range(1, 4)]
+    rows += [f"2026-10-0{day},storage,0.01" for day in range(1, 7)]
+    report = read(tmp_path, *rows[3:5], rows[0], *rows[5:7], rows[1], *rows[7:9], rows[2]).report
+    assert (report.billed_usd, report.rows) == (Decimal("0.12"), 9)
+
+
+def test_small_amounts_are_no_totals_of_each_other(tmp_path: Path) -> None:
+    """A cent more or less is all of such an amount: ",,0.005" is not the sum of 0.002 and 0.001."""
+    with pytest.raises(BillError, match="no readable time"):
+        read(tmp_path, "2026-10-01,h100,0.002", "2026-10-02,h100,0.001", ",,0.005")
