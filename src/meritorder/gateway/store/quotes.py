@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
+from meritorder.units import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,9 @@ class PastBatches:
 
 
 def add(connection: Connection, quote: StoredQuote) -> None:
-    """Add a quote."""
+    """Add a quote, and forget those that nothing has used and that expired a day ago."""
+    expired = QUOTES.c.valid_until_s < quote.created_s - SECONDS_PER_DAY
+    connection.execute(delete(QUOTES).where(QUOTES.c.batch_id.is_(None), expired))
     connection.execute(insert(QUOTES).values({name: getattr(quote, name) for name in quote.__dataclass_fields__}))
 
 

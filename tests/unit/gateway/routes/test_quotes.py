@@ -1,5 +1,6 @@
 """Quotes by hand: an API at 2 and 8 USD per million tokens, at half of it as a batch."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -188,6 +189,22 @@ def test_batch_is_charged_what_was_quoted(service: Service) -> None:
     database.submit(partial(budgets.set_budget, budget=budget, now_s=service.context.now_s())).result()
     (again,) = database.read_now(partial(budgets.states, now_s=service.context.now_s()))
     assert again.spent_picousd == state.spent_picousd, "a changed budget counts the same"
+
+
+def test_quote_is_settled_without_being_asked(service: Service) -> None:
+    """As after a kill: the receipt of a finished batch is issued by the gateway itself, once."""
+    quote = _quote(service)
+    batch = _batch(service, quote["id"]).json
+    ended = BATCHES.update().values(status="completed", completed_s=service.context.now_s(), total=1, done=1)
+    database = service.context.database
+    database.submit(lambda connection: connection.execute(ended)).result()
+    for _ in range(2):
+        asyncio.run(service._receipts.settle())
+    (settled,) = database.read_now(partial(quotes.settled, from_s=0.0, to_s=1e12))
+    offered = quote["offers"][-1]["usd"]
+    assert (settled.charged_picousd, settled.paid_picousd) == (round(offered * 1e12), 0)
+    receipt = call(service, "GET", f"/v1/batches/{batch['id']}/receipt").json["receipt"]
+    assert receipt["charged_usd"] == offered
 
 
 @pytest.mark.parametrize("content", [b"", b"no json\n", _lines(1, "unknown"), b"\xff\xfe\n", b"{}\n"])

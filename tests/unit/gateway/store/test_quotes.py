@@ -1,5 +1,6 @@
 """Quotes on each kind of database: used once, settled once."""
 
+import dataclasses
 from functools import partial
 
 import pytest
@@ -40,6 +41,16 @@ def test_quote_is_used_once_and_in_time(quoted: Database) -> None:
     assert found is not None
     assert (found.id, found.quoted_picousd, found.honored) == ("quote_1", 5, True)
     assert quoted.read_now(partial(quotes.get, tenant="u", quote_id="quote_1")) is None
+
+
+def test_unused_quotes_are_forgotten_after_a_day(quoted: Database) -> None:
+    """The first expires at 900 s; the second is used."""
+    used = dataclasses.replace(QUOTE, id="quote_2", batch_id="b")
+    late = dataclasses.replace(QUOTE, id="quote_3", created_s=900.0 + 86_401.0)
+    for quote in (used, late):
+        quoted.submit(partial(quotes.add, quote=quote)).result()
+    left = {name: quoted.read_now(partial(quotes.get, tenant="t", quote_id=name)) for name in ("quote_1", "quote_2")}
+    assert left == {"quote_1": None, "quote_2": used}
 
 
 def test_quote_is_settled_once(quoted: Database) -> None:
