@@ -15,7 +15,10 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.requests import ClaimedRequest
-from meritorder.gateway.store.schema import BATCHES, PROVIDER_BATCHES, REQUESTS
+from meritorder.gateway.store.schema import BATCHES, PROVIDER_BATCHES, REQUESTS, TURNAROUNDS
+
+KEPT_TURNAROUNDS: Final = 50
+"""Turnarounds that are remembered for each venue."""
 
 _UPDATE_SIZE: Final = 5000  # databases limit the number of values in a statement
 
@@ -140,3 +143,17 @@ def finish(connection: Connection, batch_id: str, *, not_before_s: float, faulty
         connection.execute(unanswered.where(REQUESTS.c.seq.in_(seqs)).values(faults=REQUESTS.c.faults + 1))
     connection.execute(unanswered.values(state="queued", owner=None, not_before_s=not_before_s))
     connection.execute(delete(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id))
+
+
+def record_turnaround(connection: Connection, venue: str, turnaround_s: float) -> None:
+    """Remember how long a provider batch took, and forget the oldest of its venue."""
+    connection.execute(insert(TURNAROUNDS).values(venue=venue, turnaround_s=turnaround_s))
+    of_venue = TURNAROUNDS.c.venue == venue
+    latest = select(TURNAROUNDS.c.seq).where(of_venue).order_by(TURNAROUNDS.c.seq.desc()).limit(KEPT_TURNAROUNDS)
+    connection.execute(delete(TURNAROUNDS).where(of_venue, TURNAROUNDS.c.seq.not_in(latest)))
+
+
+def turnarounds(connection: Connection) -> list[tuple[str, float]]:
+    """Return the venue and the turnaround of all remembered provider batches, the oldest first."""
+    query = select(TURNAROUNDS.c.venue, TURNAROUNDS.c.turnaround_s).order_by(TURNAROUNDS.c.seq)
+    return [(row.venue, row.turnaround_s) for row in connection.execute(query)]

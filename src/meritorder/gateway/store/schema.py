@@ -262,6 +262,16 @@ PROVIDER_BATCHES: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# How long the latest batches of each provider took.
+TURNAROUNDS: Final = Table(
+    "turnarounds",
+    METADATA,
+    _seq(),
+    Column("venue", Text, nullable=False),
+    Column("turnaround_s", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 ANSWERS: Final = Table(
     "answers",
     METADATA,

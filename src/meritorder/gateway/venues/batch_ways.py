@@ -1,17 +1,18 @@
 """Decides which work goes through a provider's batch API, and until when it may stay there."""
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from meritorder.gateway.config import DEFERRABLE, LanesTable, duration_s
+from meritorder.gateway.store.provider_batches import KEPT_TURNAROUNDS
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.policy.escalation import fits_provider_batch, provider_turnaround_s, way_back_s
 from meritorder.policy.schedule import safe_completion_tokens_per_s
 
 _CANCEL_S: Final = 600.0  # OpenAI: a batch is `cancelling` for up to ten minutes
-_MEASURED: Final = 50  # turnarounds remembered per venue
 _FAILURES: Final = 2  # failed provider batches after which a batch is sent one by one
 
 
@@ -40,7 +41,7 @@ class BatchWays:
         self._venues = venues
         self._margin_s = duration_s(lanes.margin)
         self._tpot_s = duration_s(lanes.tpot)
-        self._ended: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MEASURED))
+        self._ended: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT_TURNAROUNDS))
         self._running: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._failures: Counter[tuple[str, int]] = Counter()
 
@@ -73,9 +74,14 @@ class BatchWays:
         """Forget a provider batch that runs no more."""
         self._running[venue.name].pop(batch_id, None)
 
-    def record_end(self, venue: Venue, turnaround_s: float) -> None:
-        """Record the turnaround of a provider batch that the venue has worked on to its end."""
-        self._ended[venue.name].append(turnaround_s)
+    def record_end(self, venue: str, turnaround_s: float) -> None:
+        """Record the turnaround of a provider batch that a venue, given by name, has worked on to its end."""
+        self._ended[venue].append(turnaround_s)
+
+    def record_ends(self, turnarounds: Iterable[tuple[str, float]]) -> None:
+        """Record earlier turnarounds, each with the name of its venue, the oldest first."""
+        for venue, turnaround_s in turnarounds:
+            self.record_end(venue, turnaround_s)
 
     def record_failure(self, venue: Venue, batch_seq: int) -> None:
         """Record that a venue refused or lost a provider batch: after the second, the batch is sent one by one."""

@@ -75,6 +75,7 @@ class ProviderBatches:
         self._ways = dispatcher.batch_ways
         self._plan_executor = plan_executor
         self._venues = venues
+        self._knows_turnarounds = False
         self._batch_venues: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
         }
@@ -98,6 +99,9 @@ class ProviderBatches:
 
     async def _round(self) -> None:
         context = self._context
+        if not self._knows_turnarounds:
+            self._ways.record_ends(await context.database.read(provider_batches.turnarounds))
+            self._knows_turnarounds = True
         await self._create_batches()
         now_s = context.now_s()
         adopted = await context.database.write(
@@ -209,8 +213,14 @@ class ProviderBatches:
             if state.status is not BatchStatus.DONE:  # the provider has not started the requests without a result
                 losses = {seq: loss for seq, loss in losses.items() if loss.answer is not None}
             if state.status is not BatchStatus.CANCELLED:
-                self._ways.record_end(venue, elapsed_s)
+                await self._record_end(venue, elapsed_s)
             await self._finish(batch, venue, losses)
+
+    async def _record_end(self, venue: Venue, turnaround_s: float) -> None:
+        """Remember how long a provider batch took, also after a restart."""
+        self._ways.record_end(venue.name, turnaround_s)
+        record = partial(provider_batches.record_turnaround, venue=venue.name, turnaround_s=turnaround_s)
+        await self._context.database.write(record)
 
     def _recall_times(self, wanted: WantedRequests) -> RecallTimes:
         return self._ways.recall_times(wanted.model, wanted.tokens, wanted.arrived_s, wanted.deadline_s)

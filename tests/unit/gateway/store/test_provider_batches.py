@@ -109,3 +109,14 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "small"))) == 1500
     left = count + LINES - 36_500
     assert database.read_now(requests.queued_by_model) == {"m": left}
+
+
+def test_latest_turnarounds_are_kept(database: Database) -> None:
+    def record(connection: Connection) -> None:
+        for number in range(provider_batches.KEPT_TURNAROUNDS + 2):
+            provider_batches.record_turnaround(connection, "p", float(number))
+        provider_batches.record_turnaround(connection, "q", 7.0)
+
+    database.submit(record).result()
+    kept = database.read_now(provider_batches.turnarounds)
+    assert kept == [*(("p", float(number)) for number in range(2, provider_batches.KEPT_TURNAROUNDS + 2)), ("q", 7.0)]

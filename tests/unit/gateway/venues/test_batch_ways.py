@@ -40,7 +40,7 @@ def test_unmeasured_provider_gets_day_batches(window_s: float, tokens: int, fits
 
 def test_measured_turnaround_decides() -> None:
     ways, venue = open_ways()
-    ways.record_end(venue, HOUR_S)
+    ways.record_end(venue.name, HOUR_S)
     assert ways.fits(work(2 * HOUR_S), venue, 0.0)
     ways.record_running(venue, "c1", 3 * HOUR_S)
     assert not ways.fits(work(2 * HOUR_S), venue, 0.0)
