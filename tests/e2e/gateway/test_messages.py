@@ -26,6 +26,19 @@ def test_message_whole_and_streamed(claude: Anthropic) -> None:
     assert whole.usage.output_tokens == streamed.usage.output_tokens == 4
 
 
+def test_tokens_are_counted_or_estimated(claude: Anthropic) -> None:
+    """The engine counts texts, always as 7; what only a message can say is estimated."""
+    assert claude.messages.count_tokens(model="stub", messages=HELLO).input_tokens == 7  # type: ignore[arg-type]
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/" + "a" * 400}}
+    asked = [{"role": "user", "content": [image]}]
+    estimate = claude.messages.count_tokens(model="stub", messages=asked)  # type: ignore[arg-type]
+    assert estimate.model_extra == {"is_estimate": True}
+    assert estimate.input_tokens > 100
+    for messages in (HELLO, asked):
+        with pytest.raises(anthropic.NotFoundError, match="nobody"):
+            claude.messages.count_tokens(model="nobody", messages=messages)  # type: ignore[arg-type]
+
+
 def test_errors_have_anthropic_form(claude: Anthropic, gateway: str) -> None:
     with pytest.raises(anthropic.NotFoundError, match="nobody"):
         claude.messages.create(model="nobody", max_tokens=4, messages=HELLO)  # type: ignore[arg-type]

@@ -29,6 +29,28 @@ def to_chat(body: Json) -> Json:
     return chat
 
 
+def counted_chat(body: Json) -> Json:
+    """Return a request to count tokens, which has no `max_tokens`, as a chat completion.
+
+    Raises:
+        UnsupportedError: As `to_chat`.
+    """
+    if "max_tokens" in body:
+        raise UnsupportedError("max_tokens: Extra inputs are not permitted", venue=_NAME, param="max_tokens")
+    chat = to_chat({**body, "max_tokens": 1})
+    del chat["max_tokens"]
+    return chat
+
+
+def to_response_input(chat: Json) -> Json | None:
+    """Return a chat completion as the input of a response; None if it has more than texts and tools."""
+    messages = chat["messages"]
+    if any(set(message) != {"role", "content"} or not isinstance(message["content"], str) for message in messages):
+        return None
+    tools = [{"type": "function", **tool["function"]} for tool in chat.get("tools", ())]
+    return without_none({"model": chat["model"], "input": messages, "tools": tools or None})
+
+
 def _translate(body: Json) -> Json:
     fields = FieldReader(body, venue=_NAME)
     thinking = fields.take("thinking")

@@ -18,16 +18,18 @@ from starlette.routing import Route
 from meritorder.gateway.errors import UnsupportedError
 from meritorder.gateway.routes.answering import whole_body
 from meritorder.gateway.routes.messages import answer
-from meritorder.gateway.routes.messages.request import to_chat
+from meritorder.gateway.routes.messages.request import counted_chat, to_chat, to_response_input
 from meritorder.gateway.routes.messages.schema import CUSTOM_ID
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.upstreams.dialects.fields import Json
-from meritorder.gateway.wire import checks
+from meritorder.gateway.wire import calls, checks
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
-from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, anthropic_error, invalid_request
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, anthropic_error, invalid_request, unknown_model
 from meritorder.gateway.wire.events import EventCutter, parse_events
 
 _CHAT: Final = "/v1/chat/completions"
+_INPUT_TOKENS: Final = "/v1/responses/input_tokens"
+_CANNOT_COUNT: Final = (400, 404, 405, 422, 501, 502, 503)  # most venues have no such path
 _BATCHES: Final = "/v1/messages/batches"
 _BATCH: Final = _BATCHES + "/{batch_id}"
 _WINDOW: Final = "24h"
@@ -78,6 +80,7 @@ class Messages:
         """Return the routes."""
         return [
             Route("/v1/messages", _in_their_form(self.create), methods=["POST"]),
+            Route("/v1/messages/count_tokens", _in_their_form(self.count_tokens), methods=["POST"]),
             Route(_BATCHES, _in_their_form(self.create_batch), methods=["POST"]),
             Route(_BATCHES, _in_their_form(self.list_batches), methods=["GET"]),
             Route(_BATCH, _in_their_form(self.retrieve_batch), methods=["GET"]),
@@ -96,6 +99,24 @@ class Messages:
             return StreamingResponse(_events(reply), headers=headers, media_type="text/event-stream")
         message = answer.to_message(msgspec.json.decode(await reply.read()))
         return _json(message, headers)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """Count the input tokens of a message: by the model's venue if it can, else an estimate that says so."""
+        chat = counted_chat(await self._content(request))
+        if (asked := to_response_input(chat)) is not None:
+            reply = await self._ask(request, "POST", _INPUT_TOKENS, msgspec.json.encode(asked))
+            content, headers = await reply.read(), _headers(reply)
+            if reply.status == 200:
+                return _json({"input_tokens": msgspec.json.decode(content)["input_tokens"]}, headers)
+            if reply.status not in _CANNOT_COUNT:
+                raise _failure(reply.status, content, headers)
+        if chat["model"] not in await self._models(request):
+            raise unknown_model(chat["model"], _CHAT)
+        estimate = calls.estimate_tokens(len(msgspec.json.encode(chat)))
+        return _json({"input_tokens": estimate, "is_estimate": True})
+
+    async def _models(self, request: Request) -> set[str]:
+        return {model["id"] for model in (await self._json(request, "GET", "/v1/models"))["data"]}
 
     async def create_batch(self, request: Request) -> Response:
         """Create a batch of messages that name one model."""

@@ -189,6 +189,10 @@ class MessageCreation(Conversation, forbid_unknown_fields=True, kw_only=True):
     citations: Any = None
 
 
+class TokenCount(Conversation, forbid_unknown_fields=True, kw_only=True):
+    """A message whose input tokens are counted."""
+
+
 class BatchEntry(msgspec.Struct):
     """One request of a batch of messages."""
 

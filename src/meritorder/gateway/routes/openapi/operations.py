@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meritorder.gateway.routes.messages.schema import BatchCreation, MessageCreation
+from meritorder.gateway.routes.messages.schema import BatchCreation, MessageCreation, TokenCount
 from meritorder.gateway.routes.openapi import schemas
 from meritorder.gateway.routes.openapi.schemas import Object
 from meritorder.gateway.wire.calls import ENDPOINTS
@@ -256,6 +256,14 @@ OPERATIONS: Final = (
         body=MessageCreation,
         headers=schemas.CallHeaders,
         errors=(402, 403, 409, 422, 429, 502, 504),
+    ),
+    _post(
+        "countMessageTokens",
+        _MESSAGES + "/count_tokens",
+        "Count the input tokens of a message; `is_estimate` if its venue cannot.",
+        schemas.CountedTokens,
+        body=TokenCount,
+        errors=(429,),
     ),
     _post(
         "createMessageBatch",

@@ -80,6 +80,16 @@ class PlainList(TypedDict, Generic[_Item]):
     data: list[_Item]
 
 
+class _CountedTokens(TypedDict):
+    input_tokens: int
+
+
+class CountedTokens(_CountedTokens, total=False):
+    """The input tokens of a message, counted by its venue or estimated."""
+
+    is_estimate: bool
+
+
 class MessageBatchPage(TypedDict):
     """One page of batches of messages."""
 
