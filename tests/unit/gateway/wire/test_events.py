@@ -19,6 +19,13 @@ def test_cuts_do_not_change_events(cuts: list[int]) -> None:
         cutter.end()
 
 
+@given(st.lists(st.sampled_from([b"a", b"b\r", b"", b"c\ndata: d", b"\nevent: e\ndata: f", b"data: "]), max_size=5))
+def test_usual_form_is_read_like_any_other(parts: list[bytes]) -> None:
+    """Events with nothing but data are read faster; after a comment, they are read as all others are."""
+    text = b"".join(b"data: " + part + b"\n\n" for part in parts)
+    assert parse_events(text) == parse_events(b": comment\n" + text)
+
+
 def test_end_within_an_event() -> None:
     cutter = EventCutter()
     cutter.feed(b"data: {}\n\ndata: {")
