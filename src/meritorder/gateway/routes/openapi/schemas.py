@@ -168,7 +168,7 @@ class BatchCreation(msgspec.Struct):
 class SignedReceipt(msgspec.Struct):
     """A receipt and its signature."""
 
-    receipt: JsonObject
+    receipt: Any
     signature: Signature
 
 
