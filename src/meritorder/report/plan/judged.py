@@ -9,6 +9,8 @@ from meritorder.units import format_count, format_share, format_usd
 ADVICE: Final = "this advice"
 """The rule of a backtest that follows the plan."""
 
+# A loss that is smaller is rounding.
+_SMALLEST_SHARE: Final = 0.005
 # A growth that is smaller is told as none.
 _STEADY: Final = 0.0005
 
@@ -95,6 +97,8 @@ def days(plan: Plan) -> list[DayRow]:
 
 
 def _share(share: float) -> str:
+    if -_SMALLEST_SHARE < share < 0:
+        return format_share(0.0)
     return f"-{format_share(-share)}" if share < 0 else format_share(share)
 
 
@@ -130,8 +134,8 @@ def policy(plan: Plan) -> list[str]:
         f"{floor.pool}: {_machines(floor.machines)} at the least" for floor in rules.floor if max(floor.machines) > 0
     ]
     lines += [
-        f"{rule.pool}: {rule.target_in_flight:.0f} requests in flight per replica, {rule.minimum:,} to "
-        f"{format_count(rule.maximum, 'machine')}"
+        f"{rule.pool}: {format_count(max(1, round(rule.target_in_flight)), 'request')} in flight per replica, "
+        f"{rule.minimum:,} to {format_count(rule.maximum, 'machine')}"
         for rule in rules.reactive
     ]
     lines += [

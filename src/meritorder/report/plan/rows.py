@@ -298,13 +298,13 @@ def cost(plan: Plan) -> str:
 
 def bounds(plan: Plan) -> list[str]:
     """Return sentences on the plan's bounds, its carbon, and the cost of buying everything as tokens."""
-    distance = f"this plan is {format_share(max(plan.gap, 0.0), 1)} above it"
+    above = format_share(max(plan.gap, 0.0), 1).replace("<", "less than ")
+    distance = f"this plan is {above} above it" if plan.bound_usd > 0 else "what is held already could serve all of it"
     if plan.gap < -_NEGLIGIBLE_SHARE:
         distance = "this plan costs less, so it lies outside that family"
     bound = (
         f"No policy of the family in docs/plan.md costs less than {format_usd(plan.bound_usd)}, even with hindsight: "
-        f"{distance}. Saturated machines at the lowest prices would "
-        f"cost {format_usd(plan.hard_bound_usd)}."
+        f"{distance}. Saturated machines at the lowest prices would cost {format_usd(plan.hard_bound_usd)}."
     )
     tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
     sentences = [bound, _carbon(plan), f"Bought as tokens, all of it would cost {tokens}." if tokens else ""]

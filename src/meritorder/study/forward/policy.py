@@ -13,7 +13,7 @@ from meritorder.study.fleet.fleets import Trial, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, unrestricted_backfill
 from meritorder.study.forward.forecast import Forecast
-from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_count
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class FleetPolicy:
         floor = f", floor for {self.floor_quantile:.0%} of the forecast" if self.floor_quantile else ""
         return (
             f"{self.machine.profile.replica.label}, at least {self.minimum}{floor}, "
-            f"{self.target_in_flight:.0f} requests in flight per replica"
+            f"{format_count(round(self.target_in_flight), 'request')} in flight per replica"
         )
 
     def machines_for(self, load: float) -> int:

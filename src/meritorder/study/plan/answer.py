@@ -242,7 +242,7 @@ def _known(
         pools,
         horizon=case.problem.horizon,
         several_models=case.several_models,
-        savings_plans=holdings.savings_plans,
+        holdings=holdings,
         reactive=reactive,
     )
     if case.problem.carbon is not None:
@@ -343,7 +343,9 @@ def _cheapest(
             sensitivity=sensitivity,
         )
     policy, policy_outcome = fitted.plan, fitted.outcome
-    if plan is not fitted.plan:
+    if plan.buys_tokens and not any(any(row.machines) for row in plan.schedule):
+        policy, policy_outcome = plan, outcome  # it never rents a machine
+    elif plan is not fitted.plan:
         policy = _policy_beside(plan, fitted.plan, {reserved.name for reserved in holdings.reserved})
         machines = {arranged.name: arranged.machine for arranged in (*known.pools, *fitted.pools)}
         machines = {**case.machines, **machines}

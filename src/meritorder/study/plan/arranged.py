@@ -1,7 +1,7 @@
 """A known arrangement as a plan: the policy that it is, and what it ran."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from meritorder import planfile
 from meritorder.domain import Lane, Offer, PricingModel
 from meritorder.planner.model.demand import Horizon
-from meritorder.planner.model.supply import SavingsPlan, machine_key
+from meritorder.planner.model.supply import Holdings, machine_key
 from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
 from meritorder.study.fleet.fleets import Trial
@@ -28,7 +28,6 @@ Floats = NDArray[np.float64]
 
 # A fleet that is always on may grow to this many times its machines, and by one, above the load that it held.
 _GROWTH: Final = 1.5
-_HELD_QUANTILE: Final = 0.95
 # Machines below this share of one are rounding.
 _ROUNDING: Final = 1e-6
 
@@ -64,6 +63,12 @@ class ArrangedPool:
     def held(self) -> bool:
         """Whether its machines are paid for whether or not they are used."""
         return is_held(self.machine)
+
+    @property
+    def payment(self) -> str:
+        """Name of what is paid for its machines."""
+        offer = self.machine.offer
+        return f"{machine_key(offer)} held" if self.held else offer.label
 
     @property
     def on_demand(self) -> Offer:
@@ -122,7 +127,7 @@ def executable_arrangement(
     *,
     horizon: Horizon,
     several_models: bool,
-    savings_plans: Sequence[SavingsPlan] = (),
+    holdings: Holdings,
     reactive: bool = False,
 ) -> ExecutablePlan:
     """Return the cheapest known arrangements as a plan that the simulator executes: a policy, and what it ran.
@@ -131,17 +136,23 @@ def executable_arrangement(
         pools: The pools of the arrangements.
         horizon: The slots of the plan.
         several_models: Whether names of workloads include their model.
-        savings_plans: Savings plans that are held.
+        holdings: What is held already.
         reactive: Whether fleets that are always on grow beyond the load that they were seen to hold.
     """
-    saved_usd = split_savings([machine_use(arranged.trial, arranged.place) for arranged in pools], savings_plans)
+    saved_usd = split_savings(
+        [machine_use(arranged.trial, arranged.place) for arranged in pools], holdings.savings_plans
+    )
+    kinds = {reserved.machine: reserved.kind for reserved in holdings.reserved}
     slot_s, slots = horizon.slot_s, horizon.slots
     return ExecutablePlan(
         slot_s=slot_s,
         slots=slots,
         pools=list({arranged.name: _plan_pool(arranged) for arranged in pools}.values()),
         schedule=[
-            *(_schedule(arranged, slot_s, slots, usd) for arranged, usd in zip(pools, saved_usd, strict=True)),
+            *(
+                _schedule(arranged, slot_s, slots, saved_usd=usd, kinds=kinds)
+                for arranged, usd in zip(pools, saved_usd, strict=True)
+            ),
             *(_none_yet(arranged, slots) for arranged in (_held_alone(pools) if reactive else [])),
         ],
         routes=_routes(pools, horizon, several_models=several_models),
@@ -150,7 +161,7 @@ def executable_arrangement(
         policy=_policy(pools, slot_s, reactive=reactive),
         # A schedule with hindsight has shorter slots than the plan, and is nothing to repeat.
         scalings={
-            (arranged.name, arranged.machine.offer.label): arranged.pool.scaling
+            (arranged.name, arranged.payment): arranged.pool.scaling
             for arranged in pools
             if isinstance(arranged.pool.scaling, Scheduled)
         },
@@ -183,17 +194,21 @@ def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
     )
 
 
-def _schedule(arranged: ArrangedPool, slot_s: float, slots: int, saved_usd: float) -> planfile.PoolSchedule:
+def _schedule(
+    arranged: ArrangedPool, slot_s: float, slots: int, *, saved_usd: float, kinds: Mapping[str, str]
+) -> planfile.PoolSchedule:
     """Return the prices of a pool, and the machines that ran in each slot on average, rounded up."""
     offer = arranged.machine.offer
     paid_s = arranged.by_slot(arranged.trial.result.capacity_bins_s, slot_s, slots)
     machines = np.ceil(paid_s / (slot_s * arranged.machine.replicas) - _ROUNDING).astype(np.int64)
+    # What runs on after the last slot counts there, and would make more machines of it than there ever were.
+    machines = np.minimum(machines, arranged.account.peak_instances)
     share = offer.interruptions_per_month
     interrupted = arranged.machine.interruptions is not None
     return planfile.PoolSchedule(
         pool=arranged.name,
-        payment=offer.label,
-        pricing_model=offer.pricing_model.value,
+        payment=arranged.payment,
+        pricing_model=kinds[machine_key(offer)] if arranged.held else offer.pricing_model.value,
         usd_per_hour=offer.usd_per_hour,
         minimum_billing_s=offer.minimum_billing_s,
         machines=machines.tolist(),
@@ -235,7 +250,7 @@ def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> 
     backlog: list[BacklogRule] = []
     alone = _held_alone(pools)
     for arranged in pools:
-        rows = {"pool": arranged.name, "payment": arranged.machine.offer.label}
+        rows = {"pool": arranged.name, "payment": arranged.payment}
         match arranged.pool.scaling:
             case Fixed(instances=machines):
                 floor.append(PolicyFloor(**rows, machines=[machines]))
@@ -274,13 +289,13 @@ def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> 
 
 
 def _held_in_flight(arranged: ArrangedPool) -> float:
-    """Return the real-time requests in flight per replica that a fleet held within its SLO nearly all of the time."""
+    """Return the most real-time requests in flight per replica that a fleet held within its SLO."""
     load, result = arranged.trial.load, arranged.trial.result
     realtime = ~load.deferrable if arranged.account.deferrable_s > 0 else np.ones(len(load), np.bool_)
     arrived_s, finished_s = load.arrived_s[realtime], np.sort(result.finished_s[realtime])
     in_flight = np.arange(1, len(arrived_s) + 1) - np.searchsorted(finished_s, arrived_s)
     replicas = arranged.account.peak_instances * arranged.machine.replicas
-    return max(1.0, float(np.quantile(in_flight, _HELD_QUANTILE)) / max(replicas, 1))
+    return max(1.0, float(in_flight.max()) / max(replicas, 1))
 
 
 def _routes(pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: bool) -> list[planfile.PlanRoute]:

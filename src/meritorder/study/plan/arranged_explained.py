@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.domain import Lane, PricingModel
+from meritorder.domain import Lane
 from meritorder.evidence import PriceUsed
 from meritorder.planner.model.demand import Horizon
-from meritorder.planner.model.supply import Holdings, machine_key
+from meritorder.planner.model.supply import Holdings, Reserved, machine_key
 from meritorder.planproof import Credit
 from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.plan import explain
 from meritorder.study.plan.arranged import ArrangedPool
 from meritorder.study.plan.arrangements import Arrangements
-from meritorder.study.plan.held import count_held, held_assumptions, is_held
+from meritorder.study.plan.held import held_assumptions, is_held
 from meritorder.study.plan.record import Explanation
 from meritorder.study.schedule.demand import request_classes, slot_index
 from meritorder.study.schedule.options import PlanOptions
@@ -54,7 +54,7 @@ def explain_arrangements(
         planned_usd=total_usd,
         solve_s=0.0,
         workloads=_workloads(groups, horizon, several_models=several_models),
-        commitments=[_holding(kind, count, pools) for kind, count in count_held(holdings).items()],
+        commitments=[_holding(reserved, pools) for reserved in holdings.reserved],
         prices=[
             PriceUsed.from_offer(offer, assumed=offer.assumed)
             for offer in {machine.offer.label: machine.offer for machine in machines if not is_held(machine)}.values()
@@ -77,19 +77,20 @@ def explain_arrangements(
     )
 
 
-def _holding(kind: str, count: int, pools: Sequence[ArrangedPool]) -> planfile.Commitment:
+def _holding(held: Reserved, pools: Sequence[ArrangedPool]) -> planfile.Commitment:
     """Return machines that are held as a commitment of the plan, and the share of them that it uses."""
-    used = sum(pool.account.peak_instances for pool in pools if pool.held and machine_key(pool.machine.offer) == kind)
+    own = [pool for pool in pools if pool.held and machine_key(pool.machine.offer) == held.machine]
+    used = sum(pool.account.peak_instances for pool in own)
     return planfile.Commitment(
-        name=f"{kind} held",
-        pricing_model=PricingModel.RESERVED.value,
-        term="",
-        payment="",
+        name=held.name,
+        pricing_model=held.kind,
+        term=held.term,
+        payment=held.payment,
         amount=0.0,
-        have=count,
+        have=held.held,
         usd_per_hour=0.0,
         usd=0.0,
-        used_share=min(1.0, used / count),
+        used_share=min(1.0, used / held.held),
     )
 
 

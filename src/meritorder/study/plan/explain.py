@@ -25,6 +25,9 @@ from meritorder.study.schedule.supply import Site
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_duration, format_share, format_usd
 
+# Ratios from which on they are stated, and stated in whole numbers.
+_CLEARLY_MORE: Final = 1.05
+_WHOLE_TIMES: Final = 10.0
 # Problems with more slots are explained in slots of an hour.
 _MAX_SLOTS: Final = 200
 # Waterfall parts below this share of the larger total are left out.
@@ -267,7 +270,7 @@ def sentence(
         parts.append(f"Its carbon is priced at {format_usd(carbon_usd)} on top.")
     if hindsight.bound_usd > 0:
         included = ", carbon included" if carbon_usd else ""
-        distance = f"this plan is within {format_share(max(hindsight.gap, 0.0), 1)} of it"
+        distance = f"this plan is within {format_share(max(hindsight.gap, 0.0), 1).lstrip('<')} of it"
         if hindsight.gap < -_NEGLIGIBLE:
             distance = "this plan costs less, so it lies outside that family"
         parts.append(
@@ -282,11 +285,17 @@ def _tokens_sentence(requests: int, tokens_usd: Mapping[str, float], total_usd: 
     tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", np.inf))
     if not 0 < usd < total_usd:
         return ""
+    cost = "costs" if requests == 1 else "cost"
+    times = total_usd / usd
+    volume = "a little more than this volume" if times < _CLEARLY_MORE else f"about {_times(times)} times this volume"
     return (
-        f"Bought as tokens ({tier} rates), {format_count(requests, 'request')} cost {format_usd(usd)}, less than these "
-        f"machines: machines pay from about {total_usd / usd:.1f} times this volume on, if they can serve it. Nobody "
-        "promises the latency of tokens."
+        f"Bought as tokens ({tier} rates), {format_count(requests, 'request')} {cost} {format_usd(usd)}, less than "
+        f"these machines: machines pay from {volume} on, if they can serve it. Nobody promises the latency of tokens."
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= _WHOLE_TIMES else f"{ratio:.1f}"
 
 
 def _coming_sentence(coming: ComingDays | None) -> str:
