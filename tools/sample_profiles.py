@@ -1,20 +1,22 @@
 """Sample the profiles that ship with the package, from NVIDIA's measured operator tables.
 
     pip install 'meritorder[silicon]'
-    python tools/sample_profiles.py src/meritorder/perf/data/profiles.jsonl
+    python tools/sample_profiles.py src/meritorder/perf/data/profiles.jsonl [MODEL ...]
 
-Takes about five minutes. What was not measured is left out, and listed at the end with the library's reason.
+Samples the models that are named, and keeps the profiles of the others; all of them if none is named, which takes about
+five minutes. What was not measured is left out, and listed at the end with the library's reason.
 """
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
 
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
+from meritorder.perf.profile import Profile
 from meritorder.perf.silicon import sample_profile
 
 _LLAMA_70B = "meta-llama/Meta-Llama-3.1-70B"
@@ -45,9 +47,11 @@ ENGINES = ("vllm", "sglang", "trtllm")
 GPUS = (1, 2, 4, 8)
 
 
-def replicas() -> Iterator[tuple[Replica, str, bool]]:
+def replicas(models: Collection[str]) -> Iterator[tuple[Replica, str, bool]]:
     """List what to sample: the replica, the weights' name, and whether they are native."""
     for model, precision, hf_id, native in MODELS:
+        if model not in models:
+            continue
         for hardware in HARDWARE:
             if precision == "fp8" and hardware == "a100":
                 continue  # Ampere has no fp8 arithmetic
@@ -57,20 +61,25 @@ def replicas() -> Iterator[tuple[Replica, str, bool]]:
                     yield replica, hf_id, native
 
 
-def main(path: Path) -> None:
-    """Sample everything and write one profile a line."""
+def main(path: Path, *names: str) -> None:
+    """Sample models, all if none is named, and write one profile a line; profiles of other models stay."""
     logging.disable(logging.WARNING)
-    lines: list[bytes] = []
+    known = {model for model, *_ in MODELS}
+    models = set(names) or known
+    if models - known:
+        sys.exit(f"unknown: {', '.join(sorted(models - known))}; add a line to MODELS")
+    kept = path.read_bytes().splitlines() if path.exists() else []
+    lines = [line for line in kept if msgspec.json.decode(line, type=Profile).model not in models]
     missing: list[str] = []
-    for replica, hf_id, native in replicas():
+    for replica, hf_id, native in replicas(models):
         try:
             lines.append(msgspec.json.encode(sample_profile(replica, hf_id, native=native)))
         except PerformanceError as error:
             missing.append(str(error)[:160])
-        sys.stderr.write(f"\r{len(lines)} sampled, {len(missing)} not measured")
+        sys.stderr.write(f"\r{len(lines)} profiles, {len(missing)} not measured")
     path.write_bytes(b"\n".join(sorted(lines)) + b"\n")
     sys.stdout.write("\n" + "\n".join(missing) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -11,28 +11,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.validate import fitting, logs, mlperf, queues, silicon
+from bench.validate import fitting, left_out, mlperf, published, queues, silicon
+from bench.validate.labels import models_of
 from bench.validate.page import Silicon, page
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import shipped_corrections
+from meritorder.study.calibrate.calibrate import KnownLimits, calibrate_logs
+from meritorder.study.calibrate.starting import Deployment
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs/validation.md"
 _CORRECTIONS = _ROOT / "src/meritorder/perf/data/corrections.json"
-# Names in the sample -> `Model.id`.
-_MODELS = {
-    "DeepSeek-R1": "deepseek-r1",
-    "DeepSeek-V3": "deepseek-v3",
-    "Kimi-K2.5": "kimi-k2.5",
-    "Llama-3.1-70B": "llama-3.1-70b",
-    "Llama-3.1-8B-Instruct": "llama-3.1-8b",
-    "MiniMax-M2.5": "minimax-m2.5",
-    "Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
-    "Qwen3-32B": "qwen3-32b",
-    "Qwen3.5-397B-A17B": "qwen3.5-397b-a17b",
-    "gpt-oss-120b": "gpt-oss-120b",
-}
+_LOG = _ROOT.parent / "shared/data/measured/vllm_0.19_requests.csv"
+_FITTED_REQUESTS = 150
 
 
 def _say(text: str) -> None:
@@ -45,7 +37,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     rows, missing = silicon.rows(_say)
     if "--keep" not in sys.argv:
-        found = [_named(found) for found in fitting.corrections(rows, _say)]
+        found = left_out.earned(rows, fitting.corrections(rows, _say), _say)
         _CORRECTIONS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
         shipped_corrections.cache_clear()
     _say("judging")
@@ -54,23 +46,18 @@ def main() -> None:
         _judged(rows, shipped_corrections(), missing, total, distinct.height),
         _logs(),
         mlperf.results(),
+        published.results(),
         queues.queues(),
     )
     _PAGE.write_text(text, encoding="utf-8")
     _say(f"written: {_PAGE.relative_to(_ROOT)}, {_CORRECTIONS.relative_to(_ROOT)}\n")
 
 
-def _named(correction: Correction) -> Correction:
-    """Return the correction with the model's id."""
-    return msgspec.structs.replace(correction, model=_ours(correction.model))
-
-
-def _ours(model: str) -> str:
-    return _MODELS.get(model, model.lower())
-
-
 def _logs() -> list[Profile]:
-    return logs.profiles(_say)
+    """Return the calibrated profile of each configuration of the log, with its errors; none if the log is absent."""
+    if not _LOG.exists():
+        return []
+    return calibrate_logs([str(_LOG)], Deployment(), KnownLimits(), fit=_FITTED_REQUESTS, progress=_say)
 
 
 def _judged(
@@ -83,7 +70,7 @@ def _judged(
     engine, model = raw.copy(), raw.copy()
     for index, row in enumerate(judged):
         general = by_key.get((*row.group, "", ""))
-        special = by_key.get((*row.group, _ours(row.model), row.precision), general)
+        special = by_key.get((*row.group, models_of(row.model)[0], row.precision), general)
         for column, correction in ((engine, general), (model, special)):
             if correction is not None:
                 column[index] = fitting.predicted([row], correction)[0]

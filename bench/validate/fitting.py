@@ -11,22 +11,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.validate.labels import models_of
 from bench.validate.optimize import coordinate_descent, deviation, least_deviations
 from bench.validate.silicon import Row, quickly_simulated, simulated
 from meritorder.perf.calibration import Floats, Tuning
 from meritorder.perf.corrections import Correction, correct_profile
-from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.profile import Profile
 
 SOURCE: Final = "aiconfigurator-core 0.12.0 silicon_sample.csv, aggregated rows"
-DEFAULT_STEP_TOKENS: Final = EngineLimits().max_num_batched_tokens
-_STEP_TOKENS: Final = (8192, 2048, 16384)
 _MIN_ROWS: Final = 10
 # Rows of the searches for the start and for the best parameters.
 _FEW: Final = 40
-_MANY: Final = 300
+_MANY: Final = 120
 # Gauss-Newton steps and coordinate sweeps, for a correction of an engine and for one of a model.
-_ROUNDS_FIRST, _ROUNDS, _SWEEPS = 2, 8, 8
-_ROUNDS_MODEL, _SWEEPS_MODEL = 5, 4
+_ROUNDS_FIRST, _ROUNDS, _SWEEPS = 2, 6, 2
+_ROUNDS_MODEL, _SWEEPS_MODEL = 5, 1
 _FIRST_SWEEP: Final = 0.3
 _MODEL_SPREAD: Final = 0.7
 _PULL: Final = 1e-3
@@ -42,16 +41,16 @@ WORKERS: Final = 2
 _TUNED: Final = {
     "kv_scale": 0.5,
     "prefill_scale": 0.5,
-    # The library counts bytes, at 90 % of the memory: there is little more.
-    "kv_capacity_scale": 0.1,
     "sequence_overhead_s": 1.0,
     "step_overhead_s": 1.0,
     "request_overhead_s": 1.0,
 }
+_HOST: Final = frozenset({"sequence_overhead_s", "step_overhead_s", "request_overhead_s"})
 _SCALE_SPREAD: Final = 0.4
 # Other fitted parameters: start of the search, and spread of their logarithms.
 _WAITS: Final = {
     "prompt_step_s": (3e-3, 1.5),
+    "prompt_token_s": (4e-6, 1.0),
     "prompt_token_overhead_s": (1e-6, 1.5),
     "first_token_steps": (1.0, 1.5),
     "told_share": (0.75, 0.5),
@@ -59,7 +58,7 @@ _WAITS: Final = {
 _WITHOUT_WEIGHTS: Final = ("attention", "communication")
 _MAX_MOVE: Final = 4.0
 # Quantiles of the residuals that a correction records, evenly spaced in probability.
-_LEVELS: Final = np.linspace(0.025, 0.975, 20)
+LEVELS: Final = np.linspace(0.025, 0.975, 20)
 
 Pairs = NDArray[np.float64]
 Key = tuple[str, str, str, str]
@@ -73,12 +72,11 @@ def measured(rows: Sequence[Row]) -> Pairs:
 def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     """Return simulated TTFT and TPOT, shape (rows, 2)."""
     if correction is None:
-        return np.array([simulated(row, row.profile, DEFAULT_STEP_TOKENS) for row in rows])
-    step_tokens = correction.max_num_batched_tokens
+        return np.array([simulated(row, row.profile) for row in rows])
     servers = [
         _with_wait(correction.apply(row.profile), correction.told_share * row.settings.wait_steps) for row in rows
     ]
-    return np.array([simulated(row, server, step_tokens) for row, server in zip(rows, servers, strict=True)])
+    return np.array([simulated(row, server) for row, server in zip(rows, servers, strict=True)])
 
 
 def _with_wait(profile: Profile, steps: float) -> Profile:
@@ -90,8 +88,9 @@ def groups(rows: Sequence[Row]) -> dict[Key, list[Row]]:
     """Return the rows of each (hardware, engine), and of each of its models and precisions, with enough rows to fit."""
     found: dict[Key, list[Row]] = defaultdict(list)
     for row in (row for row in rows if not row.contradicted):
+        found["", row.engine, "", ""].append(row)
         found[row.hardware, row.engine, "", ""].append(row)
-        found[row.hardware, row.engine, row.model, row.precision].append(row)
+        found[row.hardware, row.engine, models_of(row.model)[0], row.precision].append(row)
     return {key: members for key, members in found.items() if min(_halves(members)) >= _MIN_ROWS}
 
 
@@ -126,12 +125,13 @@ class Parts(NamedTuple):
     scales: dict[str, float]
     waits: dict[str, float]
 
-    def apply(self, row: Row, step_tokens: int) -> Profile:
+    def apply(self, row: Row) -> Profile:
         """Return the corrected profile of a row's server."""
         waits = dict(self.waits)
         wait_steps = waits.pop("told_share") * row.settings.wait_steps
         return _with_wait(
-            correct_profile(row.profile, self.tuning, self.scales, **waits, step_tokens=step_tokens), wait_steps
+            correct_profile(row.profile, self.tuning, self.scales, **waits),
+            wait_steps,
         )
 
 
@@ -143,13 +143,20 @@ class Parameters(NamedTuple):
     spread: Floats
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Row], *, waits: bool) -> "Parameters":
-        """Return the parameters that rows determine; `waits` if servers of the engine are configured to wait."""
+    def from_rows(cls, rows: Sequence[Row], *, waits: bool, host_only: bool = False) -> "Parameters":
+        """Return the parameters that rows determine.
+
+        Args:
+            rows: Rows to fit to.
+            waits: Whether servers of the engine are configured to wait.
+            host_only: Only the time that the engine's host adds, which carries over to any model and hardware.
+        """
         shortest_s = min(min(row.profile.decode_base_s) for row in rows)
         tuning = replace(Tuning.start(_with_floor(rows[0].profile, shortest_s)), request_overhead_s=_REQUEST_OVERHEAD_S)
-        parameters = {name: (getattr(tuning, name), spread) for name, spread in _TUNED.items()}
+        tuned = {name: spread for name, spread in _TUNED.items() if not host_only or name in _HOST}
+        parameters = {name: (getattr(tuning, name), spread) for name, spread in tuned.items()}
         parameters |= {name: number for name, number in _WAITS.items() if waits or name != "told_share"}
-        for scale in sorted(_scales(rows)):
+        for scale in () if host_only else sorted(_scales(rows)):
             parameters[scale] = (1.0, _SCALE_SPREAD)
         start, spread = zip(*parameters.values(), strict=True)
         return cls(tuple(parameters), np.array(start), np.array(spread))
@@ -171,7 +178,7 @@ class Parameters(NamedTuple):
         values = self.start * np.exp(np.clip(moved, -_MAX_MOVE, _MAX_MOVE))
         by_name = {name: float(f"{value:.4g}") for name, value in zip(self.names, values, strict=True)}
         waits = {name: by_name.pop(name, 0.0) for name in _WAITS}
-        tuning = Tuning(**{name: by_name.pop(name) for name in _TUNED})
+        tuning = Tuning(**{name: by_name.pop(name) for name in _TUNED if name in by_name})
         return Parts(tuning, by_name, waits)
 
 
@@ -193,25 +200,21 @@ def _scales(rows: Sequence[Row]) -> set[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """A search for the parameters that fit rows best, at one step length.
+    """A search for the parameters that fit rows best.
 
     Args:
         parameters: The parameters.
         rows: Rows to fit to.
-        step_tokens: Tokens in a step.
     """
 
     parameters: Parameters
     rows: Sequence[Row]
-    step_tokens: int
 
     def residuals(self, moved: Floats) -> Floats:
         """Return weighted logarithms of simulated / measured, shape (2 rows,)."""
         parts = self.parameters.parts(moved)
-        profiles = (parts.apply(row, self.step_tokens) for row in self.rows)
-        times = [
-            quickly_simulated(row, profile, self.step_tokens) for row, profile in zip(self.rows, profiles, strict=True)
-        ]
+        profiles = (parts.apply(row) for row in self.rows)
+        times = [quickly_simulated(row, profile) for row, profile in zip(self.rows, profiles, strict=True)]
         ratio = np.log(np.array(times) / measured(self.rows))
         return np.asarray((np.clip(ratio, -_MAX_RESIDUAL, _MAX_RESIDUAL) * _WEIGHTS).ravel())
 
@@ -234,28 +237,22 @@ def correction(key: Key, rows: Sequence[Row], general: Correction | None = None)
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
     waits = bool(general.told_share) if general else any(row.settings.wait_steps for row in fitted)
-    parameters = Parameters.from_rows(fitted, waits=waits)
+    parameters = Parameters.from_rows(fitted, waits=waits, host_only=not key[0])
     if general is None:
-        begin, step_tokens = _choose_start(parameters, fitted)
-        search = Search(parameters=parameters, rows=_spread(fitted, _MANY), step_tokens=step_tokens)
-        best, _ = search.sweeps(search.steps(begin, _ROUNDS)[0], _SWEEPS)
+        search = Search(parameters=parameters, rows=_spread(fitted, _MANY))
+        best, _ = search.sweeps(search.steps(_choose_start(parameters, fitted), _ROUNDS)[0], _SWEEPS)
     else:
-        step_tokens = general.max_num_batched_tokens
         parameters = parameters.beside(general)
-        search = Search(parameters=parameters, rows=_spread(fitted, _MANY), step_tokens=step_tokens)
+        search = Search(parameters=parameters, rows=_spread(fitted, _MANY))
         best, _ = search.sweeps(search.steps(np.zeros(len(parameters.names)), _ROUNDS_MODEL)[0], _SWEEPS_MODEL)
-    return _judged(key, fitted, judged, parameters.parts(best), step_tokens)
+    return _judged(key, fitted, judged, parameters.parts(best))
 
 
-def _choose_start(parameters: Parameters, fitted: Sequence[Row]) -> tuple[Floats, int]:
-    """Return the start and the step length: the best of a few short searches."""
-    tries = []
-    for step_tokens in _STEP_TOKENS:
-        search = Search(parameters=parameters, rows=_spread(fitted, _FEW), step_tokens=step_tokens)
-        begins = [parameters.start_with(overhead_s) for overhead_s in _REQUEST_OVERHEADS_S]
-        tries += [(*search.steps(begin, _ROUNDS_FIRST), step_tokens) for begin in begins]
-    begin, _, step_tokens = min(tries, key=lambda attempt: attempt[1])
-    return begin, step_tokens
+def _choose_start(parameters: Parameters, fitted: Sequence[Row]) -> Floats:
+    """Return the start: the best of two short searches."""
+    search = Search(parameters=parameters, rows=_spread(fitted, _FEW))
+    tries = [search.steps(parameters.start_with(overhead_s), _ROUNDS_FIRST) for overhead_s in _REQUEST_OVERHEADS_S]
+    return min(tries, key=lambda attempt: attempt[1])[0]
 
 
 def _spread(rows: Sequence[Row], count: int) -> list[Row]:
@@ -268,17 +265,16 @@ def _judged(
     fitted: Sequence[Row],
     judged: Sequence[Row],
     parts: Parts,
-    step_tokens: int,
 ) -> Correction:
     found = Correction(
         hardware=key[0],
         engine=key[1],
         model=key[2],
         precision=key[3],
+        fitted_to=sorted({f"{model} {row.precision}" for row in fitted for model in models_of(row.model)}),
         tuning={name: getattr(parts.tuning, name) for name in Tuning.__slots__},
         operator_scales=parts.scales,
-        **parts.waits,
-        max_num_batched_tokens=step_tokens,
+        **parts.waits,  # type: ignore[arg-type]
         fitted_on=len(fitted),
         judged_on=len(judged),
         ttft_median=0.0,
@@ -292,7 +288,7 @@ def _judged(
     expected, corrected = measured(judged), predicted(judged, found)
     after = np.median(np.abs(corrected / expected - 1), axis=0)
     before = np.median(np.abs(predicted(judged, None) / expected - 1), axis=0)
-    ratios = np.quantile(expected[:, 1] / corrected[:, 1], _LEVELS)
+    ratios = np.quantile(expected[:, 1] / corrected[:, 1], LEVELS)
     return msgspec.structs.replace(
         found,
         ttft_median=round(float(after[0]), 4),

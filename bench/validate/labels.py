@@ -13,6 +13,19 @@ from typing import Final
 
 import polars as pl
 
+_DEEPSEEK: Final = ("deepseek-r1", "deepseek-v3")
+MODELS: Final = {
+    "DeepSeek-R1": _DEEPSEEK,
+    "DeepSeek-R1-NVFP4": _DEEPSEEK,
+    "DeepSeek-V3": _DEEPSEEK[::-1],
+    "DeepSeek-V3.1-NVFP4": _DEEPSEEK[::-1],
+    "Llama-3.1-70B": ("llama-3.1-70b", "llama-3.3-70b"),
+    "Llama-3.1-8B-Instruct": ("llama-3.1-8b",),
+    "Llama-3.1-8B-Instruct-FP8": ("llama-3.1-8b",),
+    "Qwen3-235B-A22B-FP8": ("qwen3-235b-a22b",),
+    "Qwen3-32B-NVFP4": ("qwen3-32b",),
+}
+"""Names in the sample -> `Model.id` of each model of that architecture; others differ by case only."""
 _SPLIT_COLUMNS: Final = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 _MEASUREMENT: Final = ("system", "backend", "isl", "osl", "concurrency", "silicon_ttft_ms", "silicon_tpot_ms")
 
@@ -41,6 +54,11 @@ def correct_labels(rows: pl.DataFrame) -> pl.DataFrame:
         moe_tp_size=pl.when(wrong).then(1).otherwise(pl.col("moe_tp_size")),
         moe_ep_size=pl.when(wrong).then(gpus).otherwise(pl.col("moe_ep_size")),
     )
+
+
+def models_of(name: str) -> tuple[str, ...]:
+    """Return the `Model.id` of each model that has the architecture of a model of the sample, its own first."""
+    return MODELS.get(name, (name.lower(),))
 
 
 def drop_repeated(rows: pl.DataFrame) -> pl.DataFrame:

@@ -12,8 +12,8 @@ import polars as pl
 from meritorder import catalog as facts
 from meritorder.domain import Replica
 from meritorder.errors import MeritorderError, PerformanceError
-from meritorder.perf.calibration import Tuning
-from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.limits import limits_of
+from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import apply_correction, find_profiles
 from meritorder.perf.silicon import sample_split
 from meritorder.sim.pools import Requests
@@ -34,8 +34,6 @@ _WEIGHTS: Final = {
     "llama-3.1-405b": "meta-llama/Meta-Llama-3.1-405B",
 }
 _PRECISION: Final = {"fp8": "fp8", "fp4": "fp4", "bf16": "bf16"}
-# NVIDIA's FP8 checkpoints for TensorRT-LLM have an FP8 KV cache too: half the memory, and half the reads.
-_SMALL_CACHE: Final = Tuning(kv_scale=0.5, kv_capacity_scale=2.0)
 _SPREAD: Final = 0.5
 _REQUESTS: Final = 4000
 
@@ -47,6 +45,8 @@ class Offline:
     submitter: str
     model: str
     accelerator: str
+    hardware: str
+    engine: str
     gpus: int
     weights: str
     software: str
@@ -69,16 +69,18 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     name, prompt = _WORKLOADS[str(row["model"])]
     gpus = int(float(str(row["nodes"])) * float(str(row["gpus_per_node"])))
     software = str(row["software"])
+    engine = "vllm" if "vllm" in software.lower() else "trtllm"
     offline = {
         "submitter": str(row["submitter"]),
         "model": str(row["model"]),
         "accelerator": str(row["accelerator"]),
+        "hardware": _hardware(str(row["accelerator"])),
+        "engine": engine,
         "gpus": gpus,
         "weights": str(row["weights"]),
         "software": software,
         "measured": float(str(row["tokens_per_s"])) / gpus,
     }
-    engine = "vllm" if "vllm" in software.lower() else "trtllm"
     try:
         hardware = catalog.find_hardware(_hardware(str(row["accelerator"])))
         found = find_profiles(
@@ -90,8 +92,8 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
         )
     except MeritorderError as error:
         return Offline(**offline, reason=error.what)  # type: ignore[arg-type]
-    if (engine, row["weights"]) == ("trtllm", "fp8"):
-        found = tuple(_SMALL_CACHE.apply(profile) for profile in (*found, *_pipelines(found)))
+    if engine == "trtllm":
+        found = (*found, *_pipelines(found))
     outputs = float(str(row["tokens_per_sample"]))
     # Submitters use the fastest split.
     best, plain = (
@@ -121,7 +123,12 @@ def _pipelines(found: tuple[Profile, ...]) -> list[Profile]:
 @functools.cache
 def _steps_of(model: str, replica: Replica) -> Profile | None:
     """Sample step times on fewer GPUs than the weights fit in: the library has these, though not a KV capacity."""
-    split = {"tp_size": replica.gpus, "pp_size": 2, "gemm_quant_mode": replica.precision}
+    split = {
+        "tp_size": replica.gpus,
+        "pp_size": 2,
+        "gemm_quant_mode": replica.precision,
+        "kvcache_quant_mode": replica.precision,
+    }
     try:
         return sample_split(replica, _WEIGHTS[model], split)
     except PerformanceError:
@@ -159,7 +166,6 @@ def _tokens_per_s(profile: Profile, prompt: float, output: float) -> float:
         latest_start_s=np.full(_REQUESTS, np.inf),
         work_s=zeros,
     )
-    limits = EngineLimits(max_num_seqs=1024)
-    saturation = saturate(requests, profile, limits)
+    saturation = saturate(requests, profile, limits_of(profile))
     share = float(outputs.sum() / (inputs.sum(dtype=np.int64) + outputs.sum()))
     return saturation.tokens_per_s * share / profile.gpus

@@ -13,9 +13,11 @@ import polars as pl
 from bench.validate import contradictions, flags, labels
 from bench.validate.fitting import Pairs, measured
 from bench.validate.mlperf import Offline
+from bench.validate.published import Point, Published, coverage
 from bench.validate.queues import Queue
 from bench.validate.silicon import Row
 from meritorder import __version__
+from meritorder.perf.accuracy import SOURCE_SPREAD
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 
@@ -41,12 +43,12 @@ _SAMPLE: Final = (
     "**Rows that are dropped.** {contradictions}\n\n"
     "{out} The summary has the figures with them.\n\n"
     "**A correction** scales classes of operators (attention, communication, and dense layers and experts for "
-    "each precision of the weights), what context and prompts add, and the memory for context; it adds host time "
-    "to each step, to each sequence in a decode step, to each step with prompts, to each request and to each "
-    "token of its prompt, and a wait of some decode steps before a request is scheduled, with a share of the wait "
-    "that the server is configured for; and it has a step length. There is one for each (hardware, engine), and "
-    "another for each model and precision with at least ten rows in each half. They ship in "
-    "`perf/data/corrections.json`; `compare` and `sweep` use the most specific (`perf.shipped.apply_correction`).\n"
+    "each precision of the weights), and what context and prompts add; it adds host time to each step, to each "
+    "sequence in a decode step, to each step with prompts, to each request and to each token of its prompt, and a "
+    "wait of some decode steps before a request is scheduled, with a share of the wait that the server is "
+    "configured for. Limits and memory are the engine's own (`perf.limits`, `perf.memory`), as `compare` assumes "
+    "them. There is one correction for each (hardware, engine), and another for each model and precision with at "
+    "least ten rows in each half. They ship in `perf/data/corrections.json`.\n"
 )
 _UNSTATED: Final = (
     "Rows do not state the engine's flags, which are known only from scripts that may have changed, nor whether "
@@ -55,11 +57,27 @@ _UNSTATED: Final = (
     "contradicts. Such rows are in the figures above.\n"
 )
 _MLPERF: Final = (
-    "MLPerf Inference v5.1, closed, offline; tokens per second of one GPU. The replica is saturated with 1,024 "
-    "sequences, prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, "
-    "both varying by half; the split over GPUs, for TensorRT-LLM including pipelines of 2 and 4 stages, is the "
-    "fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on TensorRT-LLM with an FP8 cache, "
-    "as in NVIDIA's checkpoints. Submissions are tuned by hand, beyond a server's defaults.\n"
+    "MLPerf Inference v5.1, closed, offline; tokens per second of one GPU. The replica is saturated within the "
+    "limits of its engine's server, with prompts of the data set's mean length (778, 294 and 9,428 tokens) and "
+    "outputs of the reported mean, both varying by half; the split over GPUs, for TensorRT-LLM including pipelines "
+    "of 2 and 4 stages, is the fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on "
+    "TensorRT-LLM with an FP8 cache, as in NVIDIA's checkpoints. Submissions are tuned by hand, beyond a server's "
+    "defaults.\n"
+)
+_PUBLISHED: Final = (
+    "Throughputs of saturated servers that others have published, with their engines' defaults; no fit has seen one. "
+    "Each is simulated as `compare` runs, with the limits, the memory and the correction that it uses. Where a number "
+    "of requests is stated, that many are sent at once; else the replica is saturated. A positive error is too fast, "
+    "so too cheap. GPUStack names its GPUs H100; at a batch of one a token takes 43.4 ms there, at which it reads "
+    "1.7 TB/s: 85 % of what an H100 PCIe has, and half of an H100 SXM. Its points are of an H100 PCIe here; `as named` "
+    "has the errors on an H100 SXM.\n"
+)
+_INTERVALS: Final = (
+    "The range of a dollar is to hold eight in ten points of a source that it has not seen. It has the errors of the "
+    "most specific group with ten points: of what the speed was corrected by, then engine, then hardware; drawn toward "
+    "all errors the more the fewer points the group has, and widened by {spread:.2f} in the logarithm for what sources "
+    "differ (`perf.accuracy.SOURCE_SPREAD`). Each source is left out once, beside one constant interval of all other "
+    "points. A lower score is better.\n"
 )
 
 
@@ -77,7 +95,13 @@ class Silicon:
     corrections: Sequence[Correction]
 
 
-def page(silicon: Silicon, logs: Sequence[Profile], offline: Sequence[Offline], queues: Sequence[Queue]) -> str:
+def page(
+    silicon: Silicon,
+    logs: Sequence[Profile],
+    offline: Sequence[Offline],
+    found: Sequence[Published],
+    queues: Sequence[Queue],
+) -> str:
     """Return the whole page."""
     today = dt.datetime.now(dt.UTC).date().isoformat()
     made = (
@@ -91,6 +115,8 @@ def page(silicon: Silicon, logs: Sequence[Profile], offline: Sequence[Offline], 
     parts = [
         "# Validation\n",
         made,
+        *_published(found),
+        *_intervals(_points(silicon, offline, found)),
         *_summary(silicon, logs, offline, queues),
         *_logs(logs),
         *_silicon(silicon),
@@ -120,6 +146,87 @@ def _errors(rows: Sequence[Row], simulated: Pairs) -> Pairs:
     real = np.array([row.e2e_s(*times) for row, times in zip(rows, expected, strict=True)])
     parts = [*np.abs(simulated / expected - 1).T, np.abs(e2e / real - 1), np.abs(real / e2e - 1)]
     return np.stack(parts, axis=1)
+
+
+def _published(found: Sequence[Published]) -> list[str]:
+    """Return the errors on published throughputs, by engine and one by one."""
+    known = [result for result in found if result.error is not None]
+    if not known:
+        return []
+    lines = []
+    for engine in ("", *sorted({result.engine for result in known})):
+        here = [result for result in known if engine in {"", result.engine}]
+        errors = np.array([result.error for result in here])
+        named = np.array([(result.as_named or 0) / result.measured - 1 for result in here])
+        lines.append(
+            (
+                engine or "all",
+                str(len(here)),
+                *(_share(float(np.median(np.abs(errors)))), f"{np.median(errors):+.1%}"),
+                *(
+                    _share(float(np.quantile(np.abs(errors), 0.9))),
+                    f"{np.median(np.abs(named)):.1%}, {np.median(named):+.1%}",
+                ),
+            )
+        )
+    rows = [
+        (
+            *(result.source, result.label, result.lengths, f"{result.measured:,.0f}"),
+            *result.cells,
+        )
+        for result in found
+    ]
+    return [
+        "## Published throughputs\n",
+        _PUBLISHED,
+        _table(("engine", "points", "median error", "bias", "p90", "median and bias as named"), lines),
+        _table(("source", "server", "tokens", "measured", "simulated", "as named", "error"), rows),
+    ]
+
+
+def _points(silicon: Silicon, offline: Sequence[Offline], found: Sequence[Published]) -> list[Point]:
+    """Return the errors of everything measured that no fit has seen, with its source."""
+    own = {(c.hardware, c.engine, c.model, c.precision) for c in silicon.corrections}
+    points = [
+        Point(
+            "NVIDIA gap analysis" if row.settings.fixed_lengths else "InferenceMAX",
+            "model" if (*row.group, labels.models_of(row.model)[0], row.precision) in own else "engine",
+            *row.group,
+            float(error),
+        )
+        for row, error in zip(silicon.judged, _log_errors(silicon), strict=True)
+        if not row.contradicted and np.isfinite(error)
+    ]
+    points += [
+        Point(result.source, result.corrected, result.hardware, result.engine, float(-np.log(1 + result.error)))
+        for result in found
+        if result.error is not None
+    ]
+    return points + [
+        Point("MLPerf", "engine", result.hardware, result.engine, float(np.log(result.measured / result.simulated)))
+        for result in offline
+        if result.simulated
+    ]
+
+
+def _log_errors(silicon: Silicon) -> Pairs:
+    """Return log(measured / simulated) of the time of a request."""
+    times = zip(silicon.judged, measured(silicon.judged), silicon.model, strict=True)
+    return np.array([np.log(row.e2e_s(*theirs) / row.e2e_s(*ours)) for row, theirs, ours in times])
+
+
+def _intervals(points: Sequence[Point]) -> list[str]:
+    rows = [
+        (
+            row.source,
+            str(row.points),
+            *(_share(row.held), f"{row.score:.2f}", _share(row.constant_held), f"{row.constant_score:.2f}"),
+        )
+        for row in coverage(points)
+    ]
+    text = _INTERVALS.format(spread=SOURCE_SPREAD)
+    head = ("source left out", "points", "held", "interval score", "held by the constant one", "its score")
+    return ["## Intervals\n", text, _table(head, rows)]
 
 
 def _summary(
@@ -241,7 +348,7 @@ def _corrections(corrections: Sequence[Correction]) -> str:
                 name,
                 f"{c.fitted_on} + {c.judged_on}",
                 "; ".join(f"{kind} {scale:.2f}" for kind, scale in c.operator_scales.items()),
-                *(f"{t[scale]:.2f}" for scale in ("kv_scale", "prefill_scale", "kv_capacity_scale")),
+                *(f"{t[scale]:.2f}" for scale in ("kv_scale", "prefill_scale")),
                 f"{t['sequence_overhead_s'] * 1e6:.1f} µs",
                 f"{t['step_overhead_s'] * 1e3:.2f} ms",
                 f"{c.prompt_step_s * 1e3:.1f} ms",
@@ -249,11 +356,10 @@ def _corrections(corrections: Sequence[Correction]) -> str:
                 f"{c.prompt_token_overhead_s * 1e6:.1f} µs",
                 f"{c.first_token_steps:.1f}",
                 f"{c.told_share:.2f}",
-                str(c.max_num_batched_tokens),
             )
         )
     times = ("a sequence", "a step", "a step with prompts", "a request", "a prompt token", "steps before", "poll share")
-    return _table(("for", "rows", "operators", "KV", "prefill", "memory", *times, "step tokens"), lines)
+    return _table(("for", "rows", "operators", "KV", "prefill", *times), lines)
 
 
 def _missing(silicon: Silicon) -> str:
@@ -282,15 +388,6 @@ def _mlperf(offline: Sequence[Offline]) -> list[str]:
 
 
 def _queues(queues: Sequence[Queue]) -> list[str]:
-    rows = [
-        (
-            queue.name,
-            f"{queue.load}",
-            f"{queue.simulated:.3f}",
-            f"{queue.exact:.3f}",
-            f"{queue.simulated / queue.exact - 1:+.1%}",
-        )
-        for queue in queues
-    ]
+    rows = [queue.cells for queue in queues]
     text = "Mean wait over mean service; more loads and servers in `tests/oracle/test_queueing.py`.\n"
     return ["## Queueing theory\n", text, _table(("queue", "load", "simulated", "exact", "error"), rows)]

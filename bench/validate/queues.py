@@ -22,6 +22,12 @@ class Queue:
     simulated: float
     exact: float
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of the table, as text."""
+        error = f"{self.simulated / self.exact - 1:+.1%}"
+        return self.name, f"{self.load}", f"{self.simulated:.3f}", f"{self.exact:.3f}", error
+
 
 def queues() -> list[Queue]:
     """Return mean waits at loads 0.7 and 0.9."""

@@ -21,6 +21,7 @@ from bench.validate.flags import ServerSettings, server_settings
 from bench.validate.labels import correct_labels, drop_repeated
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
+from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.silicon import SYSTEMS, sample_split
 from meritorder.sim.pools import Fixed, Requests, SimPool
@@ -28,7 +29,7 @@ from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
 CACHE: Final = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-2.jsonl"
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-3.jsonl"
 )
 # Names in the sample -> names of the same architecture that the library knows without a download.
 _ARCHITECTURE: Final = {
@@ -187,9 +188,9 @@ def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
             yield base | {"moe_tp_size": moe_tp, "moe_ep_size": moe_ep} | options
 
 
-def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
+def simulated(row: Row, profile: Profile) -> tuple[float, float]:
     """Return the mean TTFT and TPOT of a closed loop in the simulator, infinity if a request does not fit in memory."""
-    limits = limits_of(row, profile, step_tokens)
+    limits = server_limits(row, profile)
     inputs, outputs = _lengths(row)
     if int((inputs + outputs).max()) > profile.kv_capacity_tokens // limits.block_tokens * limits.block_tokens:
         return np.inf, np.inf
@@ -208,12 +209,12 @@ def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, floa
     return float(np.mean(result.first_token_s - sent.arrived_s)), float(np.mean(tpot_s))
 
 
-def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
+def quickly_simulated(row: Row, profile: Profile) -> tuple[float, float]:
     """Return the same from the load generator's engine, which is faster and has no preemption."""
     inputs, outputs = _lengths(row)
     if int((inputs + outputs).max()) > profile.kv_capacity_tokens:
         return np.inf, np.inf
-    limits = limits_of(row, profile, step_tokens)
+    limits = server_limits(row, profile)
     served = closed_loop(profile, limits, limits.max_num_seqs, inputs, outputs)
     tpot_s = (served.finished_s - served.first_token_s) / (outputs - 1)
     host_s = profile.request_overhead_s + profile.prompt_token_overhead_s * inputs
@@ -221,14 +222,14 @@ def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[flo
     return float(np.mean(served.first_token_s - served.arrived_s + outside_s)), float(np.mean(tpot_s))
 
 
-def limits_of(row: Row, profile: Profile, step_tokens: int) -> EngineLimits:
-    """Return the limits of an engine with a sequence for each client, and its configured step or the given one."""
+def server_limits(row: Row, profile: Profile) -> EngineLimits:
+    """Return the limits of an engine with a sequence for each client, and its configured step or its default."""
     clients = min(row.concurrency, _MAX_SEQS)
-    limits = profile.limits or EngineLimits.for_engine(profile.engine)
+    limits = limits_of(profile)
     return msgspec.structs.replace(
         limits,
         max_num_seqs=clients,
-        max_num_batched_tokens=max(row.settings.step_tokens or step_tokens, 2 * clients),
+        max_num_batched_tokens=max(row.settings.step_tokens or limits.max_num_batched_tokens, 2 * clients),
         whole_prompts=limits.whole_prompts if row.settings.whole_prompts is None else row.settings.whole_prompts,
     )
 

@@ -73,6 +73,7 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
     total_usd: float
     usd_per_request: float
     usd_per_mtok: float
+    usd_interval: Interval | None = None
     utilization: float | None = None
     busy: float | None = None
     replica_hours: float | None = None

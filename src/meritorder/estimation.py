@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from meritorder.comparison import Comparison
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.evidence import Assumption, Interval, PriceUsed
 
 SCHEMA: Final = "meritorder.estimate/1"
 
@@ -29,6 +29,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     finished_s: float | None = None
     in_time: bool | None = None
     certainty: str = ""
+    usd_interval: Interval | None = None
     note: str = ""
     usd_range: tuple[float, float] | None = None
     finished_range_s: tuple[float, float] | None = None

@@ -144,7 +144,7 @@ class Assumption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """The range of a share: its value with the performance model at either end of its measured error."""
+    """The range of a share or a cost: its value with the performance model at either end of its measured error."""
 
     low: float
     high: float

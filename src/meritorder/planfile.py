@@ -218,6 +218,8 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     end: str | None = None
     profile: str = ""
     roofline: bool = False
+    memory_utilization: float | None = None
+    kv_cache_dtype: str | None = None
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def test_corrected_vllm_profiles_meet_targets(system: str, model: str) -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra silicon")
     from bench.validate import fitting, silicon
-    from bench.validate.__main__ import _ours
+    from bench.validate.labels import models_of
 
     from meritorder.perf.shipped import shipped_corrections
 
@@ -25,7 +25,7 @@ def test_corrected_vllm_profiles_meet_targets(system: str, model: str) -> None:
     }
     errors = []
     for row in rows:
-        correction = by_key.get((*row.group, _ours(row.model), row.precision))
+        correction = by_key.get((*row.group, models_of(row.model)[0], row.precision))
         if row.half == 1 and not row.contradicted and correction is not None:
             errors.append(np.abs(fitting.predicted([row], correction)[0] / fitting.measured([row])[0] - 1))
     ttft, tpot = np.median(errors, axis=0)

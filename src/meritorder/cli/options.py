@@ -130,6 +130,43 @@ GpusPerReplica = Annotated[
         "--tp", min=1, metavar="GPUS", help="GPUs per replica; if left out, the cheapest number that meets the SLO."
     ),
 ]
+MaxNumSeqs = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-seqs",
+        min=1,
+        max=1024,
+        metavar="N",
+        help="Sequences in a step; the engine's default if left out.",
+    ),
+]
+MaxNumBatchedTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-batched-tokens",
+        min=2,
+        max=32_768,
+        metavar="N",
+        help="Tokens in a step; the engine's default if left out.",
+    ),
+]
+MemoryUtilization = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-utilization",
+        metavar="SHARE",
+        help="vLLM's gpu_memory_utilization, SGLang's mem_fraction_static or TensorRT-LLM's "
+        "free_gpu_memory_fraction; the engine's default if left out.",
+    ),
+]
+KvCacheDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--kv-cache-dtype",
+        metavar="NAME",
+        help="Precision of the KV cache: bf16 or fp8; the engine's default if left out.",
+    ),
+]
 StartupTime = Annotated[
     str, typer.Option("--startup", metavar="TIME", help="Time from renting a machine until it serves.")
 ]

@@ -1,7 +1,7 @@
 """The error to expect of a profile, from measured servers and logs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,10 @@ from meritorder.perf.profile import Floats, Profile
 from meritorder.perf.shipped import shipped_corrections
 
 _DRAWS: Final = 2000
+SOURCE_SPREAD: Final = 0.08
+"""Standard deviation of log(measured / simulated) between sources of measurements: their machines, engine versions and
+load generators differ. With it, ranges hold eight in ten points of sources left out (docs/validation.md, intervals)."""
+_COST_LEVELS: Final = (0.1, 0.9)
 # The median of |x| of a normal distribution is this many standard deviations.
 _MEDIAN_DEVIATION: Final = 0.6745
 
@@ -22,11 +26,13 @@ class Accuracy:
         error: Median absolute relative error of the time per output token.
         basis: What the error was measured on.
         pace_ratios: Measured / simulated time per output token there; empty if only the error is known.
+        source_spread: Standard deviation of the logarithm by which other sources differ; 0 for the user's own.
     """
 
     error: float
     basis: str
     pace_ratios: tuple[float, ...] = ()
+    source_spread: float = SOURCE_SPREAD
 
     def factors(self, levels: tuple[float, ...], seed: int) -> Floats:
         """Return the factors by which steps may be longer than in the profile, at quantiles of a bootstrap.
@@ -38,6 +44,14 @@ class Accuracy:
         drawn = speed_factors(self.pace_ratios, self.error, _DRAWS, np.random.default_rng(seed))
         return np.asarray(np.quantile(drawn, levels))
 
+    def cost_factors(self) -> tuple[float, float]:
+        """Return the factors on a cost between which eight in ten measurements of other sources lie."""
+        generator = np.random.default_rng(0)
+        paces = speed_factors(self.pace_ratios, self.error, _DRAWS, generator)
+        drawn = paces * np.exp(generator.standard_normal(_DRAWS) * self.source_spread)
+        low, high = np.quantile(drawn, _COST_LEVELS)
+        return float(low), float(high)
+
 
 def expected_accuracy(profile: Profile) -> Accuracy | None:
     """Return the error to expect of a profile; None if nothing comparable was measured.
@@ -48,7 +62,8 @@ def expected_accuracy(profile: Profile) -> Accuracy | None:
     """
     own = profile.calibration
     if own is not None and own.pace_ratios:
-        return _from_ratios(own.pace_ratios, f"stretches of {own.judged_on} requests in {own.log}")
+        known = _from_ratios(own.pace_ratios, f"stretches of {own.judged_on} requests in {own.log}")
+        return replace(known, source_spread=0.0)
     if profile.residuals is not None:
         return _from_ratios(profile.residuals.pace_ratios, profile.residuals.basis)
     measured = [item for item in shipped_corrections() if item.engine == profile.engine and not item.model]

@@ -5,7 +5,7 @@ other rates under load. The published validation (docs/validation.md) fits one c
 half of a sample of measured servers and judges it on the other half. It scales classes of operators, with separate
 scales for experts and dense layers by precision of the weights, so that models differ by their shares of each class;
 and it adds the engine's parameters (`Tuning`). A model and precision with enough rows in the sample has a correction of
-its own.
+its own. A model that no row is of is corrected only where corrections helped models that they were not fitted to.
 """
 
 import msgspec
@@ -13,26 +13,29 @@ import numpy as np
 
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.operators import CLASSES
-from meritorder.perf.profile import EngineLimits, Profile, Residuals
+from meritorder.perf.profile import Profile, Residuals
 
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True):
     """The correction of one hardware and engine.
 
     Args:
-        hardware: `Hardware.id`.
+        hardware: `Hardware.id`; "" for any, if it is only the time that the engine's host adds.
         engine: Engine.
-        model: `Model.id` that it applies to; "" for any without a correction of its own.
+        model: `Model.id` of its rows; "" for a correction of all models of the engine.
         precision: Precision that it applies to; "" for any.
+        fitted_to: Models and precisions of its rows, such as "llama-3.1-70b fp8", with all models of an architecture.
+        transfers: Kinds of models, "dense" or "experts", whose errors such a correction lowered without having seen
+            the model (`bench.validate.left_out`), with measured / simulated times of requests there: quantiles.
         tuning: Parameters of `Tuning` by name.
         operator_scales: Factors on the times of operators: in decode steps by class ("attention"), or by class and
             precision of the weights ("experts fp8"); in steps with prompts with a prefix ("prompt experts fp8").
         prompt_step_s: Time added to a step that has prompts: its kernels are launched one by one, without CUDA graphs.
+        prompt_token_s: Time added to a step for each of its prompt tokens: its inputs are prepared on the host.
         prompt_token_overhead_s: Latency added for each token of the prompt, outside the engine.
         first_token_steps: Decode steps that a request waits before it is scheduled.
         told_share: Share of a server's configured wait before it schedules a request that requests really wait. Engines
             wait for none by default, so that it is no part of the corrected profile.
-        max_num_batched_tokens: Tokens in a step that fit the measurements best.
         fitted_on: Number of rows that it was fitted to.
         judged_on: Number of rows that its errors are measured on.
         ttft_median: Median of |simulated / measured - 1| of the mean TTFT, after correction.
@@ -48,13 +51,15 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     model: str = ""
     precision: str = ""
+    fitted_to: list[str] = []
+    transfers: dict[str, list[float]] = {}
     tuning: dict[str, float]
     operator_scales: dict[str, float] = {}
     prompt_step_s: float = 0.0
+    prompt_token_s: float = 0.0
     prompt_token_overhead_s: float = 0.0
     first_token_steps: float = 0.0
     told_share: float = 0.0
-    max_num_batched_tokens: int
     fitted_on: int
     judged_on: int
     ttft_median: float
@@ -72,21 +77,46 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
             Tuning(**self.tuning),
             self.operator_scales,
             prompt_step_s=self.prompt_step_s,
+            prompt_token_s=self.prompt_token_s,
             prompt_token_overhead_s=self.prompt_token_overhead_s,
             first_token_steps=self.first_token_steps,
-            step_tokens=self.max_num_batched_tokens,
         )
         return msgspec.structs.replace(
             corrected,
             source=f"{profile.source}, corrected by the validation of {self.as_of}",
-            residuals=Residuals(basis=self.basis, pace_ratios=self.pace_ratios),
+            residuals=self._residuals(profile),
         )
+
+    def covers(self, profile: Profile) -> bool:
+        """Return whether it is known to help a profile's model: it was fitted to it, or helped others of its kind."""
+        if profile.engine != self.engine or self.hardware not in {"", profile.hardware}:
+            return False
+        return self._has_seen(profile) or (not self.model and model_kind(profile) in self.transfers)
+
+    def _has_seen(self, profile: Profile) -> bool:
+        return bool(self.hardware) and f"{profile.model} {profile.precision}" in self.fitted_to
+
+    def _residuals(self, profile: Profile) -> Residuals:
+        """Return the errors on servers that it was not fitted to: of the same models, or else of models left out."""
+        kind = model_kind(profile)
+        if self._has_seen(profile) or kind not in self.transfers:
+            return Residuals(basis=self.basis, pace_ratios=self.pace_ratios)
+        models = "mixtures of experts" if kind == "experts" else "dense models"
+        where = f" on {self.hardware}" if self.hardware else ""
+        basis = f"measured servers of {self.engine}{where} with {models} left out of the fit"
+        return Residuals(basis=basis, pace_ratios=self.transfers[kind])
 
     @property
     def basis(self) -> str:
         """Description of the servers that it was judged on."""
         subject = f"{self.model} in {self.precision} with {self.engine}" if self.model else self.engine
-        return f"{self.judged_on} measured servers of {subject} on {self.hardware}"
+        where = f" on {self.hardware}" if self.hardware else ""
+        return f"{self.judged_on} measured servers of {subject}{where}"
+
+
+def model_kind(profile: Profile) -> str:
+    """Return "experts" for a mixture of experts, else "dense"."""
+    return "experts" if profile.operators is not None and "experts" in profile.operators.decode else "dense"
 
 
 def correct_profile(
@@ -95,19 +125,23 @@ def correct_profile(
     operator_scales: dict[str, float],
     *,
     prompt_step_s: float,
+    prompt_token_s: float,
     prompt_token_overhead_s: float,
     first_token_steps: float,
-    step_tokens: int,
 ) -> Profile:
-    """Return a profile with its operators scaled and then tuned; `Correction` explains the arguments."""
-    limits = profile.limits or EngineLimits.for_engine(profile.engine)
+    """Return a profile with its operators scaled and then tuned; `Correction` explains the arguments.
+
+    mixed_base[n] = tuned mixed_base[n] + prompt_step_s + prompt_token_s n
+    """
     tuned = tuning.apply(_rescaled(profile, operator_scales))
     return msgspec.structs.replace(
         tuned,
-        mixed_base_s=[float(f"{step_s + prompt_step_s:.6g}") for step_s in tuned.mixed_base_s],
+        mixed_base_s=[
+            float(f"{step_s + prompt_step_s + prompt_token_s * tokens:.6g}")
+            for step_s, tokens in zip(tuned.mixed_base_s, tuned.step_tokens, strict=True)
+        ],
         prompt_token_overhead_s=prompt_token_overhead_s,
         first_token_steps=first_token_steps,
-        limits=msgspec.structs.replace(limits, max_num_batched_tokens=step_tokens),
     )
 
 

@@ -27,7 +27,7 @@ _DIGITS: Final = 4
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the engine's scheduler, with the defaults of vLLM's server.
+    """Limits of the engine's scheduler; `perf.limits` has those of each engine.
 
     Args:
         max_num_seqs: Most sequences in a step.
@@ -36,9 +36,6 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
         prefill_first: Prompts run before decodes, in steps of their own, as in SGLang; else they share steps.
         whole_prompts: A prompt joins a step whole or not at all, unless it is the only one in it, as in TensorRT-LLM;
             else it is split to the budget that is left in the step.
-
-    Source: vLLM 0.19 engine arguments (max_num_seqs 256 to 1024 by use, max_num_batched_tokens 8192 on 80 GB GPUs,
-    block size 16), 2026.
     """
 
     max_num_seqs: int = 256
@@ -46,15 +43,6 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     block_tokens: int = 16
     prefill_first: bool = False
     whole_prompts: bool = False
-
-    @classmethod
-    def for_engine(cls, engine: str) -> Self:
-        """Return the defaults of an engine.
-
-        Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026; TensorRT-LLM 1.2 LLM
-        arguments (enable_chunked_prefill is off), nvidia.github.io/TensorRT-LLM, 2026.
-        """
-        return cls(prefill_first=engine == "sglang", whole_prompts=engine == "trtllm")
 
 
 class StepTable(NamedTuple):
@@ -147,6 +135,22 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
 
 
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What occupies the memory of one GPU of a replica.
+
+    Args:
+        gpu_bytes: Memory of the GPU.
+        weights_bytes: Weights.
+        step_bytes: Activations and communication buffers of the largest step.
+        cache: Precision of the KV cache: bf16 or fp8.
+    """
+
+    gpu_bytes: int
+    weights_bytes: int
+    step_bytes: int
+    cache: str = "bf16"
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Measured step times of one replica, and its memory for context.
 
@@ -174,6 +178,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         first_token_steps: Decode steps that each request waits before it is scheduled: engines poll for new requests,
             and emit tokens, every few steps.
         operators: Shares of operator classes in its steps, None if unknown.
+        memory: What occupies the memory of each GPU, None if unknown.
         limits: Limits of the engine that was calibrated, None if unknown.
         calibration: What the profile was fitted to, and its errors; None if it was not fitted.
         residuals: How far such profiles were from measured servers, None if unknown.
@@ -200,6 +205,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     prompt_token_overhead_s: float = 0.0
     first_token_steps: float = 0.0
     operators: OperatorShares | None = None
+    memory: Memory | None = None
     limits: EngineLimits | None = None
     calibration: Calibration | None = None
     residuals: Residuals | None = None

@@ -37,20 +37,16 @@ def shipped_corrections() -> tuple[Correction, ...]:
 
 
 def apply_correction(profile: Profile) -> Profile:
-    """Return a profile of the operator tables corrected to measured servers, unchanged if there is no correction.
+    """Return a profile of the operator tables corrected to measured servers, by the correction of its model if it can.
+
+    It is unchanged if no correction is known to help its model.
 
     Calibrated profiles and rooflines are returned unchanged: corrections are for the operator tables.
     """
     if profile.provenance not in {Provenance.SILICON, Provenance.INTERPOLATED}:
         return profile
-    own = _correction(profile.hardware, profile.engine, profile.model, profile.precision)
-    correction = own or _correction(profile.hardware, profile.engine)
-    return correction.apply(profile) if correction else profile
-
-
-def _correction(hardware: str, engine: str, model: str = "", precision: str = "") -> Correction | None:
-    wanted = (hardware, engine, model, precision)
-    return next((c for c in shipped_corrections() if (c.hardware, c.engine, c.model, c.precision) == wanted), None)
+    known = [correction for correction in shipped_corrections() if correction.covers(profile)]
+    return max(known, key=lambda found: (bool(found.model), bool(found.hardware))).apply(profile) if known else profile
 
 
 def load_profiles(path: Path) -> tuple[Profile, ...]:

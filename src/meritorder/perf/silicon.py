@@ -18,8 +18,10 @@ import numpy as np
 
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
+from meritorder.perf.limits import default_limits
+from meritorder.perf.memory import context_bytes
 from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, operator_class
-from meritorder.perf.profile import Floats, Profile
+from meritorder.perf.profile import Floats, Memory, Profile
 from meritorder.units import MS_PER_S
 
 SOURCE: Final = "aiconfigurator-core 0.12.0, measured operator tables"
@@ -50,8 +52,15 @@ _STEP_TOKENS: Final = (
 )
 _CHUNKS: Final = (512, 1024, 2048, 4096)
 _PREFIXES: Final = (1024, 4096, 16384)
-# Share of GPU memory that engines use by default: vLLM's gpu_memory_utilization, 2026.
-_MEMORY_SHARE: Final = 0.9
+# Settings of the KV cache that engines have by default, the first that was measured: `kv_cache_dtype` "auto" is the
+# precision of the activations; NVIDIA's FP8 and FP4 checkpoints for TensorRT-LLM state an FP8 cache.
+# Source: vLLM 0.19 and SGLang 0.5 server arguments; hf_quant_config.json of nvidia/Llama-3.3-70B-Instruct-FP8, 2026.
+_BF16_CACHE: Final = {"kvcache_quant_mode": "bfloat16"}
+_BF16_ATTENTION: Final = _BF16_CACHE | {"fmha_quant_mode": "bfloat16"}
+_FP8_CACHE: Final = {"kvcache_quant_mode": "fp8"}
+_CACHES: Final = (_BF16_CACHE, _BF16_ATTENTION, _FP8_CACHE)
+_SMALL_CACHES: Final = (_FP8_CACHE, *_CACHES)
+_SMALL_WEIGHTS: Final = frozenset({"fp8", "fp4", "nvfp4"})
 
 
 def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
@@ -73,10 +82,12 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
             fix=f"measured are {', '.join(sorted(SYSTEMS))}",
         )
     options = {} if native else {"gemm_quant_mode": _GEMM_MODE.get(replica.precision, replica.precision)}
+    small = replica.engine == "trtllm" and replica.precision in _SMALL_WEIGHTS
     failures: list[str] = []
     # Experts are split by tensor or expert parallelism; not every split was measured.
-    for moe_tp, moe_ep in dict.fromkeys(((replica.gpus, 1), (1, replica.gpus))):
-        split = {"tp_size": replica.gpus, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep, **options}
+    experts = dict.fromkeys(((replica.gpus, 1), (1, replica.gpus)))
+    for cache, (moe_tp, moe_ep) in product(_SMALL_CACHES if small else _CACHES, experts):
+        split = {"tp_size": replica.gpus, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep, **options, **cache}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -109,7 +120,7 @@ def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile
 def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
     system = SYSTEMS[replica.hardware]
     handle = library.engine.EngineHandle.compile(hf_id, system, replica.engine, **split)
-    capacity = _kv_capacity_tokens(library, hf_id, system, replica, split)
+    memory, capacity = memory_of(library, hf_id, replica, split)
     decode_base_s, per_kv_s = _decode_columns(handle, capacity)
     per_pair_s = _pair_time_s(handle)
     tokens = np.array(_STEP_TOKENS, float)
@@ -132,6 +143,7 @@ def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -
         mixed_base_s=_round(mixed_s),
         prefill_per_pair_s=float(f"{per_pair_s:.5g}"),
         operators=_operator_shares(handle, per_pair_s),
+        memory=memory,
     )
     return _with_error(profile, handle)
 
@@ -154,13 +166,33 @@ def _library() -> Any:
     return found
 
 
-def _kv_capacity_tokens(library: Any, hf_id: str, system: str, replica: Replica, split: dict[str, Any]) -> int:
-    version = library.engine._literal_backend_version(system, replica.engine, None, None, None)
-    estimator = library.memory.KVCacheEstimator.from_request(
-        hf_id, system, replica.engine, version, max_num_tokens=8192, max_batch_size=256, **split
+def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any]) -> tuple[Memory, int]:
+    """Return what occupies each GPU of a replica, and the tokens of context that fit beside it.
+
+    Raises:
+        PerformanceError: The weights leave no memory for context.
+    """
+    system = SYSTEMS[replica.hardware]
+    limits = default_limits(replica.engine, replica.hardware)
+    counts = library.memory.KVCacheEstimator.from_request(
+        hf_id,
+        system,
+        replica.engine,
+        library.engine._literal_backend_version(system, replica.engine, None, None, None),
+        max_num_tokens=limits.max_num_batched_tokens,
+        max_batch_size=limits.max_num_seqs,
+        **split,
+    ).breakdown
+    memory = Memory(
+        gpu_bytes=int(counts["gpu_memory_capacity_bytes"]),
+        weights_bytes=int(counts["weights_bytes"]),
+        step_bytes=int(counts["activations_bytes"] + counts["comm_overhead_bytes"]),
+        cache="fp8" if split.get("kvcache_quant_mode") == "fp8" else "bf16",
     )
-    estimate = estimator.estimate(is_of_free=False, fraction=_MEMORY_SHARE, gpu_memory_capacity_bytes_override=None)
-    return int(estimate["total_kv_size_tokens"])
+    free_bytes = context_bytes(replica.engine, memory)
+    if not free_bytes:
+        raise PerformanceError("the weights leave no memory for context", where=replica.label)
+    return memory, int(counts["tokens_from_kv_bytes"](free_bytes))
 
 
 def _decode_columns(handle: Any, capacity_tokens: int) -> tuple[Floats, Floats]:

@@ -17,6 +17,14 @@ _LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
 _NAMED_ADDRESS: Final = re.compile(r"<(https?://[^<>\s]+)>\s*$")
 
 
+def range_cells(intervals: Sequence[Interval | None]) -> tuple[str, ...]:
+    """Format a column of ranges of dollars; a cost without one, such as a list price, has a dash."""
+    lows = usd_cells([None if interval is None else interval.low for interval in intervals])
+    highs = usd_cells([None if interval is None else interval.high for interval in intervals])
+    pairs = zip(intervals, lows, highs, strict=True)
+    return tuple(low if interval is None else f"{low} to {high}" for interval, low, high in pairs)
+
+
 def usd_cells(amounts: Sequence[float | Decimal | None]) -> tuple[str, ...]:
     """Format a column of dollars with equal decimals: three digits of the smallest amount, none from $1,000."""
     sizes = [abs(float(usd)) for usd in amounts if usd and math.isfinite(usd)]

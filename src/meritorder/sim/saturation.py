@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Tokens = NDArray[np.int32]
 Indices = NDArray[np.int64]
 
-_MAX_SAMPLED: Final = 20_000
+_MAX_SAMPLED: Final = 10_000
 _BATCHES_SAMPLED: Final = 20
 # Stretches that a trace is cut into, since its mix of requests changes over a day.
 _MAX_STRETCHES: Final = 16
@@ -77,7 +77,7 @@ def saturate(requests: Requests, profile: Profile, limits: EngineLimits) -> Satu
         profile: How fast the replica is.
         limits: The engine's limits.
     """
-    min_requests = _BATCHES_SAMPLED * limits.max_num_seqs
+    min_requests = _BATCHES_SAMPLED * _most_sequences(requests, profile, limits)
     count = int(np.clip(len(requests) // min_requests, 1, _MAX_STRETCHES))
     stretches = [
         _saturate_stretch(requests, chosen, profile, limits)
@@ -117,7 +117,7 @@ class _Stretch:
 
 def _saturate_stretch(requests: Requests, stretch: Indices, profile: Profile, limits: EngineLimits) -> _Stretch:
     """Saturate a replica with a stretch of the requests, repeated if there are few."""
-    count = int(np.clip(len(stretch), _BATCHES_SAMPLED * limits.max_num_seqs, _MAX_SAMPLED))
+    count = int(np.clip(len(stretch), _BATCHES_SAMPLED * _most_sequences(requests, profile, limits), _MAX_SAMPLED))
     chosen = stretch[np.linspace(0, max(len(stretch), count), count, endpoint=False).astype(np.int64) % len(stretch)]
     sample = _all_at_once(requests, chosen)
     result = simulate(sample, (SimPool(profile=profile, scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
@@ -133,6 +133,12 @@ def _saturate_stretch(requests: Requests, stretch: Indices, profile: Profile, li
         sequences=float(held_s.sum() / full_until_s),
         tokens=float((prompt + generated) @ share),
     )
+
+
+def _most_sequences(requests: Requests, profile: Profile, limits: EngineLimits) -> int:
+    """Return the sequences of a full batch: the engine's limit, or as many requests of mean length as memory holds."""
+    tokens = float(np.mean(requests.input_tokens.astype(float) + requests.output_tokens))
+    return max(1, min(limits.max_num_seqs, int(profile.kv_capacity_tokens / tokens)))
 
 
 def _weights(profile: Profile, limits: EngineLimits, sequences: float, context: float) -> Floats:

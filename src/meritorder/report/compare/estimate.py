@@ -20,7 +20,7 @@ from meritorder.report.terminal import (
     show,
     warnings_section,
 )
-from meritorder.report.wording import MISSING, or_missing, usd_cells
+from meritorder.report.wording import MISSING, or_missing, range_cells, usd_cells
 from meritorder.units import format_duration, format_share, format_usd
 
 _PLACE_WIDTH: Final = 30
@@ -104,6 +104,7 @@ def way_columns(estimate: Estimate, ways: Sequence[Way]) -> list[TableColumn]:
         columns.append(column("done", 2, [_done(way) for way in ways], number=True))
         columns += [per_1000, column("in time", 5, [_IN_TIME[way.in_time] for way in ways])]
     else:
+        columns.append(column("80 % range", 4, range_cells([way.usd_interval for way in ways]), number=True))
         columns.append(per_1000)
         columns.append(column("SLO and deadlines", 5, [_kept(way) for way in ways]))
     columns.append(column("how sure", 6, [way.certainty for way in ways]))

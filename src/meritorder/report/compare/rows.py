@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from meritorder.comparison import Arrangement, Comparison, Waterfall
-from meritorder.report.wording import or_missing, saving_sentence, usd_cells, within_sentence
+from meritorder.report.wording import or_missing, range_cells, saving_sentence, usd_cells, within_sentence
 from meritorder.units import format_duration, format_share
 
 _REQUEST_COUNTS: Final = (1, 1_000, 1_000_000)
@@ -120,6 +120,14 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
             meaning="everything paid over the trace, including idle and start-up time",
             importance=0,
             cells=usd_cells([arrangement.total_usd for arrangement in arrangements]),
+        ),
+        Metric(
+            group="Cost",
+            heading="80 % range",
+            short=("80 %", "range"),
+            meaning="where the total is in eight of ten cases, by the errors of speed on servers that no fit has seen",
+            importance=3,
+            cells=range_cells([arrangement.usd_interval for arrangement in arrangements]),
         ),
         Metric(
             group="Cost",

@@ -18,6 +18,7 @@ from meritorder.domain import Provenance
 from meritorder.errors import CatalogError, InfeasibleError, PerformanceError, TraceError
 from meritorder.latency import tpot_s
 from meritorder.perf.calibration import MAX_MOVE, SPREAD, Floats, Timings, Tuning, minimize, misfit, stretch_ratios
+from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import Calibration, EngineLimits, Errors, Profile
 from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
@@ -250,9 +251,8 @@ def _first_limits(log: TimedLog, first: int, base: Profile, known: KnownLimits) 
     """
     seen = _max_concurrent(log, first)
     usual = next((n for n in _SEQS if n >= seen), _SEQS[-1])
-    given = base.limits or EngineLimits.for_engine(base.engine)
-    return msgspec.structs.replace(
-        given,
+    return limits_of(
+        base,
         max_num_seqs=known.max_num_seqs or usual,
         max_num_batched_tokens=known.max_num_batched_tokens or _STEP_TOKENS[0],
     )

@@ -10,6 +10,7 @@ from meritorder.catalog.tokens import cost_usd
 from meritorder.comparison import Arrangement, LaneCost, PaidTime, Timeline
 from meritorder.domain import Lane, Tier, TokenPrice
 from meritorder.latency import quantile
+from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import SearchResult
@@ -46,6 +47,7 @@ def fleet_arrangement(trial: Trial, search_result: SearchResult) -> Arrangement:
         total_usd=trial.usd,
         usd_per_request=trial.usd / len(load),
         usd_per_mtok=usd_per_mtok(trial.usd, load.tokens),
+        usd_interval=cost_interval(trial.usd, [machine for machine, _ in trial.pools]),
         utilization=utilization(trial),
         busy=running_s / trial.paid_s,
         replica_hours=trial.paid_s / SECONDS_PER_HOUR,

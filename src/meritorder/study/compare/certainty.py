@@ -24,6 +24,26 @@ _LEVELS: Final = (0.05, 0.275, 0.725, 0.95)
 _MANY_REQUESTS: Final = 500_000
 
 
+def cost_interval(usd: float, machines: Sequence[CandidateMachine]) -> Interval | None:
+    """Return the range of a cost that holds in eight of ten cases; None if a machine's speed was never measured.
+
+    A cost is taken to grow with the time of a step, as work on machines that are full does.
+
+    Args:
+        usd: The cost.
+        machines: The machines that it pays for; the least certain decides.
+    """
+    known = [expected_accuracy(machine.profile) for machine in machines]
+    errors = [error for error in known if error is not None]
+    if not errors or len(errors) < len(known):
+        return None
+    factors = [error.cost_factors() for error in errors]
+    widest = max(range(len(factors)), key=lambda index: factors[index][1] / factors[index][0])
+    low, high = factors[widest]
+    basis = f"eight in ten servers of other sources, with the errors of {errors[widest].basis}"
+    return Interval(low=usd * low, high=usd * high, basis=basis)
+
+
 def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval | None:
     """Return the range of the saving over nine in ten draws; None without a saving or without measurements.
 

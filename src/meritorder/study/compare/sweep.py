@@ -65,6 +65,13 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
+def _fraction(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a number", where="--vary memory_utilization", fix="such as 0.95") from None
+
+
 _SET: Final[dict[str, Callable[[CompareOptions, str], CompareOptions]]] = {
     "replicas": lambda options, value: replace(options, replicas=_number(value, "replicas")),
     "hardware": lambda options, value: replace(options, hardware=(value,)),
@@ -76,6 +83,8 @@ _SET: Final[dict[str, Callable[[CompareOptions, str], CompareOptions]]] = {
     "max_num_batched_tokens": lambda options, value: replace(
         options, max_num_batched_tokens=_number(value, "max_num_batched_tokens")
     ),
+    "memory_utilization": lambda options, value: replace(options, memory_utilization=_fraction(value)),
+    "kv_cache_dtype": lambda options, value: replace(options, kv_cache_dtype=value),
     "startup": lambda options, value: replace(options, startup=Startup.with_total(_seconds(value, "startup"))),
     "share": lambda options, value: _with_defer(options, share=value),
     "deadline": lambda options, value: _with_defer(options, deadline=value),

@@ -8,6 +8,7 @@ import numpy as np
 
 from meritorder.errors import InfeasibleError
 from meritorder.estimation import Way
+from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.fleet.fleets import Trial, search_fixed_fleet
 from meritorder.study.fleet.load import TraceLoad
@@ -55,6 +56,7 @@ def always_on_way(searched: SearchedTrace, traffic: Traffic, certainty: str) -> 
         usd_per_request=usd / (traffic.requests_per_day * HOURS_PER_MONTH / HOURS_PER_DAY),
         in_time=True,
         certainty=certainty,
+        usd_interval=cost_interval(usd, [trial.machine]),
         note=f"{format_count(count, 'machine')}, sized on {format_duration(trial.load.span_s)} of the busiest hour "
         f"at {rate}",
     )

@@ -4,14 +4,18 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec import structs
+
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import turnaround_s
 from meritorder.comparison import Comparison
 from meritorder.domain import PricingModel, Tier, TokenPrice
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.estimation import Way
+from meritorder.evidence import Interval
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.study.compare.arrangements import price_tokens
+from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.compare.token_only import patience_s
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
@@ -30,7 +34,16 @@ _LEVELS: Final = (0.05, 0.95)
 
 def limits_machines(options: CompareOptions) -> bool:
     """Whether the user limits the machines; then that none is left is a mistake, and no reason to buy tokens."""
-    return bool(options.providers or options.regions or options.profile or options.tp)
+    return bool(
+        options.providers
+        or options.regions
+        or options.profile
+        or options.tp
+        or options.max_num_seqs
+        or options.max_num_batched_tokens
+        or options.memory_utilization
+        or options.kv_cache_dtype
+    )
 
 
 def fleet_ways(comparison: Comparison, load: TraceLoad, usd_factor: float, certainty: str) -> list[Way]:
@@ -51,11 +64,18 @@ def fleet_ways(comparison: Comparison, load: TraceLoad, usd_factor: float, certa
             usd_per_request=arrangement.usd_per_request,
             in_time=arrangement.feasible and (arrangement.name != "batch" or bool(load.deferrable.all())),
             certainty=certainty,
+            usd_interval=_scaled(arrangement.usd_interval, usd_factor),
             note="; ".join(arrangement.notes),
         )
         for arrangement in comparison.arrangements
         if arrangement.replica and (arrangement.name != "batch" or arrangement.feasible)
     ]
+
+
+def _scaled(interval: Interval | None, factor: float) -> Interval | None:
+    if interval is None:
+        return None
+    return structs.replace(interval, low=interval.low * factor, high=interval.high * factor)
 
 
 def committed_way(always_on: Trial, options: CompareOptions, usd_factor: float, certainty: str) -> Iterator[Way]:
@@ -88,6 +108,7 @@ def committed_way(always_on: Trial, options: CompareOptions, usd_factor: float, 
         usd_per_request=usd / len(always_on.load),
         in_time=always_on.feasible,
         certainty=certainty,
+        usd_interval=cost_interval(usd * usd_factor, [machine]),
         note=f"{format_count(count, 'machine')} at {format_usd(offer.usd_per_hour)} an hour, paid for the whole term",
     )
 

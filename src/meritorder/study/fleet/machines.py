@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from meritorder import catalog as facts
 from meritorder.domain import BackfillLimits, Hardware, Model, Offer, PricingModel, Replica
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
+from meritorder.perf.memory import resized
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.roofline import roofline
 from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles
+from meritorder.perf.siblings import SIBLINGS, from_sibling
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Interruptions, Requests, Scaling, SimPool
 from meritorder.sim.run import THREADS
@@ -226,6 +228,17 @@ def candidate_profiles(
     Raises:
         MeritorderError: A file cannot be read, or no hardware is named.
     """
+    for profile in _known_profiles(catalog, model, options, problems):
+        try:
+            yield resized(profile, options.memory_utilization, options.kv_cache_dtype)
+        except PerformanceError as error:
+            problems.append(error)
+
+
+def _known_profiles(
+    catalog: facts.Catalog, model: Model, options: CompareOptions, problems: list[Exception]
+) -> Iterable[Profile]:
+    """Yield the profiles before the options of memory."""
     if options.profile:
         yield from _own_profiles(options.profile, model)
         return
@@ -234,14 +247,29 @@ def candidate_profiles(
     for name in options.hardware:
         hardware = catalog.find_hardware(name)
         try:
-            profiles = find_profiles(
-                model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp
+            yield from measured_profiles(
+                catalog, model, hardware, engine=options.engine, precision=options.precision, gpus=options.tp
             )
-            yield from map(apply_correction, profiles)
         except (PerformanceError, MissingExtraError) as error:
             if options.roofline:
                 yield from _rooflines(model, hardware, options)
             problems.append(_too_large(model, hardware, options) or error)
+
+
+def measured_profiles(
+    catalog: facts.Catalog, model: Model, hardware: Hardware, *, engine: str, precision: str | None, gpus: int | None
+) -> list[Profile]:
+    """Return the corrected profiles of measured step times, of the hardware or of a sibling with its chip.
+
+    Raises:
+        PerformanceError: There are no measurements; the message names those that exist.
+    """
+    if hardware.id not in SIBLINGS:
+        found = find_profiles(model, hardware.id, engine=engine, precision=precision, gpus=gpus)
+        return [apply_correction(profile) for profile in found]
+    sibling = catalog.find_hardware(SIBLINGS[hardware.id])
+    found = find_profiles(model, sibling.id, engine=engine, precision=precision, gpus=gpus or 1)
+    return [from_sibling(apply_correction(profile), sibling, hardware) for profile in found]
 
 
 def _rooflines(model: Model, hardware: Hardware, options: CompareOptions) -> Iterable[Profile]:

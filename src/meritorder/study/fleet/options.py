@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from meritorder.domain import Slo
 from meritorder.evidence import Assumption
+from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Startup
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
@@ -47,6 +46,8 @@ class CompareOptions:
         roofline: Estimate step times from data sheets where no measurement exists.
         max_num_seqs: Sequences per step at most; None means the profile's own limit, or the engine's default.
         max_num_batched_tokens: Tokens per step at most; None likewise.
+        memory_utilization: Share of the GPUs' memory that the engine may use; None means its default.
+        kv_cache_dtype: Precision of the KV cache, bf16 or fp8; None means the engine's default.
         replicas: Replicas of the current real-time fleet, which is then the baseline; None searches for the cheapest.
         spot: Run deferrable work on spot machines where they are cheaper.
         spot_trace: Recorded fleet of spot machines, which limits how many are available at each time.
@@ -75,6 +76,8 @@ class CompareOptions:
     roofline: bool = False
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
+    memory_utilization: float | None = None
+    kv_cache_dtype: str | None = None
     replicas: int | None = None
     spot: bool = False
     spot_trace: Path | None = None
@@ -96,9 +99,7 @@ class CompareOptions:
 
     def engine_limits(self, profile: Profile) -> EngineLimits:
         """Return the engine's limits: the stated ones, else the profile's, else the engine's defaults."""
-        stated = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
-        overrides = {name: value for name, value in stated.items() if value is not None}
-        return msgspec.structs.replace(profile.limits or EngineLimits.for_engine(profile.engine), **overrides)
+        return limits_of(profile, max_num_seqs=self.max_num_seqs, max_num_batched_tokens=self.max_num_batched_tokens)
 
     def slo_assumption(self) -> Assumption:
         """Return the assumption of the default SLO."""

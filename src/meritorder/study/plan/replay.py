@@ -12,7 +12,7 @@ from meritorder import planfile
 from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model, Offer, PricingModel
 from meritorder.errors import ConfigError, PerformanceError
-from meritorder.perf.profile import EngineLimits
+from meritorder.perf.limits import limits_of
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
@@ -99,15 +99,13 @@ def _server(
         tp=pool.replica_gpus,
         profile=Path(promises.profile) if promises.profile else None,
         roofline=promises.roofline,
+        memory_utilization=promises.memory_utilization,
+        kv_cache_dtype=promises.kv_cache_dtype,
     )
     profile = next(iter(candidate_profiles(catalog, model, options, [])), None)
     if profile is None:
         raise PerformanceError(f"no measured performance of {pool.replica}", where=where, fix=_WRITE_AGAIN)
-    limits = structs.replace(
-        profile.limits or EngineLimits.for_engine(pool.engine),
-        max_num_seqs=pool.max_num_seqs,
-        max_num_batched_tokens=pool.max_num_batched_tokens,
-    )
+    limits = limits_of(profile, max_num_seqs=pool.max_num_seqs, max_num_batched_tokens=pool.max_num_batched_tokens)
     offer = Offer(
         provider=pool.provider,
         region=pool.region,

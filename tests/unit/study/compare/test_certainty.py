@@ -5,7 +5,7 @@ import numpy as np
 from tests.samples.fleets import load, machine, profile
 
 from meritorder.perf.profile import Profile, Residuals
-from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.compare.certainty import cost_interval, saving_interval
 from meritorder.study.fleet.search import Search
 
 DRAWN = np.random.default_rng(2)
@@ -50,3 +50,13 @@ def test_unmeasured_profile_has_no_interval() -> None:
     unknown = msgspec.structs.replace(profile(), engine="abacus")
     asked = search(unknown)
     assert saving_interval(asked.run(), asked, seed=0) is None
+
+
+def test_cost_range_follows_the_least_certain_machine() -> None:
+    sure, unsure = (machine(ASKED, replica=judged(ratios)) for ratios in ([1.0], [0.5, 1.0, 2.0]))
+    narrow, wide = cost_interval(100.0, [sure]), cost_interval(100.0, [sure, unsure])
+    assert narrow is not None
+    assert wide is not None
+    assert wide.low < narrow.low < 100 < narrow.high < wide.high
+    unknown = machine(ASKED, replica=msgspec.structs.replace(profile(), engine="abacus"))
+    assert cost_interval(100.0, [sure, unknown]) is None

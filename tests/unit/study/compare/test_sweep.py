@@ -39,7 +39,7 @@ def test_unknown_axis_is_refused(texts: list[str], message: str) -> None:
         study.parse_axes(texts)
 
 
-@pytest.mark.parametrize("point", [{"replicas": "0"}, {"tp": "two"}, {"startup": "soon"}, {"ttft": "-1s"}])
+@pytest.mark.parametrize("point", [{"replicas": "0"}, {"tp": "two"}, {"startup": "soon"}, {"memory_utilization": "x"}])
 def test_invalid_value_is_refused_first(point: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         study.apply(CompareOptions(), point)
@@ -55,6 +55,8 @@ def test_values_become_options() -> None:
     assert changed.default_slo.ttft_s == 0.5
     assert changed.default_slo.tpot_s == CompareOptions().default_slo.tpot_s
     assert (changed.max_num_seqs, changed.tp) == (64, 2)
+    memory = study.apply(CompareOptions(), {"memory_utilization": "0.95", "kv_cache_dtype": "fp8"})
+    assert (memory.memory_utilization, memory.kv_cache_dtype) == (0.95, "fp8")
     assert study.apply(CompareOptions(defer=("40%@4h",)), {"share": "0%"}).defer == ()
 
 

@@ -3,9 +3,12 @@
 import pytest
 from tests.samples.fleets import LIMITS, load, profile
 
+from meritorder import catalog as facts
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.machines import check_slo
+from meritorder.perf.profile import Profile
+from meritorder.study.fleet.machines import candidate_profiles, check_slo
+from meritorder.study.fleet.options import CompareOptions
 
 
 @pytest.mark.parametrize("slo", [Slo(ttft_s=0.005, tpot_s=0.1), Slo(ttft_s=2.0, tpot_s=0.009)])
@@ -27,3 +30,28 @@ def test_feasible_and_empty_slo_pass() -> None:
 def test_single_token_has_no_tpot() -> None:
     with pytest.raises(InfeasibleError, match=r"TTFT of 0\.028 s; loosen"):
         check_slo(load([0.0], output_tokens=1, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), profile(), LIMITS)
+
+
+def served(problems: list[Exception], **options: object) -> list[Profile]:
+    catalog = facts.load(())
+    stated = CompareOptions(hardware=("h100",), engine="vllm", **options)  # type: ignore[arg-type]
+    return list(candidate_profiles(catalog, catalog.find_model("qwen3-32b"), stated, problems))
+
+
+def test_memory_settings_change_every_profile() -> None:
+    plain, small = served([]), served([], kv_cache_dtype="fp8")
+    assert [p.kv_capacity_tokens * 2 for p in plain] == pytest.approx([p.kv_capacity_tokens for p in small], abs=1)
+    more = served([], memory_utilization=0.95)
+    assert all(m.kv_capacity_tokens > p.kv_capacity_tokens for m, p in zip(more, plain, strict=True))
+
+
+def test_too_little_memory_leaves_larger_replicas() -> None:
+    """At 70 % of its memory one GPU does not hold 61 GiB of weights; two do."""
+    problems: list[Exception] = []
+    assert [profile.gpus for profile in served(problems, memory_utilization=0.7)] == [2, 4, 8]
+    assert "no memory for context" in str(problems[0])
+
+
+def test_long_requests_fit_as_published() -> None:
+    """GPUStack served requests of 32,080 tokens with Qwen3-32B in bf16 on one H100, in vLLM's default settings."""
+    assert served([], tp=1)[0].kv_capacity_tokens >= 32_080

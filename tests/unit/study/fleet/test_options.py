@@ -3,6 +3,7 @@
 import msgspec
 from tests.samples.fleets import profile
 
+from meritorder.perf.limits import default_limits
 from meritorder.perf.profile import EngineLimits
 from meritorder.study.fleet.options import CompareOptions
 
@@ -16,5 +17,5 @@ def test_stated_limits_override_profile() -> None:
 
 
 def test_engine_limits_are_the_default() -> None:
-    assert CompareOptions().engine_limits(profile()) == EngineLimits()
+    assert CompareOptions().engine_limits(profile()) == default_limits("vllm", "h100")
     assert CompareOptions().engine_limits(msgspec.structs.replace(profile(), engine="sglang")).prefill_first

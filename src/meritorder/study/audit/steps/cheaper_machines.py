@@ -246,7 +246,7 @@ def _tokens_per_s(profile: Profile) -> float:
 
     time per token = decode step / sequences + prompt tokens * prefill time per token
     """
-    limits = profile.limits or EngineLimits.for_engine(profile.engine)
+    limits = profile.limits or EngineLimits()  # the same on all hardware, so that only the hardware differs
     sequences = max(1, min(limits.max_num_seqs, profile.kv_capacity_tokens // _CONTEXT_TOKENS))
     context = float(sequences * _CONTEXT_TOKENS)
     prompt = float(limits.max_num_batched_tokens)

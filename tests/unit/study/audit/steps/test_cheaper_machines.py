@@ -263,15 +263,15 @@ def test_speedup_is_that_of_the_slowest_model() -> None:
 
 def profile_of(kv_capacity_tokens: int, sequences: int, limits: EngineLimits | None) -> Profile:
     """Return a profile: a decode step of all sequences takes 0.4 s, a prefill of a whole step 0.5 s, any other 99 s."""
-    full = (limits or EngineLimits.for_engine("vllm")).max_num_batched_tokens
+    full = (limits or EngineLimits()).max_num_batched_tokens
 
     def step_time_s(prompt: float, decodes: float, context: float) -> float:
         if (prompt, decodes, context) == (full, 0.0, 0.0):
             return 0.5
         return 0.4 if (prompt, decodes, context) == (0.0, sequences, 2000.0 * sequences) else 99.0
 
-    fields = {"kv_capacity_tokens": kv_capacity_tokens, "limits": limits, "engine": "vllm", "step_time_s": step_time_s}
-    return SimpleNamespace(**fields)  # type: ignore[return-value]
+    fields = {"kv_capacity_tokens": kv_capacity_tokens, "limits": limits, "engine": "vllm", "hardware": "h100"}
+    return SimpleNamespace(**fields, step_time_s=step_time_s)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
@@ -285,5 +285,5 @@ def test_rate_of_a_saturated_replica(kv_capacity_tokens: int, sequences: int) ->
 
 
 def test_profile_without_limits_has_defaults() -> None:
-    full = EngineLimits.for_engine("vllm").max_num_batched_tokens
+    full = EngineLimits().max_num_batched_tokens
     assert _tokens_per_s(profile_of(4000, 2, None)) == pytest.approx(1 / (0.4 / 2 + 4 * 0.5 / full))

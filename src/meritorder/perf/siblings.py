@@ -1,0 +1,57 @@
+"""Hardware that was not measured, but has the chip of one that was: step times scaled by the data sheets."""
+
+from typing import Final
+
+import msgspec
+
+from meritorder.domain import Hardware, Provenance
+from meritorder.errors import PerformanceError
+from meritorder.perf.memory import context_bytes
+from meritorder.perf.profile import Profile
+
+SIBLINGS: Final = {"h100-pcie": "h100", "h100-nvl": "h100", "a100-pcie": "a100", "a100-40gb": "a100"}
+"""`Hardware.id` -> the measured hardware with its chip. They differ in memory, clocks, power and links between GPUs, so
+that only replicas of one GPU follow."""
+
+
+def from_sibling(profile: Profile, measured: Hardware, hardware: Hardware) -> Profile:
+    """Return the profile of one GPU from that of a sibling.
+
+        decode steps and what a step takes at least    times the ratio of memory bandwidths
+        what prompt tokens and pairs add               times the ratio of operations per second
+
+    Args:
+        profile: Profile of the sibling, corrected.
+        measured: The sibling.
+        hardware: The hardware.
+
+    Raises:
+        PerformanceError: The weights leave no memory for context, or the replica has several GPUs.
+
+    Source: Williams et al., "Roofline", CACM 52(4), 2009. Checked by published throughputs on H100 PCIe
+    (docs/validation.md).
+    """
+    if profile.gpus != 1 or profile.memory is None:
+        raise PerformanceError("no measured performance", where=hardware.id, fix="use one GPU per replica (--tp 1)")
+    slower = measured.memory_bandwidth_bytes_per_s / hardware.memory_bandwidth_bytes_per_s
+    weaker = measured.bf16_flops / hardware.bf16_flops
+    floor_s = min(profile.mixed_base_s)
+    memory = msgspec.structs.replace(profile.memory, gpu_bytes=hardware.memory_bytes)
+    larger = context_bytes(profile.engine, memory) / context_bytes(profile.engine, profile.memory)
+    tokens = int(profile.kv_capacity_tokens * larger)
+    if tokens < 1:
+        raise PerformanceError(
+            "the weights leave no memory for context", where=hardware.id, fix="use hardware with more memory"
+        )
+    return msgspec.structs.replace(
+        profile,
+        hardware=hardware.id,
+        provenance=Provenance.INTERPOLATED,
+        source=f"{profile.source}; {measured.id} scaled by the data sheets",
+        kv_capacity_tokens=tokens,
+        memory=memory,
+        decode_base_s=[step_s * slower for step_s in profile.decode_base_s],
+        decode_per_kv_token_s=[step_s * slower for step_s in profile.decode_per_kv_token_s],
+        mixed_base_s=[floor_s * slower + (step_s - floor_s) * weaker for step_s in profile.mixed_base_s],
+        prefill_per_pair_s=profile.prefill_per_pair_s * weaker,
+    )

@@ -1,0 +1,58 @@
+"""Hardware with the chip of measured hardware: numbers by hand from two data sheets."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+from tests.samples.fleets import profile
+
+from meritorder import catalog as facts
+from meritorder.domain import Provenance
+from meritorder.errors import PerformanceError
+from meritorder.perf.profile import Memory
+from meritorder.perf.siblings import SIBLINGS, from_sibling
+
+GIB = 2**30
+KNOWN = facts.load(()).hardware
+MEASURED = replace(KNOWN["h100"], memory_bandwidth_bytes_per_s=3e12, bf16_flops=900e12)
+# Half the bandwidth, and two thirds of the operations.
+SIBLING = replace(KNOWN["h100-pcie"], memory_bandwidth_bytes_per_s=1.5e12, bf16_flops=600e12, memory_bytes=80 * GIB)
+PLAIN = msgspec.structs.replace(
+    profile(),
+    engine="vllm",
+    decode_sequences=[1, 2],
+    decode_base_s=[0.010, 0.012],
+    decode_per_kv_token_s=[1e-7, 1e-7],
+    step_tokens=[1, 1000],
+    mixed_base_s=[0.010, 0.040],
+    prefill_per_pair_s=3e-9,
+    memory=Memory(gpu_bytes=80 * GIB, weights_bytes=40 * GIB, step_bytes=GIB),
+)
+
+
+def test_step_times_follow_the_data_sheets() -> None:
+    found = from_sibling(PLAIN, MEASURED, SIBLING)
+    assert found.decode_base_s == pytest.approx([0.020, 0.024])
+    assert found.decode_per_kv_token_s == pytest.approx([2e-7, 2e-7])
+    assert found.mixed_base_s == pytest.approx([0.020, 0.020 + 0.030 * 1.5])
+    assert found.prefill_per_pair_s == pytest.approx(4.5e-9)
+    assert (found.hardware, found.kv_capacity_tokens) == ("h100-pcie", PLAIN.kv_capacity_tokens)
+    assert found.provenance is Provenance.INTERPOLATED
+
+
+def test_memory_is_the_hardwares_own() -> None:
+    smaller = from_sibling(PLAIN, MEASURED, replace(SIBLING, memory_bytes=60 * GIB))
+    left = (0.9 * 0.99 * 60 - 41.3) / (0.9 * 0.99 * 80 - 41.3)
+    assert smaller.kv_capacity_tokens == int(PLAIN.kv_capacity_tokens * left)
+    with pytest.raises(PerformanceError, match="no memory for context"):
+        from_sibling(PLAIN, MEASURED, replace(SIBLING, memory_bytes=40 * GIB))
+
+
+def test_links_between_gpus_do_not_follow() -> None:
+    with pytest.raises(PerformanceError, match="one GPU per replica"):
+        from_sibling(msgspec.structs.replace(PLAIN, gpus=2), MEASURED, SIBLING)
+
+
+def test_siblings_are_in_the_catalog() -> None:
+    assert set(SIBLINGS) | set(SIBLINGS.values()) <= set(KNOWN)
+    assert not set(SIBLINGS) & set(SIBLINGS.values())
