@@ -126,7 +126,7 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
             heading="80 % range",
             short=("80 %", "range"),
             meaning="where the total is in eight of ten cases, by the errors of speed on servers that no fit has seen",
-            importance=3,
+            importance=14,
             cells=range_cells([arrangement.usd_interval for arrangement in arrangements]),
         ),
         Metric(

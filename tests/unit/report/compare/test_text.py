@@ -37,7 +37,7 @@ def test_sentence_comes_first() -> None:
 
 def test_wide_terminal_shows_every_column() -> None:
     text = printed(week(), 160)
-    expected = "$9,761 $2.317 $0.610 64 % 99 % 980 10 352 ms 1.71 s 44.2 ms 11.2 s 2.73 h 99.21 % 0"
+    expected = "$9,761 \N{EN DASH} $2.317 $0.610 64 % 99 % 980 10 352 ms 1.71 s 44.2 ms 11.2 s 2.73 h 99.21 % 0"
     assert " ".join(row(text, "Mix, with backfill").split()).endswith(expected)
     assert "Columns not shown" not in text
 
