@@ -83,7 +83,7 @@ def read_holdings(path: Path, catalog: Catalog) -> Holdings:
         raise ConfigError(
             str(error), where=str(path), fix="write a list of [[machines]] and [[savings_plan]] tables"
         ) from None
-    known = {machine_key(offer).lower(): machine_key(offer) for offer in catalog.offers}
+    known = {machine_key(offer).lower(): machine_key(offer) for offer in catalog.machines}
     return Holdings(
         reserved=tuple(
             _reserved(row, known, f"{path}, machines {number}") for number, row in enumerate(file.machines, start=1)
