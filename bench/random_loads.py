@@ -17,9 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder import catalog as facts
-from meritorder import planfile
 from meritorder.errors import MeritorderError
-from meritorder.planproof import InHindsight
+from meritorder.records import planfile
+from meritorder.records.planproof import InHindsight
 from meritorder.report import files
 from meritorder.sim.pools import Fixed
 from meritorder.study.compare.compare import compare

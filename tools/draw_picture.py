@@ -15,7 +15,7 @@ import altair as alt
 import vl_convert
 
 from meritorder import CompareOptions, Comparison, compare, read_trace
-from meritorder.comparison import Arrangement
+from meritorder.records.comparison import Arrangement
 from meritorder.report.compare import figures
 from meritorder.report.figures import LIGHT
 from meritorder.traces import sample

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from meritorder.catalog import Catalog
     from meritorder.catalog import load as load_catalog
     from meritorder.catalog.tokens import token_prices
-    from meritorder.comparison import Comparison
     from meritorder.domain import Slo
     from meritorder.errors import (
         BillError,
@@ -34,10 +33,11 @@ if TYPE_CHECKING:
         TraceError,
         WorkloadsError,
     )
-    from meritorder.estimation import Estimate
-    from meritorder.findings import Audit
     from meritorder.library import audit, calibrate, compare, estimate, plan, simulate, sweep
-    from meritorder.planfile import Plan, read_plan
+    from meritorder.records.comparison import Comparison
+    from meritorder.records.estimation import Estimate
+    from meritorder.records.findings import Audit
+    from meritorder.records.planfile import Plan, read_plan
     from meritorder.sim.pools import Startup
     from meritorder.study.audit.context import AuditOptions
     from meritorder.study.fleet.options import CompareOptions
@@ -94,21 +94,21 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a name that does not exist
     _HOMES = {
         "Answer": "meritorder.answers",
-        "Audit": "meritorder.findings",
+        "Audit": "meritorder.records.findings",
         "AuditOptions": "meritorder.study.audit.context",
         "Bill": "meritorder.bills",
         "BillError": "meritorder.errors",
         "Catalog": "meritorder.catalog",
         "CatalogError": "meritorder.errors",
         "CompareOptions": "meritorder.study.fleet.options",
-        "Comparison": "meritorder.comparison",
+        "Comparison": "meritorder.records.comparison",
         "ConfigError": "meritorder.errors",
-        "Estimate": "meritorder.estimation",
+        "Estimate": "meritorder.records.estimation",
         "InfeasibleError": "meritorder.errors",
         "MeritorderError": "meritorder.errors",
         "MissingExtraError": "meritorder.errors",
         "PerformanceError": "meritorder.errors",
-        "Plan": "meritorder.planfile",
+        "Plan": "meritorder.records.planfile",
         "PlanOptions": "meritorder.study.schedule.options",
         "Slo": "meritorder.domain",
         "Startup": "meritorder.sim.pools",
@@ -125,7 +125,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "plan": "meritorder.library",
         "propose_workloads": "meritorder.traces.could_wait",
         "read_bill": "meritorder.bills:read",
-        "read_plan": "meritorder.planfile",
+        "read_plan": "meritorder.records.planfile",
         "read_trace": "meritorder.traces.read",
         "simulate": "meritorder.library",
         "sweep": "meritorder.library",

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from meritorder import documents, planfile
-from meritorder.comparison import Comparison
+from meritorder import documents
 from meritorder.errors import ConfigError
-from meritorder.estimation import Estimate
-from meritorder.findings import Audit
+from meritorder.records import planfile
+from meritorder.records.comparison import Comparison
+from meritorder.records.estimation import Estimate
+from meritorder.records.findings import Audit
 from meritorder.report import files
 
 if TYPE_CHECKING:

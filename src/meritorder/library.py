@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meritorder import planfile
 from meritorder.answers import (
     AuditAnswer,
     CalibrationAnswer,
@@ -15,6 +14,7 @@ from meritorder.answers import (
     SweepAnswer,
 )
 from meritorder.errors import ConfigError
+from meritorder.records import planfile
 
 if TYPE_CHECKING:
     from meritorder.bills import Bill

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from tests.samples.command import ROOT, meritorder
 
-from meritorder.comparison import SCHEMA, Comparison
+from meritorder.records.comparison import SCHEMA, Comparison
 
 DATA = ROOT.parent / "shared" / "data"
 CONVERSATION = DATA / "traces/azure2023/AzureLLMInferenceTrace_conv.csv"

@@ -5,7 +5,7 @@ from pathlib import Path
 from msgspec import structs
 from tests.unit.study.conftest import requests
 
-from meritorder import planfile
+from meritorder.records import planfile
 from meritorder.study.plan.replay import replay
 from meritorder.traces.read import read_trace
 

@@ -13,7 +13,7 @@ from tests.samples.charges import Row, line, machine, reservation, tokens, write
 
 from meritorder import bills
 from meritorder import catalog as facts
-from meritorder.findings import Audit
+from meritorder.records.findings import Audit
 from meritorder.study.audit import pools
 from meritorder.study.audit.answer import STEPS, audit
 from meritorder.study.audit.context import AuditContext, AuditOptions

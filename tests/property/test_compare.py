@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.samples.fleets import load, machine, offer, profile
 
-from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
+from meritorder.records.comparison import Arrangement, Comparison
 from meritorder.study.compare.compare import CompareOptions, compare
 from meritorder.study.fleet.fleets import Trial, batch_fleet
 from meritorder.study.fleet.load import TraceLoad

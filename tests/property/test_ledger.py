@@ -12,8 +12,8 @@ import hypothesis.strategies as st
 import polars as pl
 from hypothesis import given, settings
 
-from meritorder.accounting import Use
 from meritorder.metering.capacity import PaidCapacity, PaidCommitment
+from meritorder.records.accounting import Use
 from meritorder.study.ledger.attempts import from_columns
 from meritorder.study.ledger.costing import Period, cost
 

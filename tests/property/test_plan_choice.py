@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from meritorder.comparison import Comparison
-from meritorder.planfile import Plan
 from meritorder.planner.solve.highs import Effort
+from meritorder.records.comparison import Comparison
+from meritorder.records.planfile import Plan
 from meritorder.study.compare.compare import CompareOptions, compare
 from meritorder.study.plan.answer import plan
 from meritorder.study.schedule.options import PlanOptions

@@ -2,7 +2,7 @@
 
 import math
 
-from meritorder.comparison import (
+from meritorder.records.comparison import (
     Arrangement,
     Comparison,
     FrontierPoint,
@@ -13,7 +13,7 @@ from meritorder.comparison import (
     Waterfall,
     WaterfallPart,
 )
-from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.records.evidence import Assumption, Interval, PriceUsed
 
 REQUESTS = 4_212_480
 REALTIME_REQUESTS = 2_527_488

@@ -3,8 +3,16 @@
 from msgspec import structs
 
 from meritorder.domain import Slo
-from meritorder.planfile import DeclaredWorkload, Plan, PlanPool, PlanRoute, PoolSchedule, Promises, WorkloadPlan
-from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
+from meritorder.records.planfile import (
+    DeclaredWorkload,
+    Plan,
+    PlanPool,
+    PlanRoute,
+    PoolSchedule,
+    Promises,
+    WorkloadPlan,
+)
+from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 
 LIVE, NIGHT, TOKENS = "live", "night", "some-cloud m, standard"
 SLOTS = 5

@@ -3,8 +3,8 @@
 import math
 
 from meritorder.domain import Slo
-from meritorder.evidence import Assumption, Interval, PriceUsed
-from meritorder.planfile import (
+from meritorder.records.evidence import Assumption, Interval, PriceUsed
+from meritorder.records.planfile import (
     Commitment,
     CommitmentBacktest,
     CommitmentRegret,

@@ -10,9 +10,9 @@ import typer.main
 from meritorder.bills.formats import FORMATS as BILL_FORMATS
 from meritorder.cli import app
 from meritorder.errors import MeritorderError
-from meritorder.findings import SCOPES, FindingKind
 from meritorder.gateway.config import VenueKind
 from meritorder.planner.model import constraints
+from meritorder.records.findings import SCOPES, FindingKind
 from meritorder.report.audit.words import KINDS
 from meritorder.study.audit.answer import _REASONS
 from meritorder.traces.could_wait import BURST_THRESHOLD, CLOCK_THRESHOLD, NO_THINKING_THRESHOLD, SAME_PROMPT_THRESHOLD

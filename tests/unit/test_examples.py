@@ -7,11 +7,11 @@ import pytest
 from msgspec import structs
 from tests.samples import nightly
 
-from meritorder import planfile
 from meritorder.catalog import load
 from meritorder.domain import Lane, PricingModel, Slo
 from meritorder.gateway import config_file
 from meritorder.gateway.venues.plans import matching as planned
+from meritorder.records import planfile
 from meritorder.traces.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
 

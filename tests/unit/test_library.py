@@ -14,7 +14,7 @@ from tests.samples.fleets import profile
 from tests.samples.page import assert_loads_nothing
 
 import meritorder
-from meritorder import documents, planfile
+from meritorder import documents
 from meritorder.answers import (
     Answer,
     CalibrationAnswer,
@@ -24,6 +24,7 @@ from meritorder.answers import (
     SweepAnswer,
 )
 from meritorder.errors import ConfigError
+from meritorder.records import planfile
 
 
 def comparison() -> ComparisonAnswer:

@@ -23,9 +23,9 @@ from meritorder.bills.formats import recognize_format
 from meritorder.bills.repeated import duplicates, totals
 from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
-from meritorder.evidence import Assumption
 from meritorder.inputs.places import ScratchFolder
 from meritorder.inputs.unpacking import READ_ERRORS
+from meritorder.records.evidence import Assumption
 from meritorder.tables import CHARGES
 from meritorder.units import format_share
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from meritorder.bills.columns import to_money
 from meritorder.errors import BillError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 
 DOLLARS: Final = "USD"
 _AMOUNTS: Final = ("billed_usd", "amortised_usd", "list_usd", "stated_usd")

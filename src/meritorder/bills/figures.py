@@ -13,7 +13,7 @@ from meritorder.bills.charges import COMMITMENTS, HOUR, MEASURES, PurchaseOption
 from meritorder.bills.selection import MACHINES, THROUGHPUT, tag
 from meritorder.domain import Tier
 from meritorder.errors import BillError
-from meritorder.findings import BillFigures
+from meritorder.records.findings import BillFigures
 from meritorder.tables import CHARGES
 
 _USD: Final = ("billed_usd", "amortised_usd", "list_usd")

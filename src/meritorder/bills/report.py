@@ -12,7 +12,7 @@ from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
 from meritorder.bills.formats import aws
 from meritorder.bills.formats.declared import BY_COLUMNS
 from meritorder.bills.repeated.duplicates import Duplicates
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.units import SECONDS_PER_DAY
 
 AMORTIZATION_COLUMNS: Final = {

@@ -14,7 +14,7 @@ import polars as pl
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption
 from meritorder.domain import Tier
 from meritorder.errors import BillError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.tables import CHARGES
 from meritorder.units import format_usd
 

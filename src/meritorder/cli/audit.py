@@ -17,7 +17,7 @@ from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
     from meritorder.bills.accounts.aws import AccountRead
-    from meritorder.findings import Audit
+    from meritorder.records.findings import Audit
     from meritorder.study.audit.context import AuditCase
 
 _ACCOUNT: Final = "aws"

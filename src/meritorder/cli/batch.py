@@ -145,7 +145,7 @@ def _quote(client: "GatewayClient", path: Path, json: Path | None, rules: _Rules
 def _receipt(client: "GatewayClient", batch_id: str, json: Path | None, html: Path | None) -> None:
     """Show the receipt of a batch, and write it to files."""
     from meritorder import documents
-    from meritorder.receipts import RECEIPT_SCHEMA, SignedReceipt
+    from meritorder.records.receipts import RECEIPT_SCHEMA, SignedReceipt
     from meritorder.report import files
     from meritorder.report.ledger import receipt as report
 

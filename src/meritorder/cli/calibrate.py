@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.cli.options import ApiKeyVariable, CatalogFiles, Columns, Engine, Format, JsonFile, Precision
 from meritorder.cli.parsing import parse_pairs, progress
 from meritorder.errors import ConfigError
+from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.units import SECONDS_PER_MINUTE, parse_duration_s
 
 

@@ -16,7 +16,7 @@ from meritorder.errors import ConfigError
 from meritorder.units import parse_duration_s
 
 if TYPE_CHECKING:
-    from meritorder.accounting import LedgerReport
+    from meritorder.records.accounting import LedgerReport
 
 _DEFAULT_BY: Final = "day"
 _EVER_S: Final = 1e15

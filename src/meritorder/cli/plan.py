@@ -265,7 +265,8 @@ def simulate(
 
     meritorder simulate --plan plan.json next_week.csv
     """
-    from meritorder import documents, planfile
+    from meritorder import documents
+    from meritorder.records import planfile
     from meritorder.report import files
     from meritorder.report.plan import simulation as simulation_text
     from meritorder.study.plan.replay import replay

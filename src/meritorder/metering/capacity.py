@@ -12,8 +12,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Final, TypeVar
 
-from meritorder.accounting import Use
 from meritorder.errors import ConfigError
+from meritorder.records.accounting import Use
 from meritorder.units import MAX_USD_PER_HOUR, PICOUSD_PER_USD
 
 Record = TypeVar("Record", "PaidCapacity", "PaidCommitment")

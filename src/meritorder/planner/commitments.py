@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.planner.model.constraints import formulate
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import UNLIMITED, CapacityBlock, MachinePayment, OnDemand, Reserved
@@ -18,6 +17,7 @@ from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.highs import solve
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.policy.commitments import break_even_use
+from meritorder.records import planfile
 
 Floats = NDArray[np.float64]
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.solve.solution import MachineSchedule, Solution, WorkloadRouting
+from meritorder.records import planfile
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import altair as alt
 
-from meritorder.comparison import Waterfall
+from meritorder.records.comparison import Waterfall
 from meritorder.report.waterfall import walk, waterfall_cells, waterfall_title
 from meritorder.units import (
     MS_PER_S,

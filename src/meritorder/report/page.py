@@ -9,7 +9,7 @@ import altair as alt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from meritorder.comparison import Waterfall
+from meritorder.records.comparison import Waterfall
 from meritorder.report.figures import DARK, LIGHT, css
 from meritorder.report.waterfall import waterfall_cells, waterfall_title
 from meritorder.report.wording import host, or_missing, price_unit, spaced, times, web_address

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from meritorder.catalog import Rejection
 from meritorder.domain import LongPrompt, Offer, TokenPrice
-from meritorder.evidence import REFRESH, PriceChange, age_days, describe_old, is_old
+from meritorder.records.evidence import REFRESH, PriceChange, age_days, describe_old, is_old
 from meritorder.report.terminal import TableColumn, columns, fitted_table, narrow, plain, section
 from meritorder.report.wording import or_missing
 from meritorder.units import format_count, format_share, format_usd

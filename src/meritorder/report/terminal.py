@@ -12,8 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.comparison import Waterfall
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.records.comparison import Waterfall
+from meritorder.records.evidence import Assumption, PriceUsed
 from meritorder.report.waterfall import Bar, bars, waterfall_cells, waterfall_title
 from meritorder.report.wording import host, price_unit, spaced, web_address
 from meritorder.units import format_usd

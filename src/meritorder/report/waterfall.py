@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from meritorder.comparison import Waterfall
+from meritorder.records.comparison import Waterfall
 from meritorder.report.wording import usd_cells, within_sentence
 
 Kind = Literal["total", "saving", "extra"]

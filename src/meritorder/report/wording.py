@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from meritorder.evidence import Interval
+from meritorder.records.evidence import Interval
 from meritorder.units import format_share, format_usd
 
 T = TypeVar("T")

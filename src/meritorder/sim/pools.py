@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.planpolicy import PaymentRules
+from meritorder.records.planpolicy import PaymentRules
 from meritorder.sim.state import MAX_ACCESSES, Floats
 
 # Lifetimes drawn for the instances of a pool.

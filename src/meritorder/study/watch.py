@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from meritorder import catalog
-from meritorder.accounting import TokenCost, WatchedModel, WatchReport
 from meritorder.catalog.machines import find_machine
 from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError, ConfigError
 from meritorder.gateway.config import VenueKind
 from meritorder.gateway.upstreams.engine_load import ENGINE_METRICS
+from meritorder.records.accounting import TokenCost, WatchedModel, WatchReport
 from meritorder.units import (
     BYTES_PER_GIB,
     MAX_USD_PER_HOUR,

@@ -32,7 +32,7 @@ from meritorder.deadlines import Deadline, parse_deadline
 from meritorder.documents import read_file
 from meritorder.domain import OWN_DEADLINE, PLACES, Access, Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.tables import REQUESTS
 from meritorder.traces.trace import Trace
 from meritorder.units import format_count, utc

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from meritorder import catalog as facts
 from meritorder.errors import MeritorderError
-from meritorder.estimation import Estimate, Way
+from meritorder.records.estimation import Estimate, Way
 from meritorder.report.compare.rows import waterfalls
 from meritorder.study.estimate.traffic import estimate_traffic
 from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meritorder.comparison import Waterfall
-from meritorder.estimation import PatiencePoint
+from meritorder.records.comparison import Waterfall
+from meritorder.records.estimation import PatiencePoint
 from meritorder.report.waterfall import walk, waterfall_cells
 from meritorder.units import format_duration, format_usd
 

@@ -19,7 +19,7 @@ from openai import OpenAI
 from tests.e2e.gateway.conftest import ROOT, environment, new_key, start
 from tests.samples import nightly
 
-from meritorder.planfile import write_plan
+from meritorder.records.planfile import write_plan
 
 SLOT_S = 4.0
 ROUND_S = SLOT_S * nightly.SLOTS

@@ -18,9 +18,9 @@ from openai import OpenAI
 from tests.e2e.gateway.conftest import ROOT, environment, start
 from tests.samples import nightly
 
-from meritorder.planfile import Plan, write_plan
-from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.policy.replicas import DECISION_S
+from meritorder.records.planfile import Plan, write_plan
+from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 
 STARTUP_S = 2.0
 FIRST, SECOND = "live-1", "live-2"

@@ -4,9 +4,9 @@ from decimal import Decimal
 import pytest
 from tests.samples.ledgers import replica
 
-from meritorder.accounting import Use
 from meritorder.errors import ConfigError
 from meritorder.metering.capacity import PaidCapacity, PaidCommitment, Span, spans
+from meritorder.records.accounting import Use
 
 _S = 1_000_000
 _ALL = {"from_us": 0, "to_us": 10**15}

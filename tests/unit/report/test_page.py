@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 
-from meritorder.comparison import Waterfall, WaterfallPart
+from meritorder.records.comparison import Waterfall, WaterfallPart
 from meritorder.report.page import fill, waterfall_view
 
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console, RenderableType
 
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.records.evidence import Assumption, PriceUsed
 from meritorder.report.terminal import assumptions_section, plain, prices_section
 
 PRICE = PriceUsed(

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 from tests.samples.comparison import week
 
-from meritorder.comparison import Waterfall, WaterfallPart
+from meritorder.records.comparison import Waterfall, WaterfallPart
 from meritorder.report.waterfall import bars, walk, waterfall_cells
 
 

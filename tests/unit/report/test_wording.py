@@ -1,6 +1,6 @@
 import pytest
 
-from meritorder.evidence import Interval
+from meritorder.records.evidence import Interval
 from meritorder.report.wording import host, price_unit, saving_sentence, usd_cells, web_address
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from meritorder import planfile
 from meritorder.planner.solve.highs import Effort
+from meritorder.records import planfile
 from meritorder.study.plan.answer import plan
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace

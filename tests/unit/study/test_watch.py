@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from meritorder.accounting import WatchReport
 from meritorder.errors import ConfigError
+from meritorder.records.accounting import WatchReport
 from meritorder.study.watch import metrics_url, parse_reading, price_usd_per_hour, watch
 
 URL = "http://engine/metrics"

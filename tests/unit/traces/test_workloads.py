@@ -8,7 +8,7 @@ import pytest
 from meritorder import traces
 from meritorder.domain import Access, Lane, Slo
 from meritorder.errors import WorkloadsError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.traces.read import read_trace
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from meritorder.estimation import Estimate
+from meritorder.records.estimation import Estimate
 from meritorder.web import calculator
 from meritorder.web.app import create_app
 from meritorder.web.form import CalculatorForm

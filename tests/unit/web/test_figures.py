@@ -2,8 +2,8 @@
 
 import pytest
 
-from meritorder.comparison import Waterfall, WaterfallPart
-from meritorder.estimation import PatiencePoint
+from meritorder.records.comparison import Waterfall, WaterfallPart
+from meritorder.records.estimation import PatiencePoint
 from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars
 
 

@@ -22,11 +22,11 @@ import polars as pl
 
 from meritorder.bills.columns import SourceColumns
 from meritorder.errors import BillError, input_errors_as
-from meritorder.findings import Confidence
 from meritorder.inputs import json_records
 from meritorder.inputs.csv_header import read_header
 from meritorder.inputs.places import LocalFile, ScratchFolder, locate
 from meritorder.inputs.unpacking import READ_ERRORS, PlainFile, unpack
+from meritorder.records.findings import Confidence
 from meritorder.units import MS_PER_S
 
 _TIMES: Final = ("time", "timestamp", "datetime", "date", "ts", "period_start")

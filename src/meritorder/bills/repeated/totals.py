@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from meritorder.bills.charges import exact
-from meritorder.evidence import Assumption
 from meritorder.inputs.summaries import SAYS_TOTAL
+from meritorder.records.evidence import Assumption
 from meritorder.units import format_usd
 
 _ONLY: Final = (

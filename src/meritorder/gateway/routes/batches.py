@@ -29,7 +29,7 @@ from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import BatchObject, batch_object, list_object
 from meritorder.gateway.workers.quoting import price_picousd
 from meritorder.gateway.workers.receipts import Receipts
-from meritorder.receipts import Quote, Signature
+from meritorder.records.receipts import Quote, Signature
 from meritorder.units import parse_duration_s
 
 _COMPARED: Final = ("endpoint", "completion_window", "input_file_id", "metadata", "output_expires_after_s")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from meritorder.errors import ConfigError
-from meritorder.receipts import Signature
+from meritorder.records.receipts import Signature
 
 ALGORITHM: Final = "HMAC-SHA256"
 _KEY_BYTES: Final = 32

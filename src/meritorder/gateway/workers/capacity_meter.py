@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from meritorder.accounting import Use
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.wake import wait_until_set
@@ -18,6 +17,7 @@ from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.rented import Rented
 from meritorder.gateway.venues.venues import Venue, Venues
+from meritorder.records.accounting import Use
 
 _BEAT_S: Final = 5.0  # a gateway that is killed leaves the end of its engines uncertain by as much
 _GONE_S: Final = 60.0  # an engine that others run has stopped if it is not seen for this long

@@ -8,9 +8,9 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from meritorder.accounting import OUTPUT_WEIGHT, Use
 from meritorder.gateway.state.metrics import Metrics
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
+from meritorder.records.accounting import OUTPUT_WEIGHT, Use
 from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, TOKENS_PER_MTOK
 
 WINDOW_S: Final = 5 * SECONDS_PER_MINUTE

@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files, quotes, requests
@@ -20,7 +19,8 @@ from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.live_cost import LiveCost
 from meritorder.policy.schedule import safe_completion_tokens_per_s
-from meritorder.receipts import Quote, QuoteOffer
+from meritorder.records.accounting import OUTPUT_WEIGHT
+from meritorder.records.receipts import Quote, QuoteOffer
 from meritorder.units import SECONDS_PER_HOUR, exact_usd, format_count, utc
 
 PATIENCE: Final = ("15m", "1h", "4h", "24h")

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from meritorder import documents
-from meritorder.accounting import Use
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.signing import Signer
@@ -26,7 +25,8 @@ from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment, Span, microseconds, spans
 from meritorder.metering.sharing import prices, share
-from meritorder.receipts import Receipt, ReceiptPlace, SignedReceipt
+from meritorder.records.accounting import Use
+from meritorder.records.receipts import Receipt, ReceiptPlace, SignedReceipt
 from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, exact_usd, format_count, utc
 
 _SETTLE_S: Final = 5.0

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from meritorder.findings import Audit, Finding, FindingKind
+from meritorder.records.findings import Audit, Finding, FindingKind
 from meritorder.report.audit.words import KINDS, a_month, reconciled, what_was_read
 from meritorder.report.page import fill
 from meritorder.report.wording import capitalize

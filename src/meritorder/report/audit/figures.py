@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meritorder.findings import Audit, SpendOverTime
+from meritorder.records.findings import Audit, SpendOverTime
 from meritorder.report.audit.words import KINDS, PURCHASES
 from meritorder.units import SECONDS_PER_DAY, format_usd, utc
 

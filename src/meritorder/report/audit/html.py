@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from meritorder.findings import Audit, Finding
+from meritorder.records.findings import Audit, Finding
 from meritorder.report.audit import figures
 from meritorder.report.audit.words import (
     KINDS,

@@ -5,7 +5,7 @@ import io
 from typing import Final
 
 from meritorder import documents
-from meritorder.findings import SCHEMA, Audit, Finding
+from meritorder.records.findings import SCHEMA, Audit, Finding
 
 _COLUMNS: Final = tuple(Finding.__struct_fields__)
 

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.findings import Audit, Breakdown, Finding, MissingInput, RequestCosts
+from meritorder.records.findings import Audit, Breakdown, Finding, MissingInput, RequestCosts
 from meritorder.report.audit.words import (
     KINDS,
     PURCHASES,

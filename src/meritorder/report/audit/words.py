@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-from meritorder.findings import Audit, BillRead, RequestCosts
+from meritorder.records.findings import Audit, BillRead, RequestCosts
 from meritorder.report.wording import or_missing
 from meritorder.units import format_share, format_usd
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.console import Console, RenderableType
 
-from meritorder.estimation import Estimate, PatiencePoint, Way
+from meritorder.records.estimation import Estimate, PatiencePoint, Way
 from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,

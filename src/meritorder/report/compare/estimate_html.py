@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from meritorder.estimation import Estimate
+from meritorder.records.estimation import Estimate
 from meritorder.report.compare.estimate import asked, break_even, patience_columns, way_columns
 from meritorder.report.page import fill
 

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import altair as alt
 
-from meritorder.comparison import Arrangement, Comparison, Timeline
+from meritorder.records.comparison import Arrangement, Comparison, Timeline
 from meritorder.report.compare.rows import per_request, title_of
 from meritorder.report.figures import (
     LIGHT,

@@ -4,7 +4,7 @@ from typing import Final
 
 import altair as alt
 
-from meritorder.comparison import Comparison
+from meritorder.records.comparison import Comparison
 from meritorder.report.compare import figures
 from meritorder.report.compare.rows import metrics, per_request, ratio_text, saving_text, served, waterfalls
 from meritorder.report.figures import THEMED, waterfall

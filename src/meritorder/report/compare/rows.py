@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.comparison import Arrangement, Comparison, Waterfall
+from meritorder.records.comparison import Arrangement, Comparison, Waterfall
 from meritorder.report.wording import or_missing, range_cells, saving_sentence, usd_cells, within_sentence
 from meritorder.units import format_duration, format_share
 

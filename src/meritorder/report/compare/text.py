@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from meritorder.comparison import Arrangement, Comparison, TraceSummary
+from meritorder.records.comparison import Arrangement, Comparison, TraceSummary
 from meritorder.report.compare.rows import Metric, metrics, per_request, ratio_text, saving_text, served, waterfalls
 from meritorder.report.terminal import (
     INDENT,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from meritorder.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport
 from meritorder.report.ledger import words
 from meritorder.report.page import fill
 

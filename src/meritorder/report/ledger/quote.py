@@ -6,7 +6,7 @@ from typing import Final
 from rich.console import Console, RenderableType
 
 from meritorder import documents
-from meritorder.receipts import QUOTE_SCHEMA, Quote
+from meritorder.records.receipts import QUOTE_SCHEMA, Quote
 from meritorder.report.ledger.text import table
 from meritorder.report.ledger.words import Grid
 from meritorder.report.terminal import INDENT, READING_WIDTH, bullets, narrow, plain, section, show

@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.console import Console, RenderableType
 
-from meritorder.receipts import Receipt, SignedReceipt
+from meritorder.records.receipts import Receipt, SignedReceipt
 from meritorder.report.ledger.text import table
 from meritorder.report.ledger.words import Grid
 from meritorder.report.page import fill

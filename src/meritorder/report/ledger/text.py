@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
 
-from meritorder.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport
 from meritorder.report.ledger import words
 from meritorder.report.ledger.words import Grid
 from meritorder.report.terminal import (

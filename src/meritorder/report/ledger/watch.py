@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
 
-from meritorder.accounting import TokenCost, WatchReport
+from meritorder.records.accounting import TokenCost, WatchReport
 from meritorder.report.ledger.text import table
 from meritorder.report.ledger.words import Grid
 from meritorder.report.terminal import INDENT, READING_WIDTH, bullets, narrow, plain, section, show, warnings_section

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meritorder.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport
 from meritorder.report.wording import MISSING, lane_title, or_missing, usd_cells
 from meritorder.units import format_count, format_share, format_usd
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import altair as alt
 
-from meritorder.planfile import Dispatch, MeritStep, Plan
+from meritorder.records.planfile import Dispatch, MeritStep, Plan
 from meritorder.report.figures import (
     LIGHT,
     PRICING,

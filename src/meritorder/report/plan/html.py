@@ -5,7 +5,7 @@ from typing import Final
 
 import altair as alt
 
-from meritorder.planfile import Plan
+from meritorder.records.planfile import Plan
 from meritorder.report.figures import PRICING, THEMED, pricing_kind, waterfall
 from meritorder.report.page import fill, waterfall_view
 from meritorder.report.plan import figures, judged, rows

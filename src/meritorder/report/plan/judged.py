@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from meritorder.planfile import Plan
+from meritorder.records.planfile import Plan
 from meritorder.report.wording import or_missing, usd_cells
 from meritorder.units import format_count, format_share, format_usd
 

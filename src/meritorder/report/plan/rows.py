@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from meritorder.comparison import Waterfall, WaterfallPart
-from meritorder.planfile import PREPAID, Commitment, Plan, PlanOutcome, PoolSchedule
+from meritorder.records.comparison import Waterfall, WaterfallPart
+from meritorder.records.planfile import PREPAID, Commitment, Plan, PlanOutcome, PoolSchedule
 from meritorder.report.wording import (
     MISSING,
     capitalize,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from meritorder.planfile import Plan, PlanOutcome
+from meritorder.records.planfile import Plan, PlanOutcome
 from meritorder.report.plan.rows import facts, verdict
 from meritorder.report.terminal import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
 from meritorder.report.wording import MISSING, or_missing, pricing_title, usd_cells

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.planfile import Plan, PlanOutcome
+from meritorder.records.planfile import Plan, PlanOutcome
 from meritorder.report.plan import judged, rows
 from meritorder.report.terminal import (
     INDENT,

@@ -7,10 +7,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder import bills, traces
-from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.bills import COMMITMENTS, PurchaseOption
 from meritorder.errors import BillError
-from meritorder.findings import AllocatedCost, RequestCosts
+from meritorder.records.accounting import OUTPUT_WEIGHT
+from meritorder.records.findings import AllocatedCost, RequestCosts
 from meritorder.study.audit.pools import BilledFleet, machine_hours
 from meritorder.study.audit.usage import share_of_capacity, work_by_hour
 from meritorder.units import SECONDS_PER_HOUR, format_usd, usd_per_mtok

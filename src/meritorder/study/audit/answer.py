@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from meritorder import bills, traces
-from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.bills.metrics.utilization import read_utilization
 from meritorder.catalog import Catalog
 from meritorder.errors import BillError, CatalogError
-from meritorder.evidence import Assumption, age_warnings
-from meritorder.findings import Audit, Finding, RequestCosts
+from meritorder.records.accounting import OUTPUT_WEIGHT
+from meritorder.records.evidence import Assumption, age_warnings
+from meritorder.records.findings import Audit, Finding, RequestCosts
 from meritorder.study.audit import bill_summary
 from meritorder.study.audit.allocation import allocate
 from meritorder.study.audit.context import AuditCase, AuditContext, AuditOptions, build_case

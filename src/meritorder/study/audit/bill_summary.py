@@ -7,7 +7,7 @@ import polars as pl
 
 from meritorder import bills
 from meritorder.bills.charges import exact
-from meritorder.findings import BillRead, Breakdown, CommitmentUse, InvoiceRead, Spend, SpendOverTime
+from meritorder.records.findings import BillRead, Breakdown, CommitmentUse, InvoiceRead, Spend, SpendOverTime
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR
 
 _MAX_BINS: Final = 400

@@ -14,7 +14,7 @@ import polars as pl
 
 from meritorder import bills
 from meritorder.domain import Tier
-from meritorder.findings import Confidence, Finding, FindingKind
+from meritorder.records.findings import Confidence, Finding, FindingKind
 from meritorder.study.audit.pools import BilledFleet, BilledPool, paid_share
 
 _MIN_USD: Final = 0.01

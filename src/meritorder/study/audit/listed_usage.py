@@ -11,7 +11,7 @@ from meritorder.bills.columns import to_money
 from meritorder.catalog.tokens import api_prices
 from meritorder.domain import Tier, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.records.evidence import Assumption, PriceUsed
 from meritorder.units import TOKENS_PER_MTOK
 
 _USED_FOR: Final = "tokens that the export does not price"

@@ -7,8 +7,8 @@ from typing import Final
 
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer, PricingModel
-from meritorder.evidence import PriceUsed
-from meritorder.findings import Confidence
+from meritorder.records.evidence import PriceUsed
+from meritorder.records.findings import Confidence
 from meritorder.study.audit.pools import BilledMachine, PaidRates
 
 _TERM: Final = "1y"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from meritorder.bills import Bill, select_inference
 from meritorder.bills.formats.cost_explorer import NAME as COST_EXPLORER
-from meritorder.findings import MissingInput
+from meritorder.records.findings import MissingInput
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, worth_reporting
 from meritorder.study.audit.steps.tokens import untagged_usd

@@ -16,11 +16,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder import bills, traces
-from meritorder.accounting import OUTPUT_WEIGHT
 from meritorder.bills import PurchaseOption
 from meritorder.bills.metrics.utilization import UtilizationMetrics
 from meritorder.domain import Tier
-from meritorder.findings import Confidence
+from meritorder.records.accounting import OUTPUT_WEIGHT
+from meritorder.records.findings import Confidence
 from meritorder.study.audit.pools import BilledFleet, BilledMachine, BilledPool, machine_hours
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR
 

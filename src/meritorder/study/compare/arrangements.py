@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog.tokens import cost_usd
-from meritorder.comparison import Arrangement, LaneCost, PaidTime, Timeline
 from meritorder.domain import Lane, Tier, TokenPrice
 from meritorder.latency import quantile
+from meritorder.records.comparison import Arrangement, LaneCost, PaidTime, Timeline
 from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad

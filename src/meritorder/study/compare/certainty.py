@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from meritorder.errors import InfeasibleError
-from meritorder.evidence import Interval
 from meritorder.perf.accuracy import Accuracy, expected_accuracy
+from meritorder.records.evidence import Interval
 from meritorder.sim.run import THREADS
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.search import Search, SearchResult, machines_used

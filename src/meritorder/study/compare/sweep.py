@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.comparison import Arrangement
 from meritorder.domain import Slo
 from meritorder.errors import ConfigError, MeritorderError, MissingExtraError
+from meritorder.records.comparison import Arrangement
 from meritorder.sim.pools import Startup
 from meritorder.study.compare.compare import compare
 from meritorder.study.fleet.options import CompareOptions

@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 
 from meritorder.catalog.tokens import cost_usd, turnaround_s
-from meritorder.comparison import Arrangement, Comparison, LaneCost, Waterfall, WaterfallPart
 from meritorder.domain import Lane, Tier, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.evidence import Assumption, PriceUsed, age_warnings
-from meritorder.planproof import Credit
+from meritorder.records.comparison import Arrangement, Comparison, LaneCost, Waterfall, WaterfallPart
+from meritorder.records.evidence import Assumption, PriceUsed, age_warnings
+from meritorder.records.planproof import Credit
 from meritorder.study.compare.arrangements import cheapest_price, price_tokens, token_arrangement
 from meritorder.study.compare.trace_summary import reading_warnings, summarize
 from meritorder.study.fleet.load import Floats, TraceLoad

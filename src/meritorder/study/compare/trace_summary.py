@@ -1,6 +1,6 @@
 """What a comparison says about the trace itself."""
 
-from meritorder.comparison import TraceSummary
+from meritorder.records.comparison import TraceSummary
 from meritorder.traces import Trace
 from meritorder.traces.statistics import describe
 from meritorder.traces.trace import ReadReport

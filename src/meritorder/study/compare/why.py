@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from meritorder.comparison import Waterfall, WaterfallPart
+from meritorder.records.comparison import Waterfall, WaterfallPart
 from meritorder.study.fleet.fleets import Trial
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import InfeasibleError
-from meritorder.estimation import Way
+from meritorder.records.estimation import Way
 from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.fleet.fleets import Trial, search_fixed_fleet

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from meritorder.domain import Slo
-from meritorder.estimation import Way
+from meritorder.records.estimation import Way
 from meritorder.sim.pools import Startup
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace

@@ -12,8 +12,8 @@ from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import Model
 from meritorder.errors import TraceError
-from meritorder.estimation import Estimate, TrafficSummary, Way
-from meritorder.evidence import Assumption, PriceUsed, age_warnings
+from meritorder.records.estimation import Estimate, TrafficSummary, Way
+from meritorder.records.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.study.compare.trace_summary import reading_warnings
 from meritorder.study.estimate.commands import job_commands
 from meritorder.study.estimate.sentence import job_sentence

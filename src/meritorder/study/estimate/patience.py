@@ -8,7 +8,7 @@ import numpy as np
 
 from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import TokenPrice
-from meritorder.estimation import PatiencePoint
+from meritorder.records.estimation import PatiencePoint
 from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.compare.token_only import waiting_usd
 from meritorder.study.fleet.load import NO_DEADLINE, TraceLoad

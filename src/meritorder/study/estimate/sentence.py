@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from meritorder.estimation import PatiencePoint, Way
+from meritorder.records.estimation import PatiencePoint, Way
 from meritorder.traces.synthetic import Traffic
 from meritorder.units import format_count, format_duration, format_share, format_usd
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.comparison import Comparison
 from meritorder.domain import Model, Tier, TokenPrice
 from meritorder.errors import CatalogError, InfeasibleError
-from meritorder.estimation import Estimate, TrafficSummary, Way
-from meritorder.evidence import Assumption
+from meritorder.records.comparison import Comparison
+from meritorder.records.estimation import Estimate, TrafficSummary, Way
+from meritorder.records.evidence import Assumption
 from meritorder.study.compare.arrangements import cheapest_price
 from meritorder.study.compare.compare import SearchedTrace, assemble, search_arrangements
 from meritorder.study.compare.token_only import NO_MACHINE, compare_tokens

@@ -8,12 +8,12 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import turnaround_s
-from meritorder.comparison import Comparison
 from meritorder.domain import PricingModel, Tier, TokenPrice
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
-from meritorder.estimation import Way
-from meritorder.evidence import Interval
 from meritorder.perf.accuracy import expected_accuracy
+from meritorder.records.comparison import Comparison
+from meritorder.records.estimation import Way
+from meritorder.records.evidence import Interval
 from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.compare.token_only import patience_s

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.comparison import FrontierPoint
 from meritorder.domain import BackfillLimits
 from meritorder.latency import quantile
 from meritorder.policy.replicas import DECISION_S
+from meritorder.records.comparison import FrontierPoint
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.domain import Slo
-from meritorder.evidence import Assumption
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.records.evidence import Assumption
 from meritorder.sim.pools import Startup
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
 

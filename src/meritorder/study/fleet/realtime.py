@@ -16,8 +16,8 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from meritorder.comparison import FrontierPoint
 from meritorder.errors import InfeasibleError
+from meritorder.records.comparison import FrontierPoint
 from meritorder.sim.run import THREADS
 from meritorder.study.fleet.fleets import (
     MAX_REPLICAS,

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from meritorder.catalog import Catalog
-from meritorder.comparison import FrontierPoint
 from meritorder.domain import BackfillLimits, Model
 from meritorder.errors import CatalogError
-from meritorder.planproof import Credit
+from meritorder.records.comparison import FrontierPoint
+from meritorder.records.planproof import Credit
 from meritorder.sim.pools import Fixed
 from meritorder.study.fleet.fleets import (
     Trial,

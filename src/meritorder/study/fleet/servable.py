@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from meritorder.catalog import Catalog
 from meritorder.domain import Model, Offer, PricingModel
 from meritorder.errors import InfeasibleError
-from meritorder.evidence import UnservableRequest, UnservableRequests
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.records.evidence import UnservableRequest, UnservableRequests
 from meritorder.sim.saturation import unloaded_latency
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import candidate_profiles

@@ -11,7 +11,7 @@ from typing import Final
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.sim.pools import Autoscaled
 from meritorder.study.fleet.fleets import Trial, autoscaler_targets, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad

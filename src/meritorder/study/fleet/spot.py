@@ -12,7 +12,7 @@ import numpy as np
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError, TraceError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.sim.pools import Interruptions
 from meritorder.sim.state import MAX_CEILINGS
 from meritorder.study.fleet.machines import CandidateMachine

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from meritorder.catalog import Catalog
 from meritorder.domain import PLACES, Access, Offer, TokenPrice, Workload
 from meritorder.errors import CatalogError, WorkloadsError
-from meritorder.evidence import Assumption
+from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.load import TraceLoad, load_from_requests
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace

@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 import polars as pl
 
-from meritorder.accounting import LedgerReport
 from meritorder.bills import Bill
 from meritorder.errors import TraceError
 from meritorder.gateway.store.capacity import COMMITMENT, REPLICA
 from meritorder.gateway.store.quotes import SettledQuote
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
+from meritorder.records.accounting import LedgerReport
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.attempts import MAX_EPOCH_S
 from meritorder.study.ledger.costing import CostedLedger, Period, cost

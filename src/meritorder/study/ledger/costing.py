@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from meritorder.accounting import Use
 from meritorder.gateway.store.ledger import MACHINE
 from meritorder.metering.capacity import (
     US_PER_S,
@@ -21,6 +20,7 @@ from meritorder.metering.capacity import (
     spans,
 )
 from meritorder.metering.sharing import US_PER_HOUR, Integers, columns, hourly, prices, share
+from meritorder.records.accounting import Use
 from meritorder.units import format_count
 
 _USES: Final = pl.Enum([use.value for use in Use])

@@ -16,13 +16,13 @@ import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
-from meritorder.accounting import Counterfactual, LaneSpend, LedgerReport, Use
 from meritorder.catalog.machines import find_machine
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel
 from meritorder.errors import InfeasibleError, MeritorderError
 from meritorder.metering.capacity import PaidCapacity, Span
 from meritorder.perf.accuracy import expected_accuracy
+from meritorder.records.accounting import Counterfactual, LaneSpend, LedgerReport, Use
 from meritorder.sim.pools import Scheduled
 from meritorder.study.fleet.fleets import Trial, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad

@@ -11,8 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.accounting import Use
 from meritorder.errors import ConfigError
+from meritorder.records.accounting import Use
 from meritorder.study.ledger.costing import CostedLedger
 from meritorder.study.ledger.summary import cost_sums, work_sums
 from meritorder.tables import MONEY

@@ -9,10 +9,10 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder import bills
-from meritorder.accounting import BillDifference, BillLine, BillMatch
 from meritorder.bills.selection import tag_pairs
 from meritorder.errors import BillError
 from meritorder.metering.capacity import US_PER_S
+from meritorder.records.accounting import BillDifference, BillLine, BillMatch
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.study.ledger.summary import cost_sums, work_sums
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, exact_usd, format_usd

@@ -9,18 +9,18 @@ import numpy as np
 from msgspec import structs
 
 from meritorder import catalog as facts
-from meritorder import planfile
 from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model
 from meritorder.errors import InfeasibleError
-from meritorder.evidence import UnservableRequests
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.model.problem import CarbonPrice
 from meritorder.planner.model.supply import Holdings
 from meritorder.planner.sensitivity import analyze_sensitivity
-from meritorder.planpolicy import Policy, PolicyFloor
-from meritorder.planproof import Credit
+from meritorder.records import planfile
+from meritorder.records.evidence import UnservableRequests
+from meritorder.records.planpolicy import Policy, PolicyFloor
+from meritorder.records.planproof import Credit
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Progress

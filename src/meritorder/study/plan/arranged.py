@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.domain import Lane, Offer, PricingModel
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import Holdings, machine_key
-from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
+from meritorder.records import planfile
+from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.machines import CandidateMachine

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.domain import Lane
-from meritorder.evidence import PriceUsed
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import Holdings, Reserved, machine_key
-from meritorder.planproof import Credit
+from meritorder.records import planfile
+from meritorder.records.evidence import PriceUsed
+from meritorder.records.planproof import Credit
 from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.plan import explain

@@ -6,10 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from meritorder import planfile
 from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import Offer, TokenPrice
-from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.planner.model.demand import DeferrableDemand, Demand
 from meritorder.planner.model.problem import Problem
@@ -17,7 +15,9 @@ from meritorder.planner.model.supply import Spot
 from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
 from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
-from meritorder.planproof import ComingDays, InHindsight, WalkForward
+from meritorder.records import planfile
+from meritorder.records.evidence import Assumption, Interval, PriceUsed
+from meritorder.records.planproof import ComingDays, InHindsight, WalkForward
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, PlanOptions

@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.catalog import Catalog
 from meritorder.domain import Model, PricingModel
 from meritorder.errors import MeritorderError
-from meritorder.evidence import Assumption
 from meritorder.planner.model.supply import Holdings, SavingsPlan, machine_key
+from meritorder.records import planfile
+from meritorder.records.evidence import Assumption
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Scaling, SimPool
 from meritorder.study.fleet.fleets import Trial, rejudge, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad

@@ -7,15 +7,15 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.domain import Lane
-from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.planner.commitments import commitment_regret, recommend_commitments
 from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import Solution
-from meritorder.planproof import ComingDays, Credit, InHindsight, WalkForward
+from meritorder.records import planfile
+from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
+from meritorder.records.planproof import ComingDays, Credit, InHindsight, WalkForward
 from meritorder.study.fleet.servable import describe
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain

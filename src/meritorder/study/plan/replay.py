@@ -8,11 +8,11 @@ import numpy as np
 from msgspec import structs
 
 from meritorder import catalog as facts
-from meritorder import planfile
 from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model, Offer, PricingModel
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.limits import limits_of
+from meritorder.records import planfile
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import InfeasibleError
-from meritorder.evidence import Interval
-from meritorder.planproof import ComingDay, ComingDays, DayJudged, WalkForward
+from meritorder.records.evidence import Interval
+from meritorder.records.planproof import ComingDay, ComingDays, DayJudged, WalkForward
 from meritorder.study.fleet.fleets import Trial, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Progress

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable
 
-from meritorder.evidence import PriceUsed, with_ages
+from meritorder.records.evidence import PriceUsed, with_ages
 
 
 def today() -> dt.date:

@@ -17,8 +17,8 @@ from meritorder.catalog.sources import PriceList, choose_sources
 from meritorder.documents import read_file
 from meritorder.domain import Offer, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.evidence import PriceChange
 from meritorder.inputs.download import download
+from meritorder.records.evidence import PriceChange
 from meritorder.study.prices import age
 
 DEFAULT_TIMEOUT_S: Final = 120.0

@@ -8,10 +8,10 @@ import numpy as np
 from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model, TokenPrice
-from meritorder.evidence import Assumption
 from meritorder.planner.model.demand import Demand, OpenEnd
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Holdings, MachinePool, TokenTier
+from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress

@@ -27,7 +27,6 @@ import numpy as np
 from meritorder.catalog import Catalog
 from meritorder.documents import read_file
 from meritorder.errors import ConfigError
-from meritorder.evidence import Assumption
 from meritorder.planner.commitments import hold_purchases
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import CapacityBlock, Holdings, Reserved, SavingsPlan, machine_key
@@ -36,6 +35,7 @@ from meritorder.planner.scenarios import SCENARIOS, draw_scenarios, longest_seas
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
+from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.options import Progress
 from meritorder.units import format_duration
 

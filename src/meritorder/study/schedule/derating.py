@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.planner.model.demand import Demand, RealtimeDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.safe_load import extend_to_load
 from meritorder.planner.solve.solution import Solution, realtime_load
+from meritorder.records import planfile
 from meritorder.study.schedule.capacity import ReducedBackfill
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.demand import (

@@ -6,13 +6,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.planner.commitments import CommitmentRecommendation
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.supply import MachinePool
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
+from meritorder.records import planfile
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.simulate import ExecutablePlan
 from meritorder.study.schedule.supply import TERM_YEARS, Site

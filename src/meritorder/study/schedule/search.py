@@ -6,10 +6,10 @@ from typing import Final
 
 from msgspec import structs
 
-from meritorder import planfile
 from meritorder.errors import InfeasibleError
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
+from meritorder.records import planfile
 from meritorder.study.fleet.options import Progress
 from meritorder.study.schedule.capacity import ReducedBackfill
 from meritorder.study.schedule.case import PlanningCase

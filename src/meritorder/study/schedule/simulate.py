@@ -11,11 +11,11 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
 from meritorder.latency import breaks_slo, quantile
-from meritorder.planpolicy import Policy
 from meritorder.policy.replicas import DECISION_S
+from meritorder.records import planfile
+from meritorder.records.planpolicy import Policy
 from meritorder.sim.pools import (
     Autoscaled,
     DeadlineScaled,

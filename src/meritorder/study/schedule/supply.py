@@ -10,7 +10,6 @@ import numpy as np
 
 from meritorder.catalog import Catalog
 from meritorder.domain import Access, Model, Offer, PricingModel
-from meritorder.evidence import Assumption
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import (
     UNLIMITED,
@@ -23,6 +22,7 @@ from meritorder.planner.model.supply import (
     payment_from_offer,
     savings_plans_from_offers,
 )
+from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.schedule.capacity import Serving
 from meritorder.study.schedule.options import PlanOptions

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import TokenPrice
-from meritorder.planfile import PlanRoute
 from meritorder.policy.schedule import spread_evenly
+from meritorder.records.planfile import PlanRoute
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index, tokens_usd
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tests.samples.service import call, open_service
 
-from meritorder.accounting import Use
 from meritorder.gateway.state.metrics import Metrics
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.live_cost import WINDOW_S, LiveCost
+from meritorder.records.accounting import Use
 
 _USD_PER_HOUR = 3600 * 10**12
 

@@ -7,7 +7,7 @@ from typing import get_args
 import msgspec
 from tests.golden.bill_files import ANSWER
 
-from meritorder.findings import Audit, FindingKind
+from meritorder.records.findings import Audit, FindingKind
 from meritorder.report.audit.brief import OWNERS, render
 from meritorder.report.audit.record import decode
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.golden.bill_files import ANSWER
 
-from meritorder.findings import SpendOverTime
+from meritorder.records.findings import SpendOverTime
 from meritorder.report.audit.figures import HEIGHT, areas, days, peak, waterfall
 from meritorder.report.audit.record import decode
 

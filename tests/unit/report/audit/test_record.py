@@ -11,7 +11,7 @@ from tests.samples.charges import line, machine, write
 
 from meritorder import bills
 from meritorder.errors import ConfigError
-from meritorder.findings import Audit
+from meritorder.records.findings import Audit
 from meritorder.report.audit.record import decode, encode, to_csv
 from meritorder.study.audit.answer import audit
 

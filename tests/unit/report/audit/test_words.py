@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 from tests.golden.bill_files import ANSWER
 
-from meritorder.findings import AllocatedCost, Audit, RequestCosts
+from meritorder.records.findings import AllocatedCost, Audit, RequestCosts
 from meritorder.report.audit.record import decode
 from meritorder.report.audit.words import a_month, figures, reconciled, requests_sentence, what_was_read
 

@@ -5,10 +5,10 @@ import pytest
 from tests.samples.comparison import week
 from tests.samples.page import ATTACK, Page, assert_loads_nothing, rows
 
-from meritorder.comparison import (
+from meritorder.records.comparison import (
     Comparison,
 )
-from meritorder.evidence import PriceUsed
+from meritorder.records.evidence import PriceUsed
 from meritorder.report.compare.html import render
 from meritorder.report.figures import DARK, LIGHT
 

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from tests.samples.comparison import week
 
-from meritorder.comparison import Comparison
+from meritorder.records.comparison import Comparison
 from meritorder.report.compare.text import render
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.accounting import Counterfactual, LedgerReport
+from meritorder.records.accounting import Counterfactual, LedgerReport
 from meritorder.report.ledger import html, text
 from meritorder.study.ledger.answer import account, cost_all, whole_period
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from meritorder import documents
 from meritorder.errors import ConfigError
-from meritorder.receipts import Quote, QuoteOffer
+from meritorder.records.receipts import Quote, QuoteOffer
 from meritorder.report.ledger import quote as report
 
 OFFER = QuoteOffer(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from meritorder.receipts import Receipt, ReceiptPlace, Signature, SignedReceipt
+from meritorder.records.receipts import Receipt, ReceiptPlace, Signature, SignedReceipt
 from meritorder.report.ledger import receipt as report
 
 HOSTILE = "<script>alert(1)</script>[bold]"

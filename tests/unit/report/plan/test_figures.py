@@ -5,7 +5,7 @@ import pytest
 from tests.samples.page import rows
 from tests.samples.plan import week
 
-from meritorder.planfile import Dispatch, MeritStep
+from meritorder.records.planfile import Dispatch, MeritStep
 from meritorder.report.plan import figures
 
 

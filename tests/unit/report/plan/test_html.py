@@ -5,7 +5,7 @@ import pytest
 from tests.samples.page import ATTACK, Page, assert_loads_nothing, rows
 from tests.samples.plan import H200, RESERVED, TOKENS, week
 
-from meritorder.planfile import Plan
+from meritorder.records.planfile import Plan
 from meritorder.report.figures import DARK, LIGHT, PRICING
 from meritorder.report.plan.html import render, step_path
 

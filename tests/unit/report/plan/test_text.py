@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from tests.samples.plan import H200, RESERVED, TOKENS, week
 
-from meritorder import planfile
-from meritorder.planfile import CommitmentRegret, Plan, PlanOutcome
+from meritorder.records import planfile
+from meritorder.records.planfile import CommitmentRegret, Plan, PlanOutcome
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
 from meritorder.report.plan.html import render as render_page

@@ -9,7 +9,7 @@ import pytest
 from tests.samples.charges import START, Row, write
 
 from meritorder import bills, traces
-from meritorder.findings import Audit, Finding
+from meritorder.records.findings import Audit, Finding
 from meritorder.study.audit.answer import audit
 from meritorder.study.audit.context import AuditOptions
 from meritorder.traces.read import read_trace

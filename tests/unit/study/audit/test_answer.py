@@ -13,7 +13,7 @@ from tests.unit.study.audit.conftest import DAY, DEFERRABLE, MONTH, Audited, Mak
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.errors import BillError
-from meritorder.findings import Finding, FindingKind
+from meritorder.records.findings import Finding, FindingKind
 from meritorder.study.audit.answer import _assumptions, _context, _only_model, _sentence, _unpriced, audit
 from meritorder.study.audit.context import AuditOptions, build_case
 from meritorder.study.audit.usage import MachineUsage

@@ -8,7 +8,7 @@ import pytest
 from meritorder import bills
 from meritorder.catalog.tokens import api_prices
 from meritorder.domain import Tier
-from meritorder.findings import Audit
+from meritorder.records.findings import Audit
 from meritorder.study.audit.answer import audit
 
 HEADER = (

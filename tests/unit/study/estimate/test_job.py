@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meritorder.errors import TraceError
-from meritorder.estimation import Estimate
+from meritorder.records.estimation import Estimate
 from meritorder.study.compare.compare import compare
 from meritorder.study.estimate.job import estimate_job, job_options, with_answers
 from meritorder.study.fleet.options import CompareOptions

@@ -8,7 +8,7 @@ import pytest
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError, InfeasibleError
-from meritorder.estimation import Estimate, Way
+from meritorder.records.estimation import Estimate, Way
 from meritorder.report.compare import estimate_html
 from meritorder.study.compare.compare import compare
 from meritorder.study.estimate.traffic import estimate_traffic, simulated_trace

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from meritorder.accounting import LedgerReport
 from meritorder.metering.capacity import PaidCapacity
+from meritorder.records.accounting import LedgerReport
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.ledger.answer import account, cost_all, whole_period
 from meritorder.study.ledger.attempts import from_columns

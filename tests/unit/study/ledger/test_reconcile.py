@@ -9,8 +9,8 @@ from rich.console import Console
 from tests.samples import charges
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.accounting import BillMatch
 from meritorder.errors import BillError
+from meritorder.records.accounting import BillMatch
 from meritorder.report.ledger import html, text, words
 from meritorder.study.ledger.answer import Paid, account, cost_all
 from meritorder.study.ledger.costing import Period

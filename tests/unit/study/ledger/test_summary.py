@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.accounting import LedgerReport
 from meritorder.errors import ConfigError
 from meritorder.gateway.store.quotes import SettledQuote
+from meritorder.records.accounting import LedgerReport
 from meritorder.report.ledger import words
 from meritorder.study.ledger.costing import Period, cost
 from meritorder.study.ledger.summary import DIMENSIONS, parse_dimensions, report

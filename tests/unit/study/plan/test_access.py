@@ -9,8 +9,8 @@ import pytest
 from msgspec import structs
 from tests.unit.study.conftest import OPTIONS, requests
 
-from meritorder import planfile
 from meritorder.errors import InfeasibleError, WorkloadsError
+from meritorder.records import planfile
 from meritorder.study.compare.compare import compare
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.plan.answer import plan

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from tests.unit.study.conftest import OPTIONS, requests
 
-from meritorder import planfile
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
+from meritorder.records import planfile
 from meritorder.study.plan.answer import plan
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace

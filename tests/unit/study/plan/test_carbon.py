@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tests.unit.study.conftest import OPTIONS
 
-from meritorder import planfile
 from meritorder.errors import ConfigError
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import MachinePool
+from meritorder.records import planfile
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.replay import replay

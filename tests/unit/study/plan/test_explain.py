@@ -10,8 +10,8 @@ from tests.samples.plan import week
 from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.planfile import Commitment, PlanOutcome
-from meritorder.planproof import InHindsight
+from meritorder.records.planfile import Commitment, PlanOutcome
+from meritorder.records.planproof import InHindsight
 from meritorder.study.plan import explain
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests.unit.study.conftest import OPTIONS, requests
 
-from meritorder import planfile
 from meritorder.planner.model.supply import Holdings, Reserved, SavingsPlan
+from meritorder.records import planfile
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.held import MachineUse, free_shares, split_savings
 from meritorder.study.plan.replay import replay

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from tests.unit.study.conftest import OPTIONS, requests
 
-from meritorder import planfile
 from meritorder.errors import ConfigError
+from meritorder.records import planfile
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace

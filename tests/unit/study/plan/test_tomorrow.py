@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from tests.unit.study.conftest import OPTIONS
 
-from meritorder import planfile
 from meritorder.errors import InfeasibleError
+from meritorder.records import planfile
 from meritorder.study.forward.walk import UnseenDays, WalkDay
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay

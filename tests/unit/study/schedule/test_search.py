@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from meritorder import planfile
 from meritorder.planner.solve.solution import Solution
+from meritorder.records import planfile
 from meritorder.study.schedule.derating import Attempt, Derating
 from meritorder.study.schedule.search import _leaves_work, cheaper
 from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome

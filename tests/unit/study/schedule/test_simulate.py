@@ -9,8 +9,8 @@ from tests.samples import fleets
 from tests.samples.plan import week
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.planfile import PlanOutcome, PlanPool, PlanRoute, PoolSchedule
-from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
+from meritorder.records.planfile import PlanOutcome, PlanPool, PlanRoute, PoolSchedule
+from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
 

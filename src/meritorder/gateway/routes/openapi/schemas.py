@@ -12,7 +12,7 @@ from meritorder.gateway.routes.files import PURPOSES
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS, CallFields
 from meritorder.gateway.wire.objects import JsonObject
-from meritorder.receipts import Signature
+from meritorder.records.receipts import Signature
 
 _Item = TypeVar("_Item")
 _NO_NUL: Final = r"^[^\u0000]*$"

@@ -6,9 +6,9 @@ from typing import Final
 
 from meritorder.deadlines import parse_deadline
 from meritorder.domain import Access, BackfillLimits
-from meritorder.planfile import PlanPool, PoolSchedule
-from meritorder.planpolicy import PaymentRules
 from meritorder.policy.schedule import Calendar
+from meritorder.records.planfile import PlanPool, PoolSchedule
+from meritorder.records.planpolicy import PaymentRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

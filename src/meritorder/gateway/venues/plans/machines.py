@@ -10,7 +10,6 @@ from meritorder.gateway.config import DEFERRABLE
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.plans.in_force import PlanInForce, PlannedPool, PlannedRow
 from meritorder.gateway.venues.venues import Venue
-from meritorder.planfile import PREPAID
 from meritorder.policy.replicas import (
     DECISION_S,
     first_replica_is_due,
@@ -20,6 +19,7 @@ from meritorder.policy.replicas import (
     replicas_for_deadline,
 )
 from meritorder.policy.schedule import Calendar, scheduled_machines
+from meritorder.records.planfile import PREPAID
 from meritorder.units import SECONDS_PER_HOUR
 
 _Row = tuple[str, str]

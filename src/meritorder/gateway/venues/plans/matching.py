@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from meritorder import planfile
 from meritorder.domain import OWN_DEADLINE, Access
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
@@ -23,9 +22,10 @@ from meritorder.gateway.venues.plans.in_force import (
     PlannedRule,
     PlannedWorkload,
 )
-from meritorder.planfile import PlanPool
-from meritorder.planpolicy import PaymentRules
 from meritorder.policy.schedule import Calendar, repeat_period_s, safe_completion_tokens_per_s
+from meritorder.records import planfile
+from meritorder.records.planfile import PlanPool
+from meritorder.records.planpolicy import PaymentRules
 from meritorder.units import parse_duration_s
 
 _CALL_COLUMNS: Final = frozenset({"model", "tenant"})  # the columns of a trace that a call states

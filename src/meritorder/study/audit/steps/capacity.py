@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.findings import FindingKind
+from meritorder.records.findings import FindingKind
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, worth_reporting
 from meritorder.study.audit.market import lowest

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 
 from meritorder.domain import Hardware, Offer, PricingModel
-from meritorder.findings import Confidence
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import shipped_profiles
+from meritorder.records.findings import Confidence
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, worth_reporting
 from meritorder.study.audit.market import MachinePrice, geography, lowest, title

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from meritorder.bills import PurchaseOption
-from meritorder.findings import Confidence
 from meritorder.policy.commitments import cost_with_commitment, machines_to_commit
+from meritorder.records.findings import Confidence
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, UnusedCommitment, worth_reporting
 from meritorder.study.audit.market import MachinePrice, lowest

@@ -7,7 +7,7 @@ from typing import Final
 from meritorder.catalog.tokens import api_prices, batch_tier
 from meritorder.domain import Tier, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.findings import Confidence
+from meritorder.records.findings import Confidence
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, TokenPurchase, worth_reporting
 from meritorder.study.audit.listed_usage import rate_usd_per_mtok

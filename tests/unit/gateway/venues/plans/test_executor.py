@@ -23,7 +23,7 @@ from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.in_force import NO_PLAN
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire.calls import CallFields
-from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
+from meritorder.records.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0
 BULK = Key(id="k", name="n", tenant="bulk-1")

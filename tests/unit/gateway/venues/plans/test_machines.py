@@ -19,9 +19,9 @@ from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.machines import PolicyMachines, ScheduledMachines, machines_of
 from meritorder.gateway.venues.plans.status import plan_gauges, plan_status
-from meritorder.planfile import Plan, write_plan
-from meritorder.planpolicy import Policy
 from meritorder.policy.replicas import DECISION_S
+from meritorder.records.planfile import Plan, write_plan
+from meritorder.records.planpolicy import Policy
 from meritorder.sim.pools import Autoscaled, SimPool
 
 SLOT_S = 600.0

@@ -13,8 +13,8 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config_file
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
-from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
 from meritorder.policy.schedule import Calendar
+from meritorder.records.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0
 LIVE = {"name": "own", "pool": nightly.LIVE, "url": "http://x", "kind": "vllm", "models": ["stub"]}

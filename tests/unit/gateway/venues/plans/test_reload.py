@@ -17,7 +17,7 @@ from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans import reload as plan_reloader
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.reload import PlanReloader
-from meritorder.planfile import write_plan
+from meritorder.records.planfile import write_plan
 
 NAMES = (nightly.LIVE, nightly.NIGHT)
 

@@ -10,10 +10,10 @@ from msgspec import structs
 from tests.samples import nightly
 from tests.samples.plan import week
 
-from meritorder import planfile
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.errors import ConfigError
-from meritorder.planpolicy import PolicyFloor
+from meritorder.records import planfile
+from meritorder.records.planpolicy import PolicyFloor
 from meritorder.sim.run import Scheduled
 
 
@@ -146,7 +146,7 @@ def test_inconsistent_backfill_shares_are_refused(plan: planfile.Plan, shares: l
 
 
 def test_reading_needs_no_arrays_or_solver() -> None:
-    code = "import sys, meritorder.planfile; print(sorted({'numpy', 'polars', 'highspy'} & sys.modules.keys()))"
+    code = "import sys, meritorder.records.planfile; print(sorted({'numpy', 'polars', 'highspy'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from meritorder.comparison import Comparison
-from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.records.comparison import Comparison
+from meritorder.records.evidence import Assumption, Interval, PriceUsed
 
 SCHEMA: Final = "meritorder.estimate/1"
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from meritorder.evidence import Assumption, PriceUsed
+from meritorder.records.evidence import Assumption, PriceUsed
 
 SCHEMA: Final = "meritorder.audit/1"
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from meritorder.evidence import Interval
+from meritorder.records.evidence import Interval
 
 
 class InHindsight(msgspec.Struct, frozen=True, kw_only=True):

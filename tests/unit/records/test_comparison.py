@@ -5,9 +5,9 @@ import pytest
 from tests.samples.comparison import week
 
 from meritorder import documents
-from meritorder.comparison import SCHEMA, Comparison
 from meritorder.documents import encode
 from meritorder.errors import ConfigError
+from meritorder.records.comparison import SCHEMA, Comparison
 
 
 def decode(document: bytes, where: str | None = None) -> Comparison:

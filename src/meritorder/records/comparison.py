@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests
-from meritorder.planproof import Credit
+from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests
+from meritorder.records.planproof import Credit
 
 SCHEMA: Final = "meritorder.compare/1"
 

@@ -5,7 +5,7 @@ import datetime as dt
 import msgspec
 import pytest
 
-from meritorder.evidence import PriceUsed, age_days, age_warnings, is_old, with_ages
+from meritorder.records.evidence import PriceUsed, age_days, age_warnings, is_old, with_ages
 
 LISTED = {"what": "8 x h100", "provider": "aws", "pricing_model": "spot", "usd": 20.0, "unit": "USD an hour"}
 

@@ -13,9 +13,9 @@ import msgspec
 from meritorder import documents
 from meritorder.domain import Access, BackfillLimits, Lane, Slo, Workload
 from meritorder.errors import ConfigError
-from meritorder.evidence import Assumption, Interval, PriceUsed, UnservableRequests
-from meritorder.planpolicy import Policy
-from meritorder.planproof import ComingDays, Credit, InHindsight, WalkForward
+from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests
+from meritorder.records.planpolicy import Policy
+from meritorder.records.planproof import ComingDays, Credit, InHindsight, WalkForward
 
 SCHEMA: Final = "meritorder.plan/2"
 _FIRST_SCHEMA: Final = "meritorder.plan/1"
