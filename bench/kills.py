@@ -19,7 +19,7 @@ from tests.samples.stores import fresh_url
 
 from bench._acknowledged import ENDPOINT, Client, Operations, RealTime, Stored, ended, line, results
 from bench._gateway import Engine, Gateway
-from meritorder.gateway.store import ledger
+from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
 
 KILLS: Final = 200

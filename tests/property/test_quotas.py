@@ -15,10 +15,11 @@ from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.reservations import Reservation, Spending
-from meritorder.gateway.store import heartbeats, keys, ledger, migrations
+from meritorder.gateway.store import heartbeats, keys, migrations
+from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
-from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.wire.errors import ApiError

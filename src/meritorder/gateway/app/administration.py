@@ -14,12 +14,13 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
-from meritorder.gateway.store import capacity, keys, ledger, migrations, quotes
+from meritorder.gateway.store import keys, migrations
+from meritorder.gateway.store.billing import capacity, ledger, quotes
+from meritorder.gateway.store.billing.quotes import SettledQuote
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
-from meritorder.gateway.store.quotes import SettledQuote
 from meritorder.gateway.wire.quotas import budget_fields, dollars
 from meritorder.metering.capacity import Paid
 from meritorder.units import exact_usd

@@ -19,8 +19,9 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, whole_body
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, quotes
+from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.billing import quotes
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.wire import checks

@@ -13,7 +13,8 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import caller, json_response
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, Metrics
-from meritorder.gateway.store import batches, ledger, requests
+from meritorder.gateway.store import batches, requests
+from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.reload import PlanReloader

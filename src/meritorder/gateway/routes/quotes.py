@@ -10,8 +10,9 @@ from starlette.routing import Route
 from meritorder import documents
 from meritorder.gateway.routes.answering import caller, whole_body
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import files, quotes
-from meritorder.gateway.store.quotes import StoredQuote
+from meritorder.gateway.store import files
+from meritorder.gateway.store.billing import quotes
+from meritorder.gateway.store.billing.quotes import StoredQuote
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request

@@ -11,9 +11,9 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.entries import Run, interrupted_entry
 from meritorder.gateway.state.journal import Journal, left_behind
 from meritorder.gateway.state.reservations import Spending
-from meritorder.gateway.store import ledger
+from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest
 
 _INTERVAL_S: Final = 0.25

@@ -8,7 +8,7 @@ from typing import Any, Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.units import PICOUSD_PER_USD
 
 _BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0)

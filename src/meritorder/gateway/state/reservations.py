@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Unused
 from meritorder.gateway.wire.quotas import RateUse
 from meritorder.policy.rates import bucket_number

@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Executable, Select, bindparam, case, insert, select, update
 
-from meritorder.gateway.store import ledger
-from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.queries import among, insert_rows
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS

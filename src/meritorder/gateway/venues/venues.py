@@ -23,7 +23,7 @@ from meritorder.gateway.config import (
     read_secret,
 )
 from meritorder.gateway.state.entries import Place
-from meritorder.gateway.store.ledger import BATCH_TOKENS, MACHINE, TOKENS
+from meritorder.gateway.store.billing.ledger import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.wake import wait_until_set
-from meritorder.gateway.store import capacity
-from meritorder.gateway.store.capacity import CapacityRecord
+from meritorder.gateway.store.billing import capacity
+from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.rented import Rented

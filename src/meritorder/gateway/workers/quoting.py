@@ -8,9 +8,10 @@ import msgspec
 
 from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import files, quotes, requests
-from meritorder.gateway.store.ledger import BATCH_TOKENS, MACHINE, TOKENS
-from meritorder.gateway.store.quotes import PastBatches
+from meritorder.gateway.store import files, requests
+from meritorder.gateway.store.billing import quotes
+from meritorder.gateway.store.billing.ledger import BATCH_TOKENS, MACHINE, TOKENS
+from meritorder.gateway.store.billing.quotes import PastBatches
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls

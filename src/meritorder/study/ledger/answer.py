@@ -11,8 +11,8 @@ import polars as pl
 
 from meritorder.bills import Bill
 from meritorder.errors import TraceError
-from meritorder.gateway.store.capacity import COMMITMENT, REPLICA
-from meritorder.gateway.store.quotes import SettledQuote
+from meritorder.gateway.store.billing.capacity import COMMITMENT, REPLICA
+from meritorder.gateway.store.billing.quotes import SettledQuote
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
 from meritorder.records.accounting import LedgerReport
 from meritorder.study.fleet.options import CompareOptions, Progress

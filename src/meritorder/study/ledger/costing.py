@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from meritorder.gateway.store.ledger import MACHINE
+from meritorder.gateway.store.billing.ledger import MACHINE
 from meritorder.metering.capacity import (
     US_PER_S,
     PaidCapacity,

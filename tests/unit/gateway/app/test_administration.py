@@ -8,8 +8,9 @@ import pytest
 from meritorder.errors import ConfigError
 from meritorder.gateway.app.administration import Administration, KeyRequest
 from meritorder.gateway.app.key_limits import KeyLimits
-from meritorder.gateway.store import keys, ledger
-from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store import keys
+from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 
 
 @pytest.fixture

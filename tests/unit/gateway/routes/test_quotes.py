@@ -11,7 +11,8 @@ import pytest
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.store import files, keys, quotes
+from meritorder.gateway.store import files, keys
+from meritorder.gateway.store.billing import quotes
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import budgets

@@ -16,10 +16,11 @@ from meritorder.gateway.state.entries import Place, Run, deferrable_entry, realt
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import ledger, migrations
+from meritorder.gateway.store import migrations
+from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage

@@ -4,7 +4,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from meritorder.gateway.state.metrics import Metrics
-from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 
 
 def entry(**changes: Any) -> LedgerEntry:  # noqa: ANN401

@@ -1,6 +1,6 @@
 from meritorder.gateway.state.reservations import UNLIMITED, BudgetLease, Reservation, Spending
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.keys import Budget, Key
-from meritorder.gateway.store.ledger import LedgerEntry
 
 KEY = Key(id="a", name="a", tenant="t", budgets=(Budget(id="a", amount_picousd=100),))
 

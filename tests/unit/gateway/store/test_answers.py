@@ -4,8 +4,9 @@ from typing import Any
 
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim, finished, store
 
-from meritorder.gateway.store import answers, batches, heartbeats, ledger, requests
+from meritorder.gateway.store import answers, batches, heartbeats, requests
 from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
+from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
 
 

@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import Connection
 from tests.unit.gateway.store.samples import LINES, batch, claim, store
 
-from meritorder.gateway.store import batches, heartbeats, ledger, provider_batches, requests
+from meritorder.gateway.store import batches, heartbeats, provider_batches, requests
 from meritorder.gateway.store.answers import AnswerOutcome
+from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.upstreams.batches.venue import BatchLimits

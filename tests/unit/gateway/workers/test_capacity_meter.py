@@ -10,8 +10,8 @@ import pytest
 from tests.samples.service import open_service
 
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.store import capacity
-from meritorder.gateway.store.capacity import COMMITMENT, CapacityRecord
+from meritorder.gateway.store.billing import capacity
+from meritorder.gateway.store.billing.capacity import COMMITMENT, CapacityRecord
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.workers.capacity_meter import CapacityMeter

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, select
 from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.store import ledger, requests, stored_answers
-from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store import requests, stored_answers
+from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.store.schema import REQUESTS
 from meritorder.gateway.venues import venues

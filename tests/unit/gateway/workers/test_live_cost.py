@@ -8,7 +8,7 @@ import pytest
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.state.metrics import Metrics
-from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.live_cost import WINDOW_S, LiveCost

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.ledgers import attempts, replica
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store.quotes import SettledQuote
+from meritorder.gateway.store.billing.quotes import SettledQuote
 from meritorder.records.accounting import LedgerReport
 from meritorder.report.ledger import words
 from meritorder.study.ledger.costing import Period, cost

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from meritorder.gateway.store import ledger, receipts
+from meritorder.gateway.store.billing import ledger, receipts
+from meritorder.gateway.store.billing.ledger import LedgerEntry
+from meritorder.gateway.store.billing.receipts import PlaceUse, ReplicaUse
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.ledger import LedgerEntry
-from meritorder.gateway.store.receipts import PlaceUse, ReplicaUse
 
 
 def _add(database: Database, *rows: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from meritorder.gateway.store import capacity
-from meritorder.gateway.store.capacity import CapacityRecord
+from meritorder.gateway.store.billing import capacity
+from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.store.database import Database
 
 STARTED = CapacityRecord(

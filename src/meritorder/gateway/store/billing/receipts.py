@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, case, distinct, func, insert, or_, select
 
-from meritorder.gateway.store.ledger import MACHINE, NOT_FINAL
+from meritorder.gateway.store.billing.ledger import MACHINE, NOT_FINAL
 from meritorder.gateway.store.schema import LEDGER, RECEIPTS
 from meritorder.metering.capacity import US_PER_S
 from meritorder.metering.sharing import Integers
