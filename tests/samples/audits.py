@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from meritorder import catalog as facts
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, TokenPurchase, UnusedCommitment
 from meritorder.study.audit.market import Market

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel, Provenance, Slo, Workload
+from meritorder.domain import BackfillLimits, Lane, PricingModel, Provenance, Slo, Workload
+from meritorder.offers import Offer
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate

@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 from meritorder.units import DAYS_PER_YEAR, HOURS_PER_DAY
 
 # Source: https://aws.amazon.com/ec2/instance-types/#Accelerated_Computing, read 2026-11-23.

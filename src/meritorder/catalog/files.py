@@ -19,8 +19,9 @@ from meritorder.catalog.lookup import Catalog, hardware_by_name
 from meritorder.catalog.machines import fold_multiples
 from meritorder.catalog.sanity import Rejection, screen
 from meritorder.documents import read_file
-from meritorder.domain import Hardware, Model, Offer, TokenPrice
+from meritorder.domain import Hardware, Model
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer, TokenPrice
 
 _DATA: Final = files("meritorder.catalog") / "data"
 _OWN_COLUMNS: Final = frozenset({"provider", "instance", "hardware", "gpus", "pricing_model", "usd_per_hour"})

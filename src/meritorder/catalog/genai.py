@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from meritorder.catalog import updates
-from meritorder.domain import LongPrompt, Tier, TokenPrice
+from meritorder.domain import Tier
 from meritorder.errors import CatalogError
+from meritorder.offers import LongPrompt, TokenPrice
 
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider

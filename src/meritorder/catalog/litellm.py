@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
+from meritorder.offers import TokenPrice
 from meritorder.units import TOKENS_PER_MTOK
 
 _SUFFIXES: Final = {Tier.STANDARD: "", Tier.BATCH: "_batches", Tier.FLEX: "_flex", Tier.PRIORITY: "_priority"}

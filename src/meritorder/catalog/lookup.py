@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Hardware, Model, Offer, PricingModel, TokenPrice
+from meritorder.domain import Hardware, Model, PricingModel
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer, TokenPrice
 
 _BEFORE_HARDWARE: Final = re.compile(r"^(?:\d+-?x-?)?(?:(?:nvidia|amd|tesla|hgx|dgx)-)*")
 Noun = TypeVar("Noun", Hardware, Model)

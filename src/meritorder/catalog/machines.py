@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from meritorder.catalog.lookup import Catalog
-from meritorder.domain import Offer, PricingModel, without_count
+from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer, without_count
 
 _MAX_LISTED: Final = 6
 # Price lists round the price of a machine to a tenth of a cent.

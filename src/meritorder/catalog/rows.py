@@ -25,8 +25,9 @@ import msgspec
 
 from meritorder.catalog.lookup import hardware_by_name, plain, plain_hardware
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Hardware, Model, Offer, PricingModel
+from meritorder.domain import Hardware, Model, PricingModel
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 
 KV_BYTES: Final = 2  # a bf16 cache
 PRICING_MODEL_NAMES: Final = {

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 
 # The most expensive region of AWS, Google and Azure asks 1.7 times the price of the cheapest for a GPU machine (price
 # lists of 2025-11 and 2026-09); a price that differs from the median of regions by a factor of two is another product,

@@ -19,8 +19,9 @@ from typing import Final
 
 from meritorder.catalog.lookup import plain
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Hardware, Offer, PricingModel
+from meritorder.domain import Hardware, PricingModel
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 
 COLUMNS: Final = frozenset({"InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region"})
 _HARDWARE_IDS: Final = {"a100": "a100-40gb", "a100-80gb": "a100"}

@@ -12,8 +12,9 @@ from typing import Final
 from meritorder.catalog import aws, skypilot
 from meritorder.catalog.genai import parse
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import Hardware, Offer
+from meritorder.domain import Hardware
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 
 _MIB: Final = 1 << 20
 _SKYPILOT: Final = "https://raw.githubusercontent.com/skypilot-org/skypilot-catalog/master/catalogs/v8"

@@ -29,8 +29,9 @@ from meritorder.catalog.genai import (
 )
 from meritorder.catalog.lookup import Catalog, plain
 from meritorder.catalog.sanity import Rejection
-from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
+from meritorder.domain import Model, Tier
 from meritorder.errors import CatalogError
+from meritorder.offers import LongPrompt, TokenPrice
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 if TYPE_CHECKING:

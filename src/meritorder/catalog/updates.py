@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from meritorder.domain import Offer
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 
 TOKENS: Final = "genai-prices.json"
 WAY_BACK: Final = "`meritorder prices reset` goes back to the shipped prices"

@@ -11,7 +11,7 @@ from typing import Final, Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from meritorder.domain import Offer, TokenPrice
+from meritorder.offers import Offer, TokenPrice
 from meritorder.units import format_count, format_usd
 
 # A quarter of a year: list prices of GPUs that are read again after it have often changed.

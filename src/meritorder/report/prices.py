@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from meritorder.catalog import Rejection
-from meritorder.domain import LongPrompt, Offer, TokenPrice
+from meritorder.offers import LongPrompt, Offer, TokenPrice
 from meritorder.records.evidence import REFRESH, PriceChange, age_days, describe_old, is_old
 from meritorder.report.terminal import TableColumn, columns, fitted_table, narrow, plain, section
 from meritorder.report.wording import or_missing

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pytest
 
 from meritorder.catalog import load
-from meritorder.domain import Hardware, Model, Offer, PricingModel
+from meritorder.domain import Hardware, Model, PricingModel
+from meritorder.offers import Offer
 
 ISO_DATE = re.compile(r"^20\d{2}-\d{2}(-\d{2})?$")
 CATALOG = load()

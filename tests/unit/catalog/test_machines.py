@@ -2,8 +2,9 @@ import pytest
 
 from meritorder import catalog
 from meritorder.catalog.machines import find_machine
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 
 
 def _offer(instance: str, usd: float, region: str = "", term: str = "", **fields: object) -> Offer:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from meritorder.catalog import load
 from meritorder.catalog.machines import fold_multiples
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 
 
 def offer(instance: str, gpus: int, usd_per_hour: float, **fields: object) -> Offer:

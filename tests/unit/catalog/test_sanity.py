@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from meritorder.catalog.sanity import screen
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 
 COLLECTED = Path(__file__).parents[3].parent / "shared/data/prices/gpu_instance_prices.csv"
 

@@ -16,8 +16,9 @@ from meritorder.catalog.tokens import (
     token_prices,
     turnaround_s,
 )
-from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
+from meritorder.domain import Model, Tier
 from meritorder.errors import CatalogError
+from meritorder.offers import LongPrompt, TokenPrice
 
 CATALOG = load()
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from meritorder.catalog import Rejection, load
 from meritorder.catalog.tokens import api_prices, token_prices
-from meritorder.domain import Offer, PricingModel, TokenPrice
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer, TokenPrice
 from meritorder.report.prices import to_dict, to_table
 
 CATALOG = load()

@@ -13,8 +13,9 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import Offer, PricingModel, machine_id
+from meritorder.domain import PricingModel
 from meritorder.errors import ConfigError
+from meritorder.offers import Offer, machine_id
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, interruptions_per_hour
 
 Floats = NDArray[np.float64]

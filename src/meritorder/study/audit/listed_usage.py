@@ -9,8 +9,9 @@ import polars as pl
 from meritorder import bills
 from meritorder.bills.columns import to_money
 from meritorder.catalog.tokens import api_prices
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
 from meritorder.errors import CatalogError
+from meritorder.offers import TokenPrice
 from meritorder.records.evidence import Assumption, PriceUsed
 from meritorder.units import TOKENS_PER_MTOK
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meritorder.catalog import Catalog
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 from meritorder.records.evidence import PriceUsed
 from meritorder.records.findings import Confidence
 from meritorder.study.audit.pools import BilledMachine, PaidRates

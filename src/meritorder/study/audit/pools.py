@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meritorder import bills
 from meritorder.bills import COMMITMENTS, PurchaseOption
-from meritorder.domain import machine_id
+from meritorder.offers import machine_id
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,8 @@ import polars as pl
 from meritorder import bills
 from meritorder.bills import PurchaseOption
 from meritorder.catalog import Catalog
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_key
 from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog.tokens import cost_usd
-from meritorder.domain import Lane, Tier, TokenPrice
+from meritorder.domain import Lane, Tier
 from meritorder.latency import quantile
+from meritorder.offers import TokenPrice
 from meritorder.records.comparison import Arrangement, LaneCost, PaidTime, Timeline
 from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.fleet.fleets import Trial

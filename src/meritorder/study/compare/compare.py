@@ -7,7 +7,8 @@ from typing import Final
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
+from meritorder.domain import Lane, Model, Provenance, Tier
+from meritorder.offers import Offer, TokenPrice
 from meritorder.records.comparison import Comparison
 from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.study.compare import why

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
+from meritorder.offers import TokenPrice
 from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad

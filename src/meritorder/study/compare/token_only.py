@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 
 from meritorder.catalog.tokens import cost_usd, turnaround_s
-from meritorder.domain import Lane, Tier, TokenPrice
+from meritorder.domain import Lane, Tier
 from meritorder.errors import CatalogError
+from meritorder.offers import TokenPrice
 from meritorder.records.comparison import Arrangement, Comparison, LaneCost, Waterfall, WaterfallPart
 from meritorder.records.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.records.planproof import Credit

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from meritorder.domain import TokenPrice
 from meritorder.errors import InfeasibleError
+from meritorder.offers import TokenPrice
 from meritorder.sim.pools import Fixed
 from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.compare.compare import SearchedTrace

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from meritorder.catalog.tokens import cost_usd
-from meritorder.domain import TokenPrice
+from meritorder.offers import TokenPrice
 from meritorder.records.estimation import PatiencePoint
 from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.compare.token_only import waiting_usd

@@ -7,8 +7,9 @@ from typing import Final
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.domain import Model, Tier, TokenPrice
+from meritorder.domain import Model, Tier
 from meritorder.errors import CatalogError, InfeasibleError
+from meritorder.offers import TokenPrice
 from meritorder.records.comparison import Comparison
 from meritorder.records.estimation import Estimate, TrafficSummary, Way
 from meritorder.records.evidence import Assumption

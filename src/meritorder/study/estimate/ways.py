@@ -8,8 +8,9 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import turnaround_s
-from meritorder.domain import PricingModel, Tier, TokenPrice
+from meritorder.domain import PricingModel, Tier
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
+from meritorder.offers import TokenPrice
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.records.comparison import Comparison
 from meritorder.records.estimation import Way

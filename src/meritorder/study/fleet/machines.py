@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import catalog as facts
-from meritorder.domain import BackfillLimits, Hardware, Model, Offer, PricingModel, Replica
+from meritorder.domain import BackfillLimits, Hardware, Model, PricingModel, Replica
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
+from meritorder.offers import Offer
 from meritorder.perf.memory import resized
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.roofline import roofline

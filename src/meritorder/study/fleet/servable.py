@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
-from meritorder.domain import Model, Offer, PricingModel
+from meritorder.domain import Model, PricingModel
 from meritorder.errors import InfeasibleError
+from meritorder.offers import Offer
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.records.evidence import UnservableRequest, UnservableRequests
 from meritorder.sim.saturation import unloaded_latency

@@ -9,8 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
-from meritorder.domain import PLACES, Access, Offer, TokenPrice, Workload
+from meritorder.domain import PLACES, Access, Workload
 from meritorder.errors import CatalogError, WorkloadsError
+from meritorder.offers import Offer, TokenPrice
 from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.load import TraceLoad, load_from_requests
 from meritorder.study.fleet.options import CompareOptions

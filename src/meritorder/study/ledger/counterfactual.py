@@ -18,9 +18,10 @@ import polars as pl
 from meritorder import catalog as facts
 from meritorder.catalog.machines import find_machine
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel
+from meritorder.domain import BackfillLimits, Lane, PricingModel
 from meritorder.errors import InfeasibleError, MeritorderError
 from meritorder.metering.capacity import PaidCapacity, Span
+from meritorder.offers import Offer
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.records.accounting import Counterfactual, LaneSpend, LedgerReport, Use
 from meritorder.sim.pools import Scheduled

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import Lane, Offer, PricingModel
+from meritorder.domain import Lane, PricingModel
+from meritorder.offers import Offer
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import Holdings, machine_key
 from meritorder.records import planfile

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from meritorder.catalog.tokens import cost_usd
-from meritorder.domain import Offer, TokenPrice
+from meritorder.offers import Offer, TokenPrice
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.planner.model.demand import DeferrableDemand, Demand
 from meritorder.planner.model.problem import Problem

@@ -9,8 +9,9 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import token_prices
-from meritorder.domain import Model, Offer, PricingModel
+from meritorder.domain import Model, PricingModel
 from meritorder.errors import ConfigError, PerformanceError
+from meritorder.offers import Offer
 from meritorder.perf.limits import limits_of
 from meritorder.records import planfile
 from meritorder.sim.saturation import saturate

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices, rejected_prices
-from meritorder.domain import Offer, PricingModel, TokenPrice
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer, TokenPrice
 from meritorder.study.prices import age
 
 

@@ -15,9 +15,9 @@ from meritorder.catalog.genai import list_in_use, read_list
 from meritorder.catalog.lookup import hardware_by_name
 from meritorder.catalog.sources import PriceList, choose_sources
 from meritorder.documents import read_file
-from meritorder.domain import Offer, TokenPrice
 from meritorder.errors import CatalogError
 from meritorder.inputs.download import download
+from meritorder.offers import Offer, TokenPrice
 from meritorder.records.evidence import PriceChange
 from meritorder.study.prices import age
 

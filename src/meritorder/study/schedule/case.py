@@ -7,7 +7,8 @@ import numpy as np
 
 from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
-from meritorder.domain import Model, TokenPrice
+from meritorder.domain import Model
+from meritorder.offers import TokenPrice
 from meritorder.planner.model.demand import Demand, OpenEnd
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Holdings, MachinePool, TokenTier

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog.tokens import cost_usd, turnaround_s
-from meritorder.domain import Access, TokenPrice
+from meritorder.domain import Access
 from meritorder.latency import breaks_slo
+from meritorder.offers import TokenPrice
 from meritorder.planner.model.demand import (
     DeferrableDemand,
     Demand,

@@ -11,8 +11,9 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from meritorder.domain import BackfillLimits, TokenPrice
+from meritorder.domain import BackfillLimits
 from meritorder.latency import breaks_slo, quantile
+from meritorder.offers import TokenPrice
 from meritorder.policy.replicas import DECISION_S
 from meritorder.records import planfile
 from meritorder.records.planpolicy import Policy

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from meritorder.catalog import Catalog
-from meritorder.domain import Access, Model, Offer, PricingModel
+from meritorder.domain import Access, Model, PricingModel
+from meritorder.offers import Offer
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import (
     UNLIMITED,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import TokenPrice
+from meritorder.offers import TokenPrice
 from meritorder.policy.schedule import spread_evenly
 from meritorder.records.planfile import PlanRoute
 from meritorder.study.fleet.load import TraceLoad

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
 from meritorder.errors import ConfigError
+from meritorder.offers import Offer
 from meritorder.planner.model.supply import (
     Reserved,
     Spot,

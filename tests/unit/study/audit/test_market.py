@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from meritorder import catalog as facts
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 from meritorder.study.audit.market import MachinePrice, Market, geography, lowest, title
 from meritorder.study.audit.pools import BilledMachine, PaidRates
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tests.samples.fleets import load, machine
 
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
+from meritorder.offers import TokenPrice
 from meritorder.study.compare.arrangements import _lanes, cheapest_price, token_arrangement
 from meritorder.study.fleet.search import Search, SearchResult
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from tests.samples.fleets import load, machine, profile
 
-from meritorder.domain import Slo, Tier, TokenPrice
+from meritorder.domain import Slo, Tier
 from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, PerformanceError, WorkloadsError
+from meritorder.offers import TokenPrice
 from meritorder.records.comparison import Arrangement, Comparison
 from meritorder.study.compare.compare import CompareOptions, _ratio_note, break_even_utilization, compare
 from meritorder.study.fleet.search import Search, SearchResult

@@ -9,7 +9,8 @@ from tests.samples import fleets
 from tests.samples.plan import week
 from tests.samples.planning import on_demand, reserved, small
 
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
+from meritorder.offers import TokenPrice
 from meritorder.records.planfile import Commitment, PlanOutcome
 from meritorder.records.planproof import InHindsight
 from meritorder.study.plan import explain

@@ -8,7 +8,8 @@ from msgspec import structs
 from tests.samples import fleets
 from tests.samples.plan import week
 
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
+from meritorder.offers import TokenPrice
 from meritorder.records.planfile import PlanOutcome, PlanPool, PlanRoute, PoolSchedule
 from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.study.fleet.load import TraceLoad

@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.domain import Hardware, Offer, PricingModel
+from meritorder.domain import Hardware, PricingModel
+from meritorder.offers import Offer
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import shipped_profiles
 from meritorder.records.findings import Confidence

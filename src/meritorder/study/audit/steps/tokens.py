@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from meritorder.catalog.tokens import api_prices, batch_tier
-from meritorder.domain import Tier, TokenPrice
+from meritorder.domain import Tier
 from meritorder.errors import CatalogError
+from meritorder.offers import TokenPrice
 from meritorder.records.findings import Confidence
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, TokenPurchase, worth_reporting

@@ -13,7 +13,8 @@ from tests.samples.charges import machine
 from tests.unit.study.audit.conftest import DEFERRABLE, MONTH, WEEKS, Audited, kinds, only
 
 from meritorder import catalog as facts
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import shipped_profiles
 from meritorder.study.audit.context import AuditContext

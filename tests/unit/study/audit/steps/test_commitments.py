@@ -9,7 +9,8 @@ from tests.samples.audits import OFFER
 from tests.samples.charges import line, machine, reservation
 from tests.unit.study.audit.conftest import MONTH, WEEKS, Audited, kinds, only
 
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import PricingModel
+from meritorder.offers import Offer
 from meritorder.study.audit.ledger import UnusedCommitment
 from meritorder.study.audit.market import MachinePrice
 from meritorder.study.audit.steps.commitments import (
