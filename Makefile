@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check bench validate docs mutants picture dist assets clean
+.PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture dist assets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(STAMP) ## run the tests, on all processors (five minutes on two)
 
 test-slow: $(STAMP) ## run the tests that are slow by nature
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+
+test-nightly: $(STAMP) ## run the tests that are too long for CI
+	@$(BIN)/python -m pytest -m nightly
 
 lint: $(STAMP) ## check format and lint
 	@$(BIN)/ruff format --check .
