@@ -1,16 +1,12 @@
-"""Latency of requests: the time per output token, whether the SLO was kept, and quantiles.
-
-The gateway, which has numbers where the simulator has arrays, runs without numpy.
-"""
+"""Latency of requests: the time per output token, whether the SLO was kept, and quantiles."""
 
 import math
-from typing import TYPE_CHECKING, Any, overload
+from typing import overload
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @overload
@@ -18,12 +14,10 @@ def tpot_s(e2e_s: float, ttft_s: float, output_tokens: int) -> float: ...
 
 
 @overload
-def tpot_s(e2e_s: "Floats", ttft_s: "Floats", output_tokens: "NDArray[np.integer]") -> "Floats": ...
+def tpot_s(e2e_s: Floats, ttft_s: Floats, output_tokens: NDArray[np.integer]) -> Floats: ...
 
 
-def tpot_s(
-    e2e_s: "float | Floats", ttft_s: "float | Floats", output_tokens: "int | NDArray[np.integer]"
-) -> "float | Floats":
+def tpot_s(e2e_s: float | Floats, ttft_s: float | Floats, output_tokens: int | NDArray[np.integer]) -> float | Floats:
     """Return the time per output token after the first, nan at one token.
 
         tpot_s = (e2e_s - ttft_s) / (output_tokens - 1)
@@ -35,14 +29,10 @@ def tpot_s(
     """
     if isinstance(output_tokens, int):
         return (e2e_s - ttft_s) / (output_tokens - 1) if output_tokens > 1 else math.nan
-    later_tokens: NDArray[Any] = output_tokens - 1.0
-    later_tokens[later_tokens < 1] = math.nan
-    return (e2e_s - ttft_s) / later_tokens
+    return (e2e_s - ttft_s) / np.where(output_tokens > 1, output_tokens - 1.0, np.nan)
 
 
-def breaks_slo(
-    ttft_s: "Floats", tpot_s: "Floats", ttft_limit_s: "Floats", tpot_limit_s: "Floats"
-) -> "NDArray[np.bool_]":
+def breaks_slo(ttft_s: Floats, tpot_s: Floats, ttft_limit_s: Floats, tpot_limit_s: Floats) -> NDArray[np.bool_]:
     """Return which requests break their SLO, shape (requests,).
 
     A request that was never served breaks it; one with a single output token has no TPOT that could.
@@ -56,9 +46,7 @@ def breaks_slo(
     return ~(ttft_s <= ttft_limit_s) | (tpot_s > tpot_limit_s)
 
 
-def quantile(seconds: "Floats", q: float) -> float | None:
+def quantile(seconds: Floats, q: float) -> float | None:
     """Return a quantile of the finite times, shape (requests,); None if there are none."""
-    import numpy as np  # noqa: PLC0415 - see above
-
     finite = seconds[np.isfinite(seconds)]
     return float(np.quantile(finite, q)) if len(finite) else None

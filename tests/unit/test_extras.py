@@ -64,7 +64,7 @@ def test_extra_holds_what_is_imported(extra: str, modules: tuple[str, ...]) -> N
     [
         ("polars", "study"),
         ("sqlalchemy.orm", "gateway"),
-        ("numpy", "study"),
+        ("numpy", "all"),
         ("obstore", "all"),
         ("genai_prices", "study"),
     ],

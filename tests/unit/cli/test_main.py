@@ -46,7 +46,7 @@ def test_interruption_writes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: py
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("meritorder.study.prices.list_prices", interrupted)
+    monkeypatch.setattr("meritorder.study.prices.listing.list_prices", interrupted)
     assert outcome(monkeypatch, "prices") == 130
     assert "nothing was written" in capsys.readouterr().err
 
