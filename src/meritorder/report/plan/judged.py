@@ -11,7 +11,7 @@ ADVICE: Final = "this advice"
 
 # A loss that is smaller is rounding.
 _SMALLEST_SHARE: Final = 0.005
-# A growth that is smaller is told as none.
+# A smaller growth is reported as none.
 _STEADY: Final = 0.0005
 
 DAY_HEADINGS: Final = ("day", "requests", "real time", "policy", "saved", "SLO kept", "late")

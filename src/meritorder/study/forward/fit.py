@@ -65,7 +65,7 @@ class FittedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenPolicy:
-    """The policy that is carried out, and the index of its real-time machine."""
+    """The policy that the plan has, and the index of its real-time machine."""
 
     machine: int
     policy: FleetPolicy | RealtimePolicy
