@@ -110,7 +110,7 @@ def _all_prices(providers: "Iterable[Provider]") -> tuple[TokenPrice, ...]:
 @functools.lru_cache(maxsize=1)
 def _in_use(_: object) -> _PriceList:
     # Reading the list takes a second, and most commands need none of it.
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - see above
 
     version = f"genai-prices {importlib.metadata.version('genai-prices')}"
     shipped = _dated(get_snapshot().providers, version)

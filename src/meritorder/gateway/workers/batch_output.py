@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -77,9 +78,7 @@ async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIte
     last_line = -1
     while True:
         rows = await context.database.read(
-            lambda connection, last_line=last_line: answers.answers_by_line(  # type: ignore[misc]
-                connection, batch.seq, after_line=last_line, limit=_READ_SIZE
-            )
+            partial(answers.answers_by_line, batch_seq=batch.seq, after_line=last_line, limit=_READ_SIZE)
         )
         if not rows:
             return

@@ -135,7 +135,7 @@ class FileUpload(msgspec.Struct, rename={"anchor": "expires_after[anchor]", "sec
     """A file as a form."""
 
     file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
-    purpose: Literal[PURPOSES]  # type: ignore[valid-type]
+    purpose: Literal[PURPOSES]  # type: ignore[valid-type] # a tuple that others read too
     anchor: Literal["created_at"] = "created_at"
     seconds: LifetimeSeconds = checks.MIN_LIFETIME_S
 
@@ -157,7 +157,7 @@ class BatchCreation(msgspec.Struct):
     """A batch of calls to one endpoint."""
 
     input_file_id: Annotated[str, Meta(pattern=_NO_NUL)]
-    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]
+    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type] # a tuple that others read too
     completion_window: Annotated[
         str, Meta(pattern=_DURATION, description="Any duration up to `limits.longest_window`, such as 24h.")
     ]
@@ -176,7 +176,7 @@ class QuoteCreation(msgspec.Struct):
     """What a quote is for."""
 
     input_file_id: Annotated[str, Meta(pattern=_NO_NUL)]
-    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]
+    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type] # a tuple that others read too
 
 
 class MetadataUpdate(msgspec.Struct):
