@@ -35,7 +35,7 @@ test: $(STAMP) ## run the tests, on all processors (five minutes on two)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP) ## run the tests that are slow by nature
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 test-nightly: $(STAMP) ## run the tests that are too long for CI
 	@$(BIN)/python -m pytest -m nightly
