@@ -19,7 +19,7 @@ CASES = {
     ),
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
+pytestmark = [pytest.mark.nightly, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
 
 
 @pytest.mark.parametrize("trace", CASES)
