@@ -150,7 +150,7 @@ def _create(client: OpenAI, lines: int) -> str:
     batch = client.batches.create(
         input_file_id=file.id,
         endpoint=ENDPOINT,
-        completion_window=_WINDOW,  # type: ignore[arg-type]  # ours may be any duration
+        completion_window=_WINDOW,  # type: ignore[arg-type] # ours may be any duration
     )
     return batch.id
 

@@ -274,7 +274,7 @@ def _judged(
         fitted_to=sorted({f"{model} {row.precision}" for row in fitted for model in models_of(row.model)}),
         tuning={name: getattr(parts.tuning, name) for name in Tuning.__slots__},
         operator_scales=parts.scales,
-        **parts.waits,  # type: ignore[arg-type]
+        **parts.waits,  # type: ignore[arg-type] # its keys are names of fields
         fitted_on=len(fitted),
         judged_on=len(judged),
         ttft_median=0.0,

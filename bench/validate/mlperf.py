@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -70,7 +70,7 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     gpus = int(float(str(row["nodes"])) * float(str(row["gpus_per_node"])))
     software = str(row["software"])
     engine = "vllm" if "vllm" in software.lower() else "trtllm"
-    offline = {
+    offline: dict[str, Any] = {
         "submitter": str(row["submitter"]),
         "model": str(row["model"]),
         "accelerator": str(row["accelerator"]),
@@ -91,7 +91,7 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
             gpus=None,
         )
     except MeritorderError as error:
-        return Offline(**offline, reason=error.what)  # type: ignore[arg-type]
+        return Offline(**offline, reason=error.what)
     if engine == "trtllm":
         found = (*found, *_pipelines(found))
     outputs = float(str(row["tokens_per_sample"]))
@@ -99,7 +99,7 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     best, plain = (
         max(_tokens_per_s(form(profile), prompt, outputs) for profile in found) for form in (apply_correction, _same)
     )
-    return Offline(**offline, simulated=best, uncorrected=plain)  # type: ignore[arg-type]
+    return Offline(**offline, simulated=best, uncorrected=plain)
 
 
 def _pipelines(found: tuple[Profile, ...]) -> list[Profile]:

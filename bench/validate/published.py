@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -76,7 +76,7 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Published:
     gpus = int(str(row["gpus"]))
     source = str(row["source"]).split(" ", maxsplit=1)[0]
     hardware = _TRUE_HARDWARE.get((source, str(row["hardware"])), str(row["hardware"]))
-    known = {
+    known: dict[str, Any] = {
         "source": source,
         "label": f"{row['model']} on {gpus}x{hardware} ({row['engine']}, {row['precision']})",
         "engine": str(row["engine"]),
@@ -98,9 +98,9 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Published:
         )
         as_named, simulated = (_throughput(row, profile) for profile in (named, true))
     except MeritorderError as error:
-        return Published(**known, reason=error.what)  # type: ignore[arg-type]
+        return Published(**known, reason=error.what)
     corrected = _corrected_by(true)
-    return Published(**known, corrected=corrected, simulated=simulated, as_named=as_named)  # type: ignore[arg-type]
+    return Published(**known, corrected=corrected, simulated=simulated, as_named=as_named)
 
 
 def _corrected_by(profile: Profile) -> str:

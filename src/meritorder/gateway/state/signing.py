@@ -89,7 +89,7 @@ class Signer:
                 file.write(secrets.token_hex(_KEY_BYTES) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(FileExistsError):  # another gateway was first, and its key is used
                 self._path.hardlink_to(draft)
         finally:
             draft.unlink()

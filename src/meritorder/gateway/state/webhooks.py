@@ -133,11 +133,11 @@ class Webhooks:
         """Deliver due events until cancelled."""
         if not self._receivers:
             return
-        with contextlib.suppress(StoreUnavailableError):
+        with contextlib.suppress(StoreUnavailableError):  # they stay, undelivered, until the next start
             await database.write(lambda connection: webhooks.drop_others(connection, self._lines))
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, asyncio.TaskGroup() as deliveries:
             while True:
-                with contextlib.suppress(StoreUnavailableError):
+                with contextlib.suppress(StoreUnavailableError):  # the next round takes them
                     for event in await self._take_due(database):
                         deliveries.create_task(self._send(database, session, event))
                 await asyncio.sleep(_POLL_S)

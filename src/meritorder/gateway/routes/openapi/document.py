@@ -166,7 +166,7 @@ def _links(operation: Operation) -> JsonObject:
     return links
 
 
-def _error_responses(error: Any, schema: JsonObject) -> JsonObject:  # noqa: ANN401 - a type
+def _error_responses(error: type, schema: JsonObject) -> JsonObject:
     """Return the answers with an error in one form, by name."""
     return {
         f"{error.__name__}{status}": {"description": description, "content": {JSON: {"schema": schema}}}
@@ -174,7 +174,7 @@ def _error_responses(error: Any, schema: JsonObject) -> JsonObject:  # noqa: ANN
     }
 
 
-def _error_type(operation: Operation) -> Any:  # noqa: ANN401 - a type
+def _error_type(operation: Operation) -> type:
     return AnthropicError if _is_anthropic(operation) else Error
 
 

@@ -52,7 +52,7 @@ class Operation:
     is_public: bool = False
 
 
-def _call(name: str, path: str, summary: str, *media_types: str, body: Any = schemas.Call) -> Operation:  # noqa: ANN401
+def _call(name: str, path: str, summary: str, *media_types: str, body: object = schemas.Call) -> Operation:
     return Operation(
         id=name,
         method="POST",
@@ -65,17 +65,17 @@ def _call(name: str, path: str, summary: str, *media_types: str, body: Any = sch
     )
 
 
-def _get(name: str, path: str, summary: str, answer: Any, **more: Any) -> Operation:  # noqa: ANN401 - types
+def _get(name: str, path: str, summary: str, answer: object, **more: Any) -> Operation:  # noqa: ANN401 - fields of it
     return Operation(id=name, method="GET", path=path, summary=summary, answer=answer, **more)
 
 
-def _post(name: str, path: str, summary: str, answer: Any, **more: Any) -> Operation:  # noqa: ANN401 - types
+def _post(name: str, path: str, summary: str, answer: object, **more: Any) -> Operation:  # noqa: ANN401 - fields of it
     if more.get("body") is not None:
         more["errors"] = (400, 413, *more.get("errors", ()))
     return Operation(id=name, method="POST", path=path, summary=summary, answer=answer, **more)
 
 
-def _delete(name: str, path: str, summary: str, answer: Any = schemas.Deleted, **more: Any) -> Operation:  # noqa: ANN401
+def _delete(name: str, path: str, summary: str, answer: object = schemas.Deleted, **more: Any) -> Operation:  # noqa: ANN401 - as above
     return Operation(id=name, method="DELETE", path=path, summary=summary, answer=answer, **more)
 
 
