@@ -169,35 +169,33 @@ def _check(plan: Plan, outcome: PlanOutcome, width: int) -> RenderableType:
 
 
 def _coming(plan: Plan, width: int) -> RenderableType | None:
-    coming = judged.coming(plan)
-    if not coming:
-        return None
-    table = columns(*judged.COMING_HEADINGS, numbers=len(judged.COMING_HEADINGS) - 1)
-    for row in coming:
-        table.add_row(*map(plain, row))
-    notes = bullets([plain(note) for note in judged.coming_notes(plan)], width)
-    return section("Days to come", "forecast from this history", table, notes)
+    notes = _notes(judged.coming_notes(plan), width)
+    return _judgment("Days to come", "forecast from this history", judged.COMING_HEADINGS, judged.coming(plan), notes)
 
 
 def _days(plan: Plan, width: int) -> RenderableType | None:
-    judged_days = judged.days(plan)
-    if not judged_days:
-        return None
-    table = columns(*judged.DAY_HEADINGS, numbers=len(judged.DAY_HEADINGS) - 1)
-    for row in judged_days:
-        table.add_row(*map(plain, row))
-    notes = bullets([plain(note) for note in judged.day_notes(plan)], width)
-    return section("Days that it had not seen", "fitted to the days before, real time sized on them", table, notes)
+    basis, notes = "fitted to the days before, real time sized on them", _notes(judged.day_notes(plan), width)
+    return _judgment("Days that it had not seen", basis, judged.DAY_HEADINGS, judged.days(plan), notes)
 
 
 def _credited(plan: Plan) -> RenderableType | None:
-    causes = judged.credited(plan)
-    if not causes:
+    return _judgment("What saves it", "with hindsight", ("cause", "saved"), judged.credited(plan), ())
+
+
+def _judgment(
+    title: str, basis: str, headings: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[RenderableType]
+) -> RenderableType | None:
+    """Return a section with a table, whose first column is text and the others numbers; None without rows."""
+    if not lines:
         return None
-    table = columns("cause", "saved", numbers=1)
-    for row in causes:
+    table = columns(*headings, numbers=len(headings) - 1)
+    for row in lines:
         table.add_row(*map(plain, row))
-    return section("What saves it", "with hindsight", table)
+    return section(title, basis, table, *notes)
+
+
+def _notes(texts: Sequence[str], width: int) -> list[RenderableType]:
+    return [bullets([plain(text) for text in texts], width)] if texts else []
 
 
 def _policy(plan: Plan, width: int) -> RenderableType | None:
