@@ -86,4 +86,5 @@ def _tokens(result: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, To
     if usd >= result.mix.usd:
         return ""
     rate = f"{price.provider}, {tier} rate"
-    return f"Bought as tokens they would cost {format_usd(usd)} ({rate}), with no guarantee of latency."
+    who = "they" if len(load) > 1 else "it"
+    return f"Bought as tokens {who} would cost {format_usd(usd)} ({rate}), with no guarantee of latency."

@@ -42,6 +42,12 @@ def test_only_assumptions_are_stated(small: Trace) -> None:
     assert "real time means" not in assumed(compare(small, stated))
 
 
+def test_one_request_is_spoken_of_as_one(tmp_path: Path) -> None:
+    sentence = compare(trace(tmp_path, "0,900,200\n"), CompareOptions(model=MODEL, tp=1)).sentence
+    assert sentence.startswith("In real time this request costs $")
+    assert "Bought as tokens it would cost $" in sentence
+
+
 def test_no_deferrable_saves_nothing(small: Trace) -> None:
     answer = compare(small, CompareOptions(model=MODEL, tp=1))
     assert answer.saving_usd == 0
