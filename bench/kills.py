@@ -21,6 +21,7 @@ from bench._acknowledged import ENDPOINT, Client, Operations, RealTime, Stored, 
 from bench._gateway import Engine, Gateway
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
+from meritorder.metering import words
 
 KILLS: Final = 200
 LINES: Final = 5000
@@ -191,7 +192,7 @@ def _compare_ledger(url: str, answered: dict[str, list[dict[str, Any]]], real_ti
     with contextlib.closing(Database(url)) as database:
         rows = database.read_now(lambda connection: list(ledger.rows(connection)))
         set_aside = database.read_now(ledger.rejected)
-    count = Counter(row["request_id"] for row in rows if row["outcome"] not in {ledger.PREEMPTED, ledger.RETRIED})
+    count = Counter(row["request_id"] for row in rows if row["outcome"] not in {words.PREEMPTED, words.RETRIED})
     results_of_batches = {
         found["response"]["request_id"] for lines in answered.values() for found in lines if found["response"]
     }

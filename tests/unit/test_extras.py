@@ -17,6 +17,7 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "meritorder"))
 """
+OTHERS = ("meritorder.study.ledger.answer", "meritorder.study.watch", "meritorder.study.prices.update")
 REFUSE = "import sys\nsys.modules.update(dict.fromkeys({missing!r}))\nfrom meritorder.__main__ import main\nmain()"
 
 
@@ -48,7 +49,7 @@ def imported_packages(file: str) -> set[str]:
     [
         ("", ("meritorder.cli", "meritorder.library")),
         ("gateway", ("meritorder.cli.serve", "meritorder.gateway.app.server", "meritorder.gateway.app.administration")),
-        ("study", ("meritorder.web.app", "meritorder.study.plan.answer", "meritorder.report.plan.html")),
+        ("study", ("meritorder.web.app", "meritorder.study.plan.answer", "meritorder.report.plan.html", *OTHERS)),
     ],
 )
 def test_extra_holds_what_is_imported(extra: str, modules: tuple[str, ...]) -> None:

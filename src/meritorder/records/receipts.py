@@ -3,6 +3,7 @@
 Plain records, written as JSON as they are. A schema changes when a field changes its meaning or is removed.
 """
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -187,3 +188,12 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     honored: bool
     offers: tuple[QuoteOffer, ...]
     assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledQuote:
+    """What a batch was quoted and what it cost."""
+
+    quoted_picousd: int
+    charged_picousd: int
+    paid_picousd: int

@@ -16,13 +16,13 @@ from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, migrations
 from meritorder.gateway.store.billing import capacity, ledger, quotes
-from meritorder.gateway.store.billing.quotes import SettledQuote
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.wire.quotas import budget_fields, dollars
 from meritorder.metering.capacity import Paid
+from meritorder.records.receipts import SettledQuote
 from meritorder.units import exact_usd
 
 _KEY_FIELDS: Final = tuple(name for name in Key.__dataclass_fields__ if name != "budgets")

@@ -7,10 +7,10 @@ import msgspec
 from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.state.supervisor import CLIENT_GONE
-from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.wire.usage import Usage
+from meritorder.metering import words
 
 ANSWERED: Final = "answered"
 FAILED: Final = "failed"
@@ -74,7 +74,7 @@ def realtime_entry(
         cost_picousd=cost_picousd,
         attempt=request.attempt,
         replica=place.replica,
-        outcome=ledger.RETRIED if request.goes_on else outcome(request.status),
+        outcome=words.RETRIED if request.goes_on else outcome(request.status),
         reasoning_tokens=usage.reasoning_tokens,
         price_basis=place.price_basis,
     )
@@ -104,7 +104,7 @@ def interrupted_entry(request: ClaimedRequest, run: Run, *, preempted: bool) -> 
     What it generated is counted as lost with the answer of the request, however many attempts that takes.
     """
     no_answer = RequestAnswer(request_id=request.id or f"{request.batch_seq}-{request.line}", status_code=None)
-    return _queued_entry(request, no_answer, run, ledger.PREEMPTED if preempted else ledger.RETRIED, 0)
+    return _queued_entry(request, no_answer, run, words.PREEMPTED if preempted else words.RETRIED, 0)
 
 
 def cut_off_entry(request: Request, deferral: Deferral, status: int, *, ended_s: float) -> LedgerEntry:

@@ -17,6 +17,7 @@ from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.queries import among, insert_rows
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
+from meritorder.metering import words
 
 _MAX_TOKENS: Final = 2**31 - 1
 _OPEN: Final = ("in_progress", "cancelling")
@@ -143,7 +144,7 @@ def _late_entry(connection: Connection, item: FinishedRequest) -> LedgerEntry:
     is_here = connection.execute(uncounted.values(lost_attempts=REQUESTS.c.lost_attempts - 1)).rowcount == 1
     answered = connection.execute(select(ANSWERS.c.request_seq).where(ANSWERS.c.request_seq == seq)).first()
     lost = item.entry.output_tokens if is_here or answered is None else 0
-    return msgspec.structs.replace(item.entry, output_tokens=0, lost_tokens=lost, outcome=ledger.SUPERSEDED)
+    return msgspec.structs.replace(item.entry, output_tokens=0, lost_tokens=lost, outcome=words.SUPERSEDED)
 
 
 def _bounded(answer: RequestAnswer) -> RequestAnswer:

@@ -23,7 +23,6 @@ from meritorder.gateway.config import (
     read_secret,
 )
 from meritorder.gateway.state.entries import Place
-from meritorder.gateway.store.billing.ledger import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
@@ -34,6 +33,7 @@ from meritorder.gateway.upstreams.upstream import EngineLoad, Runtime, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand
 from meritorder.gateway.venues.rented import Rented
 from meritorder.gateway.wire.usage import StreamMeter, Usage
+from meritorder.metering.words import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
 
 _PROVIDER_SEQUENCES: Final = 64

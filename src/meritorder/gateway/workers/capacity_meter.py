@@ -17,6 +17,7 @@ from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.rented import Rented
 from meritorder.gateway.venues.venues import Venue, Venues
+from meritorder.metering import words
 from meritorder.records.accounting import Use
 
 _BEAT_S: Final = 5.0  # a gateway that is killed leaves the end of its engines uncertain by as much
@@ -94,7 +95,7 @@ class CapacityMeter:
         now_s = self._context.now_s()
         for venue, rented in self._rented:
             if rented.is_committed and venue.name not in self._committed:
-                self._start(self._committed, venue, rented, now_s, kind=capacity.COMMITMENT)
+                self._start(self._committed, venue, rented, now_s, kind=words.COMMITMENT)
             if venue.engine is None:
                 self._observe(venue, rented, now_s)
             elif venue.name in self._running:
@@ -119,14 +120,14 @@ class CapacityMeter:
         rented: Rented,
         now_s: float,
         *,
-        kind: str = capacity.REPLICA,
+        kind: str = words.REPLICA,
         ready_s: float | None = None,
     ) -> None:
         record = CapacityRecord(
             id=self._context.new_id("capacity-"),
             kind=kind,
             venue=venue.name,
-            replica=(venue.replica or "") if kind == capacity.REPLICA else "",
+            replica=(venue.replica or "") if kind == words.REPLICA else "",
             machine=rented.machine,
             pricing_model=rented.pricing_model,
             picousd_per_hour=rented.picousd_per_hour,

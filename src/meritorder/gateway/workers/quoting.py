@@ -10,7 +10,6 @@ from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files, requests
 from meritorder.gateway.store.billing import quotes
-from meritorder.gateway.store.billing.ledger import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.gateway.store.billing.quotes import PastBatches
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.venues import Venue, Venues
@@ -19,6 +18,7 @@ from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_reque
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.live_cost import LiveCost
+from meritorder.metering.words import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.policy.schedule import safe_completion_tokens_per_s
 from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.records.receipts import Quote, QuoteOffer

@@ -19,13 +19,13 @@ from meritorder.gateway.state.signing import Signer
 from meritorder.gateway.store import batches
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.billing import capacity, quotes, receipts
-from meritorder.gateway.store.billing.ledger import MACHINE
 from meritorder.gateway.store.billing.receipts import PlaceUse, ReplicaUse
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment, Span, microseconds, spans
 from meritorder.metering.sharing import prices, share
+from meritorder.metering.words import MACHINE
 from meritorder.records.accounting import Use
 from meritorder.records.receipts import Receipt, ReceiptPlace, SignedReceipt
 from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, exact_usd, format_count, utc

@@ -143,8 +143,9 @@ def _mix(standard: TokenPrice, prices: Sequence[TokenPrice], load: TraceLoad) ->
 
 def _sentence(reason: str, baseline: Arrangement, mix: Arrangement, load: TraceLoad, unpriced: str) -> str:
     count = len(load)
+    cost = "cost" if count > 1 else "costs"
     costs = (
-        f"{reason[:1].upper()}{reason[1:]}: at once, {format_count(count, 'request')} {'cost' if count > 1 else 'costs'} "
+        f"{reason[:1].upper()}{reason[1:]}: at once, {format_count(count, 'request')} {cost} "
         f"{format_usd(baseline.total_usd)} ({format_usd(baseline.usd_per_request)} each; {baseline.venue})."
     )
     share = float(load.deferrable.mean())

@@ -11,10 +11,10 @@ import polars as pl
 
 from meritorder.bills import Bill
 from meritorder.errors import TraceError
-from meritorder.gateway.store.billing.capacity import COMMITMENT, REPLICA
-from meritorder.gateway.store.billing.quotes import SettledQuote
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
+from meritorder.metering.words import COMMITMENT, REPLICA
 from meritorder.records.accounting import LedgerReport
+from meritorder.records.receipts import SettledQuote
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.ledger.attempts import MAX_EPOCH_S
 from meritorder.study.ledger.costing import CostedLedger, Period, cost

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from meritorder.gateway.store.billing.ledger import MACHINE
 from meritorder.metering.capacity import (
     US_PER_S,
     PaidCapacity,
@@ -20,6 +19,7 @@ from meritorder.metering.capacity import (
     spans,
 )
 from meritorder.metering.sharing import US_PER_HOUR, Integers, columns, hourly, prices, share
+from meritorder.metering.words import MACHINE
 from meritorder.records.accounting import Use
 from meritorder.units import format_count
 

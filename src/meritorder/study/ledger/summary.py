@@ -8,9 +8,9 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store.billing.ledger import NOT_FINAL
-from meritorder.gateway.store.billing.quotes import SettledQuote
+from meritorder.metering.words import NOT_FINAL
 from meritorder.records.accounting import CostRow, Deadlines, LedgerReport, QuotedBatches, Use, UseCost, WorkloadCost
+from meritorder.records.receipts import SettledQuote
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, exact_usd, utc
 

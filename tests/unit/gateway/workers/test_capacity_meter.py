@@ -11,10 +11,11 @@ from tests.samples.service import open_service
 
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.store.billing import capacity
-from meritorder.gateway.store.billing.capacity import COMMITMENT, CapacityRecord
+from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
+from meritorder.metering.words import COMMITMENT
 
 _VENUE = {"url": "http://127.0.0.1:1/v1", "models": ["m"], "kind": "vllm", "usd_per_hour": 3.6}
 _OWN = {"url": "http://127.0.0.1:{port}/v1", "command": ["engine", "{port}"]}

@@ -5,8 +5,9 @@ import pytest
 from tests.samples.ledgers import attempts, replica
 
 from meritorder.errors import TraceError
-from meritorder.gateway.store.billing.capacity import COMMITMENT, CapacityRecord, to_paid
+from meritorder.gateway.store.billing.capacity import CapacityRecord, to_paid
 from meritorder.metering.capacity import PaidCapacity, PaidCommitment
+from meritorder.metering.words import COMMITMENT
 from meritorder.study.ledger.answer import account, cost_all, read_capacity, whole_period, write_capacity
 
 _RECORD = CapacityRecord(

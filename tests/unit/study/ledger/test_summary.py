@@ -5,8 +5,8 @@ import pytest
 from tests.samples.ledgers import attempts, replica
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store.billing.quotes import SettledQuote
 from meritorder.records.accounting import LedgerReport
+from meritorder.records.receipts import SettledQuote
 from meritorder.report.ledger import words
 from meritorder.study.ledger.costing import Period, cost
 from meritorder.study.ledger.summary import DIMENSIONS, parse_dimensions, report

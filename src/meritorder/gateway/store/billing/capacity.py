@@ -8,10 +8,8 @@ from sqlalchemy import Connection, select, update
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.schema import CAPACITY
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
+from meritorder.metering.words import COMMITMENT, REPLICA
 from meritorder.units import exact_usd
-
-REPLICA = "replica"
-COMMITMENT = "commitment"
 
 
 class CapacityRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,17 +17,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import JOURNALS, KEYS, LEDGER, LEDGER_REJECTED
-
-PREEMPTED: Final = "preempted"
-RETRIED: Final = "retried"
-SUPERSEDED: Final = "superseded"  # by the answer of another attempt
-NOT_FINAL: Final = (PREEMPTED, RETRIED, SUPERSEDED)
-"""Outcomes of attempts that do not end their request."""
-
-# What the price of an attempt is based on.
-TOKENS: Final = "tokens"
-BATCH_TOKENS: Final = "batch_tokens"
-MACHINE: Final = "machine"
+from meritorder.metering.words import NOT_FINAL
 
 _READ_SIZE: Final = 10_000
 _MAX_REASON: Final = 500

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
+from meritorder.records.receipts import SettledQuote
 from meritorder.units import SECONDS_PER_DAY
 
 
@@ -42,15 +43,6 @@ class StoredQuote:
 
 
 _COLUMNS = tuple(QUOTES.c[name] for name in StoredQuote.__dataclass_fields__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettledQuote:
-    """What a batch was quoted and what it cost."""
-
-    quoted_picousd: int
-    charged_picousd: int
-    paid_picousd: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

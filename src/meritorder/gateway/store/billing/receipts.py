@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, case, distinct, func, insert, or_, select
 
-from meritorder.gateway.store.billing.ledger import MACHINE, NOT_FINAL
 from meritorder.gateway.store.schema import LEDGER, RECEIPTS
 from meritorder.metering.capacity import US_PER_S
 from meritorder.metering.sharing import Integers
+from meritorder.metering.words import MACHINE, NOT_FINAL
 
 _READ_SIZE: Final = 10_000
 _BEGAN_S: Final = func.coalesce(LEDGER.c.started_s, LEDGER.c.ended_s)

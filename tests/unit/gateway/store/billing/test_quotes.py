@@ -9,10 +9,11 @@ from sqlalchemy import update
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.billing import quotes
-from meritorder.gateway.store.billing.quotes import PastBatches, SettledQuote, StoredQuote
+from meritorder.gateway.store.billing.quotes import PastBatches, StoredQuote
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.schema import BATCHES
+from meritorder.records.receipts import SettledQuote
 
 QUOTE = StoredQuote(id="quote_1", tenant="t", input_file_id="file-1", body=b"{}", created_s=0.0, valid_until_s=900.0)
 
