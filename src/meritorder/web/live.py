@@ -109,21 +109,26 @@ class LiveGateway:
             self._viewers -= 1
 
     async def _poll(self) -> None:
-        while self._viewers:
-            started_s = time.monotonic()
-            await self._ask()
-            took_s = time.monotonic() - started_s
-            await asyncio.sleep(max(_POLL_S - took_s, took_s * _IDLE_SHARE / (1 - _IDLE_SHARE)))
-        self._polling = None
+        try:
+            while self._viewers:
+                started_s = time.monotonic()
+                await self._ask()
+                took_s = time.monotonic() - started_s
+                await asyncio.sleep(max(_POLL_S - took_s, took_s * _IDLE_SHARE / (1 - _IDLE_SHARE)))
+        finally:
+            self._polling = None
 
     async def _ask(self) -> None:
         try:
-            self.status = await asyncio.to_thread(self.fetch_status)
+            status = await asyncio.to_thread(self.fetch_status)
+            moment = _moment(status, time.time())
         except MeritorderError as error:
             self.error = str(error)
+        except (AttributeError, KeyError, TypeError):
+            self.error = f"{self.url}: does not answer as a gateway of this version; start both with the same one"
         else:
-            self.error = ""
-            self._remember(_moment(self.status, time.time()))
+            self.status, self.error = status, ""
+            self._remember(moment)
         self._version += 1
         async with self._changed:
             self._changed.notify_all()

@@ -76,6 +76,13 @@ def test_silent_gateway_is_said() -> None:
         assert browser.get("/api/live").json() == {"error": "http://gateway: cannot be reached"}
 
 
+@pytest.mark.parametrize("answer", [{"status": "ok"}, [], {"venues": None, "queued": {}, "batches": []}])
+def test_other_server_is_no_gateway(answer: Any) -> None:  # noqa: ANN401 - any JSON
+    with client(LiveGateway("http://other", lambda: answer)) as browser:
+        page = browser.get("/live")
+    assert (page.status_code, "http://other: does not answer as a gateway" in page.text) == (200, True)
+
+
 def test_api_gives_the_status_itself() -> None:
     with client(gateway(batches=[])) as browser:
         assert browser.get("/api/live").json() == status(batches=[])
