@@ -43,8 +43,9 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
     """The policy fitted to the days before each day, and run on it.
 
     `saving_interval` is the spread of the saving over the days. `regret` is the cost above the hindsight cost of the
-    same days, as a share of it; null where no day has one. `pinball_loss` is in replicas, `coverage_80` the share of
-    slots whose load lay in the forecast's 80 % band.
+    same days, as a share of it; null where no day has one. `pinball_loss` is a share of the mean load, `coverage_80`
+    the share of slots whose load lay in the forecast's 80 % band. `pinball_by_method` scores each method of forecasting
+    on the same days; `forecast` is the one that the days to come are forecast with.
     """
 
     days: list[DayJudged]
@@ -58,6 +59,8 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
     regret: float | None = None
     pinball_loss: float | None = None
     coverage_80: float | None = None
+    pinball_by_method: dict[str, float] = {}
+    forecast: str = "fitted"
 
 
 class ComingDay(msgspec.Struct, frozen=True, kw_only=True):

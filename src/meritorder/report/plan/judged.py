@@ -117,6 +117,9 @@ def day_notes(plan: Plan) -> list[str]:
             f"Forecast: {format_share(forward.coverage_80)} of the slots lay in its 80 % band; its pinball loss is "
             f"{format_share(forward.pinball_loss, 1)} of the mean load."
         )
+    if forward.pinball_by_method:
+        losses = ", ".join(f"{name} {format_share(loss, 1)}" for name, loss in forward.pinball_by_method.items())
+        notes.append(f"Days to come are forecast by the {forward.forecast} method; pinball loss: {losses}.")
     return [*notes, *(f"Left out: {text}." for text in forward.left_out)]
 
 

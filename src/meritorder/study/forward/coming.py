@@ -15,7 +15,6 @@ from meritorder.study.forward.forecast import (
     Trend,
     day_type,
     find_trend,
-    forecast_day,
     surge_factor,
 )
 from meritorder.study.forward.history import History
@@ -86,7 +85,7 @@ def forecast_coming(
     for ahead in range(1, days + 1):
         index = past_days[-1].index + ahead
         kind = day_type(index, midnight_s, holidays)
-        forecast = forecast_day(past, kinds, kind, ahead)
+        forecast = history.forecast_coming(machine, kind, ahead)
         alike = max(range(len(kinds)), key=lambda place: (kinds[place] == kind, place))
         levels = _levels(forecast)
         mean = max(float(past[alike].mean()), 1e-12)

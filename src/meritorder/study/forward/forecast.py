@@ -17,6 +17,8 @@ HOLIDAY_TYPE: Final = 6
 """Holidays are forecast as Sundays."""
 BAND: Final = (0.1, 0.9)
 """Quantiles that bound the 80 % band."""
+IDLE_SHARE: Final = 0.02
+"""Share of the mean load that is added to both sides of a ratio, so that slots without load have one."""
 
 # Weight of the newest day in the level, and of each day in the shape relative to the day after it.
 _LEVEL_WEIGHT: Final = 0.5
@@ -37,8 +39,6 @@ _FEW_DAYS_PRIOR: Final = 0.5
 _GROWTH_PRIOR: Final = 0.1
 _STEP_PRIOR: Final = 0.3
 _STEP_EXPLAINS: Final = 0.25
-# Share of the mean load that is added to both sides of a ratio, so that slots without load have one.
-_IDLE_SHARE: Final = 0.02
 # Error of a day's load that is expected before any was seen; 1.28 standard deviations are exceeded one time in ten.
 _PRIOR_ERROR: Final = 0.25
 _DEVIATIONS: Final = 1.28
@@ -102,7 +102,7 @@ def forecast_day(past: Floats, types: Sequence[int], next_type: int, ahead: int 
         next_type: Weekday of the day to forecast.
         ahead: Days from the last one to the day to forecast.
     """
-    offset = _IDLE_SHARE * float(past.mean()) or 1.0
+    offset = IDLE_SHARE * float(past.mean()) or 1.0
     ratios = [(past[0] + offset) / (past[0].mean() + offset)]
     for day in range(1, len(past)):
         known = max(1, day - ahead + 1)

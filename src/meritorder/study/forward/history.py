@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.forward.days import Day
-from meritorder.study.forward.forecast import DAYS_PER_WEEK, Forecast, forecast_day, surge_factor
+from meritorder.study.forward.forecast import (
+    DAYS_PER_WEEK,
+    Forecast,
+    ForecastScore,
+    forecast_day,
+    score_forecast,
+    surge_factor,
+)
 from meritorder.study.forward.policy import SLOT_S, slot_loads
+from meritorder.study.forward.seasonal import Method, MethodScores, compare_scores, forecast_seasonal
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -32,7 +40,8 @@ class History:
     days: Sequence[Day]
     machines: Sequence[CandidateMachine]
     _loads: dict[tuple[int, int], Floats] = field(default_factory=dict)
-    _forecasts: dict[tuple[int, int], Forecast] = field(default_factory=dict)
+    _forecasts: dict[tuple[int, int], dict[Method, Forecast]] = field(default_factory=dict)
+    _scores: dict[tuple[int, int], dict[Method, ForecastScore]] = field(default_factory=dict)
 
     def loads(self, machine: int, place: int) -> Floats:
         """Return the load of each slot of a day, shape (slots,).
@@ -50,15 +59,47 @@ class History:
         """Return the forecast of a day, or of the one after the last, from the days before it; None for the first."""
         if place == 0:
             return None
-        if (machine, place) not in self._forecasts:
-            self._forecasts[machine, place] = self._forecast(machine, place)
-        return self._forecasts[machine, place]
+        return self._by_method(machine, place)[self.scores(machine, place).better]
 
-    def _forecast(self, machine: int, place: int) -> Forecast:
-        kinds = [day.kind for day in self.days]
-        following = kinds[place] if place < len(kinds) else (kinds[-1] + 1) % DAYS_PER_WEEK
+    def forecast_coming(self, machine: int, kind: int, ahead: int = 1) -> Forecast:
+        """Return the forecast of a weekday after the last day, by the method that was better on all days.
+
+        Args:
+            machine: Index of the machine.
+            kind: The weekday.
+            ahead: Days from the last one.
+        """
+        count = len(self.days)
+        return self._made(machine, count, kind, ahead)[self.scores(machine, count).better]
+
+    def scores(self, machine: int, place: int) -> MethodScores:
+        """Return how good each method was on the days before a place that it had not seen."""
+        return compare_scores([self._scored(machine, before) for before in range(1, place)])
+
+    def _scored(self, machine: int, place: int) -> dict[Method, ForecastScore]:
+        key = machine, place
+        if key not in self._scores:
+            load = self.loads(machine, place)
+            self._scores[key] = {
+                method: score_forecast(forecast, load) for method, forecast in self._by_method(machine, place).items()
+            }
+        return self._scores[key]
+
+    def _by_method(self, machine: int, place: int) -> dict[Method, Forecast]:
+        key = machine, place
+        if key not in self._forecasts:
+            kinds = [day.kind for day in self.days]
+            following = kinds[place] if place < len(kinds) else (kinds[-1] + 1) % DAYS_PER_WEEK
+            self._forecasts[key] = self._made(machine, place, following)
+        return self._forecasts[key]
+
+    def _made(self, machine: int, place: int, kind: int, ahead: int = 1) -> dict[Method, Forecast]:
+        kinds = [day.kind for day in self.days[:place]]
         past = np.array([self.loads(machine, before) for before in range(place)])
-        return forecast_day(past, kinds[:place], following)
+        return {
+            Method.FITTED: forecast_day(past, kinds, kind, ahead),
+            Method.SEASONAL: forecast_seasonal(past, kinds, kind),
+        }
 
     def expected_load(self, machine: int, place: int) -> float:
         """Return the forecast of the mean load of a day; 0 for the first."""

@@ -23,11 +23,11 @@ from meritorder.study.forward.forecast import (
     DAYS_PER_WEEK,
     ForecastScore,
     day_type,
-    forecast_day,
     score_forecast,
 )
 from meritorder.study.forward.history import History
 from meritorder.study.forward.policy import FleetPolicy
+from meritorder.study.forward.seasonal import MethodScores
 from meritorder.study.forward.simulations import Simulations
 from meritorder.units import SECONDS_PER_DAY
 
@@ -87,6 +87,7 @@ class UnseenDays:
         policy: The policy for the day after the last, fitted to all days.
         floor: Fewest machines in each slot of a day, or of a week if the trace covers one, from midnight of the first
             day on; empty without a floor. With days to come, in each slot of these.
+        scores: How good each method of forecasting was.
         coming: The days to come, if any are asked for.
     """
 
@@ -94,6 +95,7 @@ class UnseenDays:
     left_out: dict[int, float]
     policy: FleetPolicy | RealtimePolicy
     floor: tuple[int, ...]
+    scores: MethodScores
     coming: Coming | None = None
 
     @property
@@ -187,6 +189,7 @@ def walk_forward(
         left_out={day.index: day.hole_s for day in days if day.hole_s > 0},
         policy=fitted.policy,
         floor=floor_of(coming) if coming else _next_floor(history, fitted, epoch_s, holidays),
+        scores=history.scores(fitted.machine, len(whole)),
         coming=coming,
     )
 
@@ -202,11 +205,10 @@ def _next_floor(
 ) -> tuple[int, ...]:
     """Return the floor of the days to come: of each weekday if a whole week is known, else of one day."""
     days, machine = history.days, fitted.machine
-    past = np.array([history.loads(machine, place) for place in range(len(days))])
-    kinds = [day.kind for day in days]
     midnight_s = None if epoch_s is None else epoch_s - epoch_s % SECONDS_PER_DAY
     coming = range(DAYS_PER_WEEK) if len(days) >= DAYS_PER_WEEK else [days[-1].index + 1]
-    floors = [fitted.policy.floor(forecast_day(past, kinds, day_type(index, midnight_s, holidays))) for index in coming]
+    kinds = [day_type(index, midnight_s, holidays) for index in coming]
+    floors = [fitted.policy.floor(history.forecast_coming(machine, kind)) for kind in kinds]
     return tuple(machines for floor in floors for machines in floor)
 
 

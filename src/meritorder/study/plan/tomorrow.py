@@ -148,6 +148,7 @@ def _record(walks: Sequence[walk.UnseenDays], epoch_s: float | None) -> WalkForw
     shares = [day.saving_share for day in days]
     low, high = (float(np.quantile(shares, share)) for share in _SPREAD) if shares else (0.0, 0.0)
     scores = [day.forecast for walked in walks for day in walked.days if day.forecast]
+    main = max(walks, key=lambda walked: walked.baseline_usd).scores
     attained = [(day.slo_attainment, day.requests) for day in days if day.slo_attainment is not None]
     return WalkForward(
         days=days,
@@ -164,6 +165,8 @@ def _record(walks: Sequence[walk.UnseenDays], epoch_s: float | None) -> WalkForw
         regret=sum(day.total_usd for day in known) / hindsight_usd - 1 if hindsight_usd else None,
         pinball_loss=float(np.mean([score.pinball for score in scores])) if scores else None,
         coverage_80=float(np.mean([score.coverage for score in scores])) if scores else None,
+        pinball_by_method={method.value: loss for method, loss in main.pinball.items()},
+        forecast=main.better.value,
     )
 
 

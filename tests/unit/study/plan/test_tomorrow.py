@@ -10,6 +10,7 @@ from tests.unit.study.conftest import OPTIONS
 
 from meritorder.errors import InfeasibleError
 from meritorder.records import planfile
+from meritorder.study.forward.seasonal import Method, MethodScores
 from meritorder.study.forward.walk import UnseenDays, WalkDay
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
@@ -18,6 +19,7 @@ from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 
 DAY_S = 86_400.0
+SCORES = MethodScores(days=8, pinball={Method.FITTED: 0.2, Method.SEASONAL: 0.1})
 
 
 def judged(index: int, policy_usd: float, *, best_usd: float | None = 8.0, missed: int = 0) -> WalkDay:
@@ -39,7 +41,13 @@ def judged(index: int, policy_usd: float, *, best_usd: float | None = 8.0, misse
 
 
 def walked(*days: WalkDay) -> UnseenDays:
-    return UnseenDays(days=days, left_out={5: 7200.0}, policy=None, floor=())  # type: ignore[arg-type]
+    return UnseenDays(days=days, left_out={5: 7200.0}, policy=None, floor=(), scores=SCORES)  # type: ignore[arg-type]
+
+
+def test_better_forecast_is_named_with_its_score() -> None:
+    record = _record([walked(judged(1, 10.0))], None)
+    assert record.forecast == "naive seasonal"
+    assert record.pinball_by_method == {"fitted": 0.2, "naive seasonal": 0.1}
 
 
 def test_days_are_summed_over_groups() -> None:
