@@ -37,6 +37,9 @@ def keys(
         str | None, typer.Option("--team", help="Team whose budget bounds it too; `none`: no team.")
     ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Allow it to read metrics and status.")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Allow it to read only, not to call a model or to change anything.")
+    ] = False,
     deadline: Annotated[str | None, typer.Option("--deadline", metavar="4h", help="Deadline of its calls.")] = None,
     requests_per_minute: Annotated[
         str | None, typer.Option("--requests-per-minute", metavar="N", help="Rate limit; `none`: no limit.")
@@ -86,7 +89,15 @@ def keys(
         if limits.changes_budget() and not store.has_prices:
             typer.echo("meritorder: no venue has a price: calls cost nothing, so that a budget has no effect", err=True)
         if action == "create":
-            request = KeyRequest(name=name, tenant=tenant, admin=admin, deadline=deadline, team=team, limits=limits)
+            request = KeyRequest(
+                name=name,
+                tenant=tenant,
+                admin=admin,
+                read_only=read_only,
+                deadline=deadline,
+                team=team,
+                limits=limits,
+            )
             typer.echo(store.create_key(request))
         elif action == "update":
             store.update_key(name, limits, team=team)
@@ -107,7 +118,17 @@ def _show(reports: "KeyReports") -> None:
     if not console.is_terminal:
         console.width = _WIDE
     table = Table(
-        "id", "name", "tenant", "team", "admin", "deadline", "requests/min", "tokens/min", *_COLUMNS, box=None
+        "id",
+        "name",
+        "tenant",
+        "team",
+        "admin",
+        "read-only",
+        "deadline",
+        "requests/min",
+        "tokens/min",
+        *_COLUMNS,
+        box=None,
     )
     for report in reports.keys:
         key = report.key
@@ -118,6 +139,7 @@ def _show(reports: "KeyReports") -> None:
             key.tenant,
             key.team or "",
             "yes" if key.admin else "",
+            "yes" if key.read_only else "",
             key.deadline or "",
             *rates,
             *(_cells(report.budget) if report.budget is not None else ("", _usd(report.cost_picousd), "", "", "", "")),

@@ -11,7 +11,7 @@ from meritorder.cli.options import ApiKeyVariable
 from meritorder.gateway.venues import parent_watchdog
 
 if TYPE_CHECKING:
-    from meritorder.web.live import LiveGateway
+    from meritorder.web.pages.live import LiveGateway
 
 _GRACE_S: Final = 5.0
 
@@ -52,7 +52,7 @@ def start_beside(gateway_url: str, port: int) -> None:
 
 def _live_gateway(url: str, key: str) -> "LiveGateway":
     from meritorder.gateway.app.client import GatewayClient
-    from meritorder.web.live import LiveGateway
+    from meritorder.web.pages.live import LiveGateway
 
     def fetch_status() -> dict[str, Any]:
         with GatewayClient(url, key) as client:

@@ -21,10 +21,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from meritorder.errors import ConfigError
-from meritorder.web import calculator, data, live
-from meritorder.web.form import CalculatorForm
-from meritorder.web.jobs import Jobs
-from meritorder.web.pages import html, style_sheet
+from meritorder.web.pages import calculator, data, live
+from meritorder.web.pages.form import CalculatorForm
+from meritorder.web.pages.jobs import Jobs
+from meritorder.web.render import html, style_sheet
 from meritorder.web.security import LOOPBACK, Secured
 
 _MAX_AGE_S: Final = 3600

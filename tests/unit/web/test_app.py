@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from meritorder.records.estimation import Estimate
-from meritorder.web import calculator
 from meritorder.web.app import create_app
-from meritorder.web.form import CalculatorForm
+from meritorder.web.pages import calculator
+from meritorder.web.pages.form import CalculatorForm
 
 # Sold as tokens only, so that no fleet is searched.
 TOKENS = "model=gpt-4.1-mini&requests_per_day=1000"

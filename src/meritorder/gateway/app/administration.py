@@ -41,6 +41,7 @@ class KeyRequest:
     name: str
     tenant: str = "default"
     admin: bool = False
+    read_only: bool = False
     deadline: str | None = None
     team: str | None = None
     limits: KeyLimits = field(default_factory=KeyLimits)
@@ -117,6 +118,7 @@ class Administration:
             name=request.name,
             tenant=request.tenant,
             admin=request.admin,
+            read_only=request.read_only,
             deadline=request.deadline,
             team=request.team,
         )

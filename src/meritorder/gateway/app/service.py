@@ -218,7 +218,7 @@ class Service:
                 deadline = value
             elif name == b"content-encoding":
                 _check_encoding(value)
-        key = await context.authenticator.authenticate(authorization)
+        key = await context.authenticator.authenticate(authorization, scope["method"])
         with self._bodies.reader(receive) as reader:
             request = await self._parse(exchange.id, key, scope["path"], await reader.read(), started_s)
             deferral = None

@@ -30,7 +30,8 @@ async def caller(context: Context, request: Request) -> Key:
         ApiError: The request has no valid key.
     """
     header = request.headers.get("authorization")
-    return await context.authenticator.authenticate(None if header is None else header.encode("latin-1"))
+    authorization = None if header is None else header.encode("latin-1")
+    return await context.authenticator.authenticate(authorization, request.method)
 
 
 async def whole_body(context: Context, request: Request) -> bytes:

@@ -65,6 +65,7 @@ class Operations:
             Route("/health", self.health, methods=["GET"]),
             Route("/metrics", self.show_metrics, methods=["GET"]),
             Route("/meritorder/status", self.status, methods=["GET"]),
+            Route("/meritorder/key", self.key, methods=["GET"]),
         ]
 
     async def health(self, _request: Request) -> Response:
@@ -110,6 +111,11 @@ class Operations:
                 "ledger": [_total(row) for row in await read(ledger.totals)],
             }
         )
+
+    async def key(self, request: Request) -> Response:
+        """Return whose key the request has, and what it permits."""
+        key = await caller(self._context, request)
+        return json_response({name: getattr(key, name) for name in ("id", "name", "tenant", "admin", "read_only")})
 
     def _venue(self, venue: Venue) -> dict[str, Any]:
         return {

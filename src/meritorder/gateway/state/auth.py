@@ -16,6 +16,7 @@ ANONYMOUS: Final = Key(id="anyone", name="no key needed", tenant="default", admi
 _BEARER: Final = b"bearer "
 _KEY_PREFIX: Final = "sk-mo-"
 _ID_BYTES: Final = 16
+_READING: Final = frozenset({"GET", "HEAD"})
 _MIN_REFRESH_S: Final = 0.2  # between refreshes for unknown keys
 
 
@@ -49,13 +50,20 @@ class Authenticator:
         """Whether a budget of any key has a soft limit."""
         return any(budget.soft_share is not None for key in self._keys.by_id.values() for budget in key.budgets)
 
-    async def authenticate(self, authorization: bytes | None) -> Key:
-        """Return the key in an Authorization header; an unknown key may be new, and is looked up in the store.
+    async def authenticate(self, authorization: bytes | None, method: str) -> Key:
+        """Return the key in an Authorization header, if it permits requests with the HTTP method.
 
         Raises:
-            ApiError: The header is missing, or its key is not valid.
+            ApiError: The header is missing, or its key is not valid or only reads.
             StoreUnavailableError: The key is unknown, and the store cannot be read.
         """
+        key = await self._find_key(authorization)
+        if key.read_only and method not in _READING:
+            raise ApiError(403, "This key is read-only.", code="read_only_key")
+        return key
+
+    async def _find_key(self, authorization: bytes | None) -> Key:
+        """Return the key in an Authorization header; an unknown key may be new, and is looked up in the store."""
         key = self._by_header.get(authorization or b"")
         if key is not None:
             return key

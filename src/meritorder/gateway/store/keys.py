@@ -56,6 +56,7 @@ class Key:
         name: Its display name.
         tenant: The tenant whose files and batches it can access.
         admin: Whether it can access metrics and status.
+        read_only: Whether it can read, but neither call a model nor change anything.
         deadline: Default deadline that makes its calls deferrable, such as `4h`; None for none.
         requests_per_minute: Most calls; None for no limit.
         tokens_per_minute: Most tokens; None for no limit.
@@ -67,6 +68,7 @@ class Key:
     name: str
     tenant: str
     admin: bool = False
+    read_only: bool = False
     deadline: str | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -55,6 +56,7 @@ KEYS: Final = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("tenant", Text, nullable=False),
     Column("admin", Boolean, nullable=False),
+    Column("read_only", Boolean, nullable=False, server_default=false()),
     Column("deadline", Text),  # default deadline of its calls, such as "4h"
     Column("requests_per_minute", Integer),
     Column("tokens_per_minute", Integer),

@@ -5,6 +5,9 @@ import pytest
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
+from meritorder.gateway.routes.openapi.operations import OPERATIONS
+from meritorder.gateway.store import keys
+from meritorder.gateway.store.keys import Key
 
 
 @pytest.fixture
@@ -47,3 +50,18 @@ def test_admin_key_is_required(tmp_path: Path) -> None:
     with open_service(tmp_path, server={"require_keys": True}) as service:
         assert call(service, "GET", "/metrics").status == 401
         assert call(service, "GET", "/health").status == 200
+
+
+def test_every_change_is_refused_to_read_only_keys(tmp_path: Path) -> None:
+    with open_service(tmp_path, server={"require_keys": True}) as service:
+        key = Key(id="key_1", name="reader", tenant="t", read_only=True)
+        service.context.database.submit(lambda connection: keys.add(connection, key, "secret", now_s=0.0)).result()
+        headers = ((b"authorization", b"Bearer secret"),)
+        whose = call(service, "GET", "/meritorder/key", headers=headers).json
+        assert whose == {"id": "key_1", "name": "reader", "tenant": "t", "admin": False, "read_only": True}
+        changes = [operation for operation in OPERATIONS if operation.method != "GET" and not operation.is_public]
+        statuses = {
+            operation.path: call(service, operation.method, operation.path, {"model": "m"}, headers).status
+            for operation in changes
+        }
+    assert {path: status for path, status in statuses.items() if status != 403} == {}

@@ -167,7 +167,7 @@ class Messages:
 
     async def _content(self, request: Request) -> Json:
         """Return the body of a caller's request."""
-        await self._context.authenticator.authenticate(_authorization(request))
+        await self._context.authenticator.authenticate(_authorization(request), request.method)
         return checks.json_object(await whole_body(self._context, request))
 
     async def _batch(self, request: Request) -> Json:

@@ -31,6 +31,7 @@ _CREATORS: Final = {
 }
 _SHARED: Final = (404, 408, 415, 431, 500, 503)
 _KEY_ERROR: Final = 401
+_READ_ONLY_ERROR: Final = 403
 _DESCRIPTIONS: Final = {
     400: "The request is invalid, or a venue refuses it.",
     401: "The key is missing or wrong.",
@@ -147,7 +148,7 @@ def _responses(operation: Operation, schemas: dict[int, Any], *, requires_keys: 
     responses: JsonObject = {str(status): success for status in operation.statuses}
     statuses = {*_SHARED, *operation.errors}
     if requires_keys and not operation.is_public:
-        statuses.add(_KEY_ERROR)
+        statuses |= {_KEY_ERROR} if operation.method == "GET" else {_KEY_ERROR, _READ_ONLY_ERROR}
     if _is_anthropic(operation):
         statuses.add(529)
     name = _error_type(operation).__name__

@@ -305,6 +305,7 @@ OPERATIONS: Final = (
         errors=(403,),
     ),
     _get("getStatus", "/meritorder/status", "Return venues, plan, queues and spending.", Object, errors=(403,)),
+    _get("getKey", "/meritorder/key", "Return whose key this is, and what it permits.", Object),
     _get("getOpenApi", "/openapi.json", "Return this document.", Object, is_public=True),
 )
 """Every operation."""

@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
-from meritorder.web.jobs import REPORT, Job, Jobs, JobState, steps
-from meritorder.web.pages import html
+from meritorder.web.pages.jobs import REPORT, Job, Jobs, JobState, steps
+from meritorder.web.render import html
 from meritorder.web.security import REPORT_HEADERS
 
 _MAX_FIELD: Final = 500

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.web.jobs import Job, Jobs, JobState, safe_name, steps
+from meritorder.web.pages.jobs import Job, Jobs, JobState, safe_name, steps
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from meritorder.errors import MeritorderError
 from meritorder.units import format_duration
 from meritorder.web.figures import HEIGHT, WIDTH, count_curves
-from meritorder.web.pages import html
+from meritorder.web.render import html
 
 _POLL_S: Final = 2.0
 _IDLE_SHARE: Final = 0.9  # of the time in which a slow gateway is not asked

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from meritorder.errors import ConfigError
 from meritorder.web.app import create_app, serve
-from meritorder.web.live import LiveGateway, Moment
+from meritorder.web.pages.live import LiveGateway, Moment
 
 VENUE = {"name": "own", "models": ["m"], "up": True, "engine": None, "seats": 8, "realtime": 2, "deferrable": 5}
 BATCH = {

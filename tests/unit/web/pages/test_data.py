@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.web.data import STUDIES, commands
-from meritorder.web.jobs import Job
+from meritorder.web.pages.data import STUDIES, commands
+from meritorder.web.pages.jobs import Job
 
 
 def _job(**fields: str) -> Job:

@@ -16,8 +16,8 @@ from meritorder.records.estimation import Estimate, Way
 from meritorder.report.compare.rows import waterfalls
 from meritorder.study.estimate.traffic import estimate_traffic
 from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars
-from meritorder.web.form import CalculatorForm, read_form
-from meritorder.web.pages import html
+from meritorder.web.pages.form import CalculatorForm, read_form
+from meritorder.web.render import html
 
 _ANSWERS: Final = 512
 _JSON: Final = "application/json"

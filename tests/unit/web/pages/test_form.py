@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meritorder.domain import Slo
-from meritorder.web.form import CalculatorForm, FormError, read_form
+from meritorder.web.pages.form import CalculatorForm, FormError, read_form
 
 _NAMES = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=20).filter(
     lambda text: text == text.strip()
