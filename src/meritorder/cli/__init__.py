@@ -12,6 +12,7 @@ from typing import Annotated, Final, NoReturn, cast
 import typer
 
 from meritorder.cli.audit import audit
+from meritorder.cli.autopilot import autopilot
 from meritorder.cli.batch import batch, status
 from meritorder.cli.calibrate import calibrate, watch
 from meritorder.cli.compare import compare, demo
@@ -38,7 +39,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, ui, keys, batch, status, ledger, watch):
+for _serving in (serve, ui, keys, batch, status, ledger, watch, autopilot):
     app.command()(_serving)
 
 

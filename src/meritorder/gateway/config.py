@@ -269,6 +269,37 @@ class TelemetryTable(_Table, frozen=True):
     ] = 10.0
 
 
+class BudgetTable(_Table, frozen=True):
+    """A limit on what the autopilot changes in any 24 hours; of all that apply, the most restrictive wins."""
+
+    machines: Annotated[str, _about("Machines that may change: a share, rounded up, or a number; `0`: none.")] = ""
+    usd_per_day: Annotated[Decimal | None, _about("Most that changes may add to the cost of a day.")] = None
+    schedule: Annotated[str, _about("When it applies: five fields of cron, in UTC, or `@daily`; empty: always.")] = ""
+    duration: Annotated[str, _about("For how long, from each time of the schedule on.")] = ""
+    reasons: Annotated[list[str], _about("Reasons that it applies to; empty: all.")] = []
+
+
+class AutopilotTable(_Table, frozen=True):
+    """Planning again from the ledger, by `meritorder autopilot`; without budgets, 10% of the machines in 24 hours."""
+
+    mode: Annotated[
+        str, _about("`observe` records, `suggest` also writes its proposals, `apply` replaces the plan.")
+    ] = "suggest"
+    check: Annotated[str, _about("How often it looks at the ledger.")] = "15m"
+    every: Annotated[str, _about("It plans again at the latest after this time.")] = "1d"
+    history: Annotated[str, _about("How far back it reads the ledger.")] = "28d"
+    ahead: Annotated[str, _about("Days to come that it plans.")] = "7d"
+    demand: Annotated[float, Meta(gt=0), _about("Plan again if the tokens of a day moved by this share.")] = 0.2
+    prices: Annotated[float, Meta(gt=0), _about("Plan again if a price moved by this share.")] = 0.05
+    backlog: Annotated[float, Meta(gt=0), _about("Plan again if this share of a day's requests is queued.")] = 0.5
+    min_saving: Annotated[float, Meta(ge=0, lt=1), _about("Change the plan only for at least this saving.")] = 0.02
+    hardware: Annotated[list[str], _about("GPUs to choose from; by default those of the plan.")] = []
+    providers: Annotated[list[str], _about("Providers to rent from; by default those of the plan.")] = []
+    workloads: Annotated[str, _about("Workloads file of the plan, if it was made with one.")] = ""
+    folder: Annotated[str, _about("Its decisions and plans; by default `autopilot` next to the SQLite file.")] = ""
+    budget: list[BudgetTable] = []
+
+
 class Settings(_Table, frozen=True):
     """Settings of a gateway: at the top level of the file, the plan to execute."""
 
@@ -279,6 +310,7 @@ class Settings(_Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     lanes: LanesTable = LanesTable()
     telemetry: TelemetryTable = TelemetryTable()
+    autopilot: AutopilotTable = AutopilotTable()
     venue: list[VenueTable] = []
     rule: list[RuleTable] = []
     webhook: list[WebhookTable] = []
@@ -303,6 +335,11 @@ class Settings(_Table, frozen=True):
     def receipt_key(self) -> Path:
         """The file of the key that receipts are signed with, next to the SQLite file or the folder of blobs."""
         return self._data_folder / "receipt.key"
+
+    @property
+    def autopilot_folder(self) -> Path:
+        """The folder of the autopilot's decisions."""
+        return Path(self.autopilot.folder) if self.autopilot.folder else self._data_folder / "autopilot"
 
     @property
     def _data_folder(self) -> Path:

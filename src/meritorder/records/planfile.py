@@ -206,7 +206,10 @@ class DeclaredWorkload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promises(msgspec.Struct, frozen=True, kw_only=True):
-    """How requests were assigned lanes and deadlines, and which part of the trace was planned."""
+    """How requests were assigned lanes and deadlines, and which part of the trace was planned.
+
+    Every engine step is longer by the factor `slower` than in the profile.
+    """
 
     slo: Slo
     defer: list[str] = []
@@ -218,6 +221,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     end: str | None = None
     profile: str = ""
     roofline: bool = False
+    slower: float = 1.0
     memory_utilization: float | None = None
     kv_cache_dtype: str | None = None
 

@@ -14,7 +14,7 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
-from meritorder.gateway.store import keys, migrations
+from meritorder.gateway.store import keys, migrations, requests
 from meritorder.gateway.store.billing import capacity, ledger, quotes
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
@@ -231,6 +231,10 @@ class Administration:
     def paid_capacity(self) -> Sequence[Paid]:
         """Return what was rented and paid by time."""
         return self._database.read_now(capacity.paid)
+
+    def queued(self) -> int:
+        """Return the number of queued requests."""
+        return sum(self._database.read_now(requests.queued_by_model).values())
 
     def settled_quotes(self, *, from_s: float, to_s: float) -> Sequence[SettledQuote]:
         """Return what batches with a quote that ended in a period were quoted and what they cost."""

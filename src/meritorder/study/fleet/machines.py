@@ -231,7 +231,8 @@ def candidate_profiles(
     """
     for profile in _known_profiles(catalog, model, options, problems):
         try:
-            yield resized(profile, options.memory_utilization, options.kv_cache_dtype)
+            served = profile.slowed(options.slower) if options.slower != 1 else profile
+            yield resized(served, options.memory_utilization, options.kv_cache_dtype)
         except PerformanceError as error:
             problems.append(error)
 

@@ -44,6 +44,7 @@ class CompareOptions:
         startup: Time from renting a machine until it serves, and how much of it is paid.
         profile: Profile file of the user's own endpoint.
         roofline: Estimate step times from data sheets where no measurement exists.
+        slower: Factor by which every engine step is longer than in the profile, as measured since.
         max_num_seqs: Sequences per step at most; None means the profile's own limit, or the engine's default.
         max_num_batched_tokens: Tokens per step at most; None likewise.
         memory_utilization: Share of the GPUs' memory that the engine may use; None means its default.
@@ -74,6 +75,7 @@ class CompareOptions:
     startup: Startup = field(default_factory=Startup)
     profile: Path | None = None
     roofline: bool = False
+    slower: float = 1.0
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     memory_utilization: float | None = None

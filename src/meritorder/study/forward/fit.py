@@ -187,7 +187,8 @@ class PolicyFit:
             label, scaling = trial.machine.profile.replica.label, trial.pools[0][1].scaling
             design = designs.setdefault(label, Design(machine=places[id(trial.machine)]))
             target = scaling.target_in_flight if isinstance(scaling, Autoscaled) else _START_IN_FLIGHT
-            level = int(np.searchsorted(self.simulations.targets(design), target))
+            targets = self.simulations.targets(design)
+            level = min(int(np.searchsorted(targets, target)), len(targets) - 1)
             levels[design] = max(level, levels.get(design, 0))
         levels = dict(list(levels.items())[:_MACHINES])
         always_on = fleets.fixed[0]

@@ -288,6 +288,7 @@ def _promises(promised: AssignedTrace, options: PlanOptions) -> planfile.Promise
         end=options.end,
         profile="" if options.profile is None else str(options.profile.resolve()),
         roofline=options.roofline,
+        slower=options.slower,
         memory_utilization=options.memory_utilization,
         kv_cache_dtype=options.kv_cache_dtype,
     )

@@ -1,6 +1,7 @@
 """Replay of a plan file on a trace: its own trace reproduces the plan, another one tests it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +22,39 @@ from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.servable import Server, split_servable
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.schedule.demand import venue_name
-from meritorder.study.schedule.simulate import ExecutablePlan, simulate_plan
+from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
 from meritorder.traces import Trace
 
 _WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A plan simulated on a trace.
+
+    Args:
+        outcome: The outcome as a whole.
+        models: The outcome by model.
+        machines: The replica of each pool, by the pool's name.
+        span_s: Time that the trace covers.
+    """
+
+    outcome: planfile.PlanOutcome
+    models: Mapping[str, ModelOutcome]
+    machines: Mapping[str, CandidateMachine]
+    span_s: float
+
+
 def replay(
     plan: planfile.Plan, trace: Trace, *, catalogs: tuple[Path, ...] = (), seed: int = 0, where: str = "plan"
 ) -> planfile.PlanOutcome:
+    """Return the outcome of a plan on a trace; arguments as for `replay_in_detail`."""
+    return replay_in_detail(plan, trace, catalogs=catalogs, seed=seed, where=where).outcome
+
+
+def replay_in_detail(
+    plan: planfile.Plan, trace: Trace, *, catalogs: tuple[Path, ...] = (), seed: int = 0, where: str = "plan"
+) -> Replay:
     """Simulate a plan on a trace; the slots of the plan repeat if the trace is longer.
 
     Args:
@@ -70,10 +95,15 @@ def replay(
         pool.name: _machine(pool, servers[pool.name], loads[pool.model]) for pool in plan.pools if pool.name in servers
     }
     prices = {venue_name(price): price for model in models.values() for price in token_prices(model)}
-    outcome, _ = simulate_plan(executable, loads, machines, prices, seed=seed)
+    outcome, by_model = simulate_plan(executable, loads, machines, prices, seed=seed)
     expected = plan.policy_outcome if plan.policy else plan.simulated
     rounds = expected.rounds if expected else 1
-    return structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds, unservable=unservable)
+    return Replay(
+        outcome=structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds, unservable=unservable),
+        models=by_model,
+        machines=machines,
+        span_s=promised.span_s,
+    )
 
 
 def _servable(
@@ -100,6 +130,7 @@ def _server(
         tp=pool.replica_gpus,
         profile=Path(promises.profile) if promises.profile else None,
         roofline=promises.roofline,
+        slower=promises.slower,
         memory_utilization=promises.memory_utilization,
         kv_cache_dtype=promises.kv_cache_dtype,
     )

@@ -1,0 +1,182 @@
+"""The autopilot beside a gateway: looks at its store again and again, decides, records, and writes the plan."""
+
+import fcntl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final, Self
+
+from msgspec import structs
+
+from meritorder import documents
+from meritorder.errors import ConfigError, MeritorderError
+from meritorder.gateway import config_file
+from meritorder.records.autopilot import APPLIED, REVERTED, SUGGESTED, Decision
+from meritorder.records.planfile import Plan, read_plan
+from meritorder.report import files
+from meritorder.study.autopilot.commitments import purchase_list
+from meritorder.study.autopilot.decide import Pilot, Planner
+from meritorder.study.autopilot.log import DecisionLog, next_id
+from meritorder.study.autopilot.observation import read_store
+from meritorder.study.autopilot.options import parse_options
+from meritorder.study.fleet.options import Progress
+from meritorder.units import format_usd, utc
+
+PURCHASES: Final = "purchases.csv"
+SUGGESTION: Final = "suggested-plan.json"
+_LOCK: Final = "lock"
+
+
+class Autopilot:
+    """The autopilot of one gateway; a context manager that keeps others out.
+
+    Args:
+        config: The gateway's configuration.
+        planner: Makes a plan of a trace.
+        catalogs: Catalog files.
+        progress: Receives each step.
+
+    Raises:
+        ConfigError: The configuration is invalid, or names no plan.
+    """
+
+    def __init__(
+        self, config: Path, planner: Planner, *, catalogs: tuple[Path, ...] = (), progress: Progress = lambda _: None
+    ) -> None:
+        self._config = config
+        self._settings = config_file.read(config)
+        if not self._settings.plan:
+            fix = 'make one with `meritorder plan`, and write plan = "plan.json"'
+            raise ConfigError("no plan is in force", where=f"{config}: plan", fix=fix)
+        self._plan_path = Path(self._settings.plan)
+        self.options = parse_options(self._settings.autopilot, str(config), catalogs)
+        self.log = DecisionLog(self._settings.autopilot_folder)
+        self._pilot = Pilot(options=self.options, planner=planner, accepts=self._refusal, progress=progress)
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.log.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.log.folder / _LOCK).open("w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise ConfigError("another autopilot runs", where=str(self.log.folder), fix="stop that one") from None
+        self._finish_last()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def step(self, now_s: float) -> Decision | None:
+        """Look once, and do what there is to do; None if there is no reason to.
+
+        Raises:
+            MeritorderError: The store has nothing to plan from, or the plan cannot be read.
+        """
+        past, in_force = self.log.read(), read_plan(self._plan_path)
+        seen = read_store(self._config, now_s=now_s, history_s=self.options.history_s)
+        applied = [decision for decision in past if decision.outcome == APPLIED]
+        before = self.log.plan(applied[-1].plan_before) if applied else None
+        weighed = self._pilot.decide(seen, in_force, past, before)
+        if weighed is None:
+            return None
+        name_before = self.log.keep_plan(in_force)
+        name_after = self.log.keep_plan(weighed.plan) if weighed.plan is not in_force else name_before
+        if weighed.decision.outcome not in {APPLIED, SUGGESTED}:
+            name_after = name_before
+        decision = structs.replace(weighed.decision, plan_before=name_before, plan_after=name_after)
+        # The record comes first: a change that a kill interrupts is finished at the next start.
+        self.log.append(decision)
+        if decision.outcome == APPLIED:
+            self._write(weighed.plan)
+        elif decision.outcome == SUGGESTED:
+            files.write_bytes(self.log.folder / SUGGESTION, documents.encode(weighed.plan))
+        if decision.commitments:
+            files.write_text(self.log.folder / PURCHASES, purchase_list(decision.commitments))
+        return decision
+
+    def revert(self, decision_id: str, now_s: float) -> Decision:
+        """Go back to the plan that was in force before a decision.
+
+        Raises:
+            ConfigError: No applied decision has this id, or the gateway cannot execute that plan.
+        """
+        decision = self.log.find(decision_id)
+        if decision.outcome not in {APPLIED, REVERTED}:
+            raise ConfigError(f"{decision.id} changed nothing", where="autopilot revert", fix="name an applied one")
+        plan, in_force = self.log.plan(decision.plan_before), read_plan(self._plan_path)
+        refusal = self._refusal(plan)
+        if refusal:
+            raise ConfigError(f"the gateway cannot execute that plan: {refusal}", where="autopilot revert")
+        reverted = Decision(
+            id=next_id(self.log.read()),
+            at=f"{utc(now_s):%Y-%m-%dT%H:%M:%SZ}",
+            at_s=now_s,
+            mode=self.options.mode,
+            outcome=REVERTED,
+            why=f"a person went back to the plan before {decision.id}",
+            inputs=decision.inputs,
+            drift=decision.drift,
+            plan_before=self.log.keep_plan(in_force),
+            plan_after=decision.plan_before,
+        )
+        self.log.append(reverted)
+        self._write(plan)
+        return reverted
+
+    def _refusal(self, plan: Plan) -> str:
+        """Return why the gateway cannot execute a plan; empty if it can."""
+        from meritorder.gateway.venues.plans.matching import read_plan as match_plan  # noqa: PLC0415
+
+        path = self.log.folder / self.log.keep_plan(plan)
+        try:
+            match_plan(structs.replace(self._settings, plan=str(path)))
+        except MeritorderError as error:
+            return str(error)
+        return ""
+
+    def _finish_last(self) -> None:
+        """Write the plan of the last change if a kill came between its record and its plan."""
+        changes = [decision for decision in self.log.read() if decision.outcome in {APPLIED, REVERTED}]
+        if changes and self.log.keep_plan(read_plan(self._plan_path)) == changes[-1].plan_before:
+            self._write(self.log.plan(changes[-1].plan_after))
+
+    def _write(self, plan: Plan) -> None:
+        files.write_bytes(self._plan_path, documents.encode(plan))
+
+
+def run(
+    autopilot: Autopilot,
+    *,
+    show: Callable[[Decision], None],
+    report: Callable[[str], None],
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look again and again until interrupted; what cannot be done now is reported and tried at the next time.
+
+    Args:
+        autopilot: The autopilot.
+        show: Receives each decision.
+        report: Receives each failure, a line.
+        clock: Returns epoch seconds.
+        sleep: Waits some seconds.
+    """
+    while True:
+        try:
+            decision = autopilot.step(clock())
+        except MeritorderError as error:
+            report(str(error))
+        else:
+            if decision is not None:
+                show(decision)
+        sleep(autopilot.options.check_s)
+
+
+def summary(decision: Decision) -> str:
+    """Return a decision in one line."""
+    saved = f", saves {format_usd(decision.saves_usd_per_day)} a day" if decision.saves_usd_per_day else ""
+    reasons = f" ({', '.join(decision.reasons)})" if decision.reasons else ""
+    return f"{decision.id} {decision.at} {decision.outcome}{reasons}: {decision.why}{saved}"
