@@ -201,7 +201,8 @@ class _Gateway(http.server.BaseHTTPRequestHandler):
             "batches": [],
             "ledger": [],
         }
-        body = json.dumps(state).encode()
+        key = {"id": "key_1", "name": "k", "tenant": "default", "admin": True, "read_only": False}
+        body = json.dumps(key if self.path == "/meritorder/key" else state).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

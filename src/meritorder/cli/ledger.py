@@ -17,6 +17,7 @@ from meritorder.units import parse_duration_s
 
 if TYPE_CHECKING:
     from meritorder.records.accounting import LedgerReport
+    from meritorder.study.ledger.costing import Period
 
 _DEFAULT_BY: Final = "day"
 _EVER_S: Final = 1e15
@@ -57,6 +58,10 @@ def ledger(
     slo: SloText = "",
     json: JsonFile = None,
     html: HtmlFile = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option("--proof", metavar="FILE", help="Write one page to print, for the person who pays (HTML)."),
+    ] = None,
     focus: Annotated[
         Path | None,
         typer.Option("--focus", metavar="FILE", help="Export costs as FOCUS 1.2, to a .csv or .parquet file."),
@@ -77,9 +82,9 @@ def ledger(
     if (config is None) == (file is None):
         raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
     names = parse_dimensions(by)
-    if config and not (out or json or html or focus or bill or start or end or by != _DEFAULT_BY):
+    if config and not (out or json or html or proof or focus or bill or start or end or by != _DEFAULT_BY):
         out = Path(_LEDGER)
-    files.check_target(out, json, html, focus)
+    files.check_target(out, json, html, proof, focus)
     check_suffix(focus)
     from_s, to_s = _instant(start, "--from"), _instant(end, "--to")
     invoice = None
@@ -89,43 +94,56 @@ def ledger(
         invoice = read_bill(bill)
         from_s, to_s = astuple(period_of(invoice))
     if config is not None:
-        attempts, paid, quotes = _of_gateway(config, out, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
+        if out:
+            _export(config, out)
+        attempts, paid, quotes = read_gateway(config, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
         if out and not len(attempts) and not paid:
             return
     else:
         (attempts, paid), quotes = _of_file(file or Path(), capacity), ()
-    period = whole_period(attempts, paid)
-    period = replace(
-        period, from_s=period.from_s if from_s is None else from_s, to_s=period.to_s if to_s is None else to_s
-    )
-    if period.from_s >= period.to_s:
-        raise ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
+    period = _within(whole_period(attempts, paid), from_s, to_s)
     real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
     with progress() as status:
         costed = cost_all(attempts, paid, period)
         answer = account(costed, names, quotes=quotes, bill=invoice, real_time=real_time, progress=status.update)
         if focus:
             files.write_bytes(focus, to_focus(costed, focus.suffix))
-    _write(answer, json, html)
+    _write(answer, json, html, proof)
     text.render(answer, Console())
 
 
-def _of_gateway(config: Path, out: Path | None, from_s: float, to_s: float) -> tuple[Any, Any, Any]:
-    """Return the attempts, the paid capacity and the quotes of a gateway's store; export the first two to a file."""
+def _within(period: Period, from_s: float | None, to_s: float | None) -> Period:
+    """Return a period with the start and the end that were given."""
+    period = replace(
+        period, from_s=period.from_s if from_s is None else from_s, to_s=period.to_s if to_s is None else to_s
+    )
+    if period.from_s >= period.to_s:
+        raise ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
+    return period
+
+
+def read_gateway(config: Path, from_s: float, to_s: float) -> tuple[Any, Any, Any]:
+    """Return the attempts, the paid capacity and the quotes of a gateway's store."""
     from meritorder.gateway.app.administration import Administration
-    from meritorder.study.ledger.answer import write_capacity
     from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 
     with Administration(config) as store:
         paid = store.paid_capacity()
-        if out is not None:
-            count = store.write_ledger(out)
-            typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
-            if paid:
-                write_capacity(out.with_suffix(_CAPACITY_SUFFIX), paid)
         names = [column.name for column in ATTEMPTS]
         attempts = from_columns(store.ledger_columns(names, from_s=from_s, to_s=to_s))
         return attempts, paid, store.settled_quotes(from_s=from_s, to_s=to_s)
+
+
+def _export(config: Path, out: Path) -> None:
+    """Write the ledger of a gateway to a file, and its paid capacity beside it."""
+    from meritorder.gateway.app.administration import Administration
+    from meritorder.study.ledger.answer import write_capacity
+
+    with Administration(config) as store:
+        count = store.write_ledger(out)
+        typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
+        if paid := store.paid_capacity():
+            write_capacity(out.with_suffix(_CAPACITY_SUFFIX), paid)
 
 
 def _of_file(path: Path, capacity: Path | None) -> tuple[Any, Any]:
@@ -138,7 +156,7 @@ def _of_file(path: Path, capacity: Path | None) -> tuple[Any, Any]:
     return read_attempts(path), read_capacity(capacity) if capacity else []
 
 
-def _write(answer: LedgerReport, json: Path | None, html: Path | None) -> None:
+def _write(answer: LedgerReport, json: Path | None, html: Path | None, proof: Path | None) -> None:
     from meritorder import documents
     from meritorder.report import files
 
@@ -148,6 +166,10 @@ def _write(answer: LedgerReport, json: Path | None, html: Path | None) -> None:
         from meritorder.report.ledger import html as page
 
         files.write_text(html, page.render(answer))
+    if proof:
+        from meritorder.report.ledger import proof as one_page
+
+        files.write_text(proof, one_page.render(answer))
 
 
 def _instant(text: str | None, option: str) -> float | None:

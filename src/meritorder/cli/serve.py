@@ -38,7 +38,7 @@ def serve(
     def announce(listening: "Listening") -> None:
         _announce(listening, config)
         if ui is not None:
-            start_beside(listening.url, ui)
+            start_beside(listening.url, ui, config, settings.plan)
 
     server.serve(settings, announce=announce)
 

@@ -3,15 +3,20 @@
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meritorder.cli.options import ApiKeyVariable
+from meritorder.cli.ledger import read_gateway
+from meritorder.cli.options import ApiKeyVariable, OptionalConfigFile
+from meritorder.cli.parsing import parse_names
+from meritorder.errors import ConfigError
 from meritorder.gateway.venues import parent_watchdog
 
 if TYPE_CHECKING:
-    from meritorder.web.pages.live import LiveGateway
+    from meritorder.web.app import Site
 
 _GRACE_S: Final = 5.0
 
@@ -20,42 +25,77 @@ def ui(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8090,
     gateway: Annotated[
-        str,
-        typer.Option("--gateway", metavar="URL", help="Gateway whose work the page Live shows; needs an admin key."),
+        str, typer.Option("--gateway", metavar="URL", help="Gateway whose work and batches the pages show.")
     ] = "",
+    config: OptionalConfigFile = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Plan in force; by default that of --config.")
+    ] = None,
+    public: Annotated[
+        str,
+        typer.Option("--public", metavar="PAGE,…", help="Pages that need no signing in, such as calculator."),
+    ] = "",
+    socket: Annotated[
+        Path | None, typer.Option("--socket", metavar="FILE", help="Listen on a socket file, behind a gateway.")
+    ] = None,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Run the web application: a calculator of what traffic costs, answers about your own files, a gateway's work."""
-    from meritorder.web.app import serve as serve_pages
+    """Run the web application: a calculator of what traffic costs, answers about your own files, a gateway's work.
+
+    With a gateway, its ledger (--config) and its plan are shown to those who sign in with an API key. On this machine
+    alone, the key in the environment stands for everybody.
+    """
+    from meritorder.web.security import LOOPBACK
+    from meritorder.web.server import listen, listen_on_file, serve
 
     def announce(url: str) -> None:
         typer.echo(f"meritorder: open {url} in a browser; Ctrl-C stops it")
         if browser:
             typer.launch(url)
 
+    is_local = socket is None and host in LOOPBACK
+    # What a gateway without keys lets everybody do, they may do behind it too.
+    own_key = os.environ.get(api_key_env, "") if is_local else "" if socket is not None else None
+    site = _site(gateway, config, plan, own_key, parse_names(public))
+    listener = listen(host, port) if socket is None else listen_on_file(socket)
     typer.echo("preparing the simulator", err=True)
-    serve_pages(host, port, _live_gateway(gateway, os.environ.get(api_key_env, "")) if gateway else None, announce)
+    serve(listener, site, announce, LOOPBACK if is_local else ())
 
 
-def start_beside(gateway_url: str, port: int) -> None:
+def start_beside(gateway_url: str, port: int, config: Path | None, plan: str) -> None:
     """Start the web application in a process of its own, which ends when this one does.
 
     Args:
         gateway_url: The gateway whose work it shows.
         port: Its port.
+        config: The configuration of the gateway.
+        plan: Its plan; empty for none.
     """
     command = [sys.executable, "-m", "meritorder", "ui", "--port", str(port), "--gateway", gateway_url]
+    command += [*(["--config", str(config)] if config else []), *(["--plan", plan] if plan else [])]
     watched = [sys.executable, parent_watchdog.__file__, str(_GRACE_S), *command]
     subprocess.Popen(watched, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own command
 
 
-def _live_gateway(url: str, key: str) -> "LiveGateway":
-    from meritorder.gateway.app.client import GatewayClient
-    from meritorder.web.pages.live import LiveGateway
+def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None, public: tuple[str, ...]) -> "Site":
+    from meritorder.gateway import config_file
+    from meritorder.web.access import Access
+    from meritorder.web.app import Site
+    from meritorder.web.gateway import Gateway
+    from meritorder.web.pages.live import watch
+    from meritorder.web.render import PAGES
 
-    def fetch_status() -> dict[str, Any]:
-        with GatewayClient(url, key) as client:
-            return client.status()
-
-    return LiveGateway(url, fetch_status)
+    for page in public:
+        if page not in PAGES:
+            raise ConfigError(f"unknown page {page!r}", where="--public", fix=f"the pages are {', '.join(PAGES)}")
+    if config is not None and not url:
+        raise ConfigError("the ledger needs the gateway that knows the keys", where="--config", fix="give --gateway")
+    if config is not None and plan is None and (named := config_file.read(config).plan):
+        plan = Path(named)
+    return Site(
+        access=Access(gateway=Gateway(url) if url else None, own_key=own_key, public=public),
+        watch=partial(watch, url) if url else None,
+        read_ledger=partial(read_gateway, config) if config else None,
+        plan_file=plan,
+    )

@@ -43,6 +43,7 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
         input_tokens: Their prompt tokens.
         output_tokens: Their output tokens.
         paid_usd: What was paid for the group.
+        saved_usd: Its part of the saving, real time alone being shared by tokens; None if none is claimed.
     """
 
     by: dict[str, str]
@@ -51,6 +52,7 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     paid_usd: Decimal
+    saved_usd: Decimal | None = None
 
 
 class WorkloadCost(msgspec.Struct, frozen=True, kw_only=True):

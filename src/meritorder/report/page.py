@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import altair as alt
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from meritorder.records.comparison import Waterfall
@@ -14,6 +14,9 @@ from meritorder.report.figures import DARK, LIGHT, css
 from meritorder.report.waterfall import waterfall_cells, waterfall_title
 from meritorder.report.wording import host, or_missing, price_unit, spaced, times, web_address
 from meritorder.units import format_duration, format_share, format_usd
+
+TEMPLATES: Final = "meritorder.report"
+"""The package of the templates."""
 
 
 def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: object) -> str:
@@ -25,7 +28,7 @@ def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: o
         values: The variables of the template.
     """
     return (
-        _environment()
+        environment(PackageLoader(TEMPLATES))
         .get_template(template)
         .render(
             charts=None if charts is None else {name: chart.to_dict() for name, chart in charts.items()},
@@ -46,15 +49,12 @@ def waterfall_view(fall: Waterfall) -> dict[str, Any]:
     }
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("meritorder.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def environment(loader: BaseLoader) -> Environment:
+    """Return the environment of templates: all text is escaped, and what is not defined is an error."""
+    templates = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
+    templates.filters |= {
         "duration": lambda seconds: or_missing(seconds, format_duration),
         "share": lambda share: or_missing(share, format_share),
         "usd": lambda usd: or_missing(usd, format_usd),
@@ -65,7 +65,7 @@ def _environment() -> Environment:
         "web": web_address,
         "host": host,
     }
-    return environment
+    return templates
 
 
 @cache

@@ -1,17 +1,15 @@
-"""The application: its routes, and the server that `meritorder ui` runs."""
+"""The application: its pages and their routes."""
 
+import asyncio
 import contextlib
-import logging
-import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,38 +18,93 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from meritorder.errors import ConfigError
-from meritorder.web.pages import calculator, data, live
-from meritorder.web.pages.form import CalculatorForm
+from meritorder.web.access import Access, Viewer, guarded
+from meritorder.web.pages import batches, calculator, data, ledger, live, plan, signing_in
 from meritorder.web.pages.jobs import Jobs
 from meritorder.web.render import html, style_sheet
 from meritorder.web.security import LOOPBACK, Secured
 
 _MAX_AGE_S: Final = 3600
-_SHUTDOWN_S: Final = 1
+_THREADS: Final = 32  # most of them wait for the gateway
 
 
-def create_app(hosts: Sequence[str] = LOOPBACK, gateway: live.LiveGateway | None = None) -> ASGIApp:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the pages show.
+
+    Args:
+        access: Who may see them.
+        watch: Begins to watch the gateway for a viewer; None without one.
+        read_ledger: Reads the ledger; None without one.
+        plan_file: File of the plan in force; None without one.
+    """
+
+    access: Access = field(default_factory=Access)
+    watch: Callable[[Viewer], live.LiveGateway] | None = None
+    read_ledger: ledger.LedgerReader | None = None
+    plan_file: Path | None = None
+
+
+_PAGES: Final = {
+    "calculator": {
+        "GET /": calculator.show_page,
+        "GET /calculator/answer": calculator.show_answer,
+        "GET /api/estimate": calculator.api_estimate,
+    },
+    "data": {
+        "GET /data": data.show_form,
+        "POST /data": data.receive,
+        "GET /data/{job}": data.show_job,
+        "GET /data/{job}/events": data.show_steps,
+        "GET /data/{job}/report": data.show_report,
+        "POST /data/{job}/again": data.run_again,
+        "POST /data/{job}/delete": data.delete,
+    },
+    "plan": {
+        "GET /plan": plan.show_page,
+        "GET /plan/report": plan.show_report,
+        "GET /api/plan": plan.api_plan,
+    },
+    "live": {
+        "GET /live": live.show_page,
+        "GET /live/events": live.show_states,
+        "GET /api/live": live.api_live,
+    },
+    "batches": {
+        "GET /batches": batches.show_list,
+        "POST /batches": batches.create,
+        "GET /batches/{batch}/cancel": batches.confirm_cancel,
+        "GET /batches/{batch}/results": batches.download,
+        "GET /batches/{batch}/receipt": batches.show_receipt,
+        "POST /batches/{batch}/{action}": batches.act,
+    },
+    "ledger": {
+        "GET /ledger": ledger.show_ledger,
+        "GET /ledger/progress": ledger.show_progress,
+        "GET /ledger/costs.csv": ledger.export,
+        "GET /api/ledger": ledger.api_ledger,
+    },
+    "proof": {"GET /proof": ledger.show_proof},
+}
+"""The endpoints of each page."""
+
+
+def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASGIApp:
     """Return the application.
 
     Args:
         hosts: Names that it may be addressed by; empty for any.
-        gateway: The gateway whose work it shows; None for none.
+        site: What it shows; None for what needs no gateway.
     """
     routes = [
-        Route("/", calculator.show_page),
-        Route("/calculator/answer", calculator.show_answer),
-        Route("/api/estimate", calculator.api_estimate),
-        Route("/data", data.show_form),
-        Route("/data", data.receive, methods=["POST"]),
-        Route("/data/{job}", data.show_job),
-        Route("/data/{job}/events", data.show_steps),
-        Route("/data/{job}/report", data.show_report),
-        Route("/data/{job}/again", data.run_again, methods=["POST"]),
-        Route("/data/{job}/delete", data.delete, methods=["POST"]),
-        Route("/live", live.show_page),
-        Route("/live/events", live.show_states),
-        Route("/api/live", live.api_live),
+        *(
+            Route(path, guarded(page, endpoint), methods=[method])
+            for page, endpoints in _PAGES.items()
+            for (method, _, path), endpoint in ((name.partition(" "), endpoint) for name, endpoint in endpoints.items())
+        ),
+        Route("/sign-in", signing_in.show_form),
+        Route("/sign-in", signing_in.sign_in, methods=["POST"]),
+        Route("/sign-out", signing_in.sign_out, methods=["POST"]),
         Route("/app.css", _show_style),
         Route("/health", _show_health),
         Mount("/static", StaticFiles(directory=str(files("meritorder.web") / "static"))),
@@ -59,72 +112,28 @@ def create_app(hosts: Sequence[str] = LOOPBACK, gateway: live.LiveGateway | None
     application = Starlette(
         routes=routes, exception_handlers={HTTPException: _show_error, 500: _show_error}, lifespan=_with_jobs
     )
-    application.state.gateway = gateway
+    site = site or Site()
+    application.state.access = site.access
+    application.state.live = live.LiveViews(site.watch)
+    application.state.ledgers = ledger.Ledgers(site.read_ledger) if site.read_ledger is not None else None
+    application.state.plan = site.plan_file
     return Secured(application, hosts)
 
 
 @contextlib.asynccontextmanager
 async def _with_jobs(application: Starlette) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory(prefix="meritorder-ui-") as folder:
-        application.state.jobs = Jobs(Path(folder) / "jobs")
+        state = application.state
+        state.jobs = Jobs(Path(folder) / "jobs")
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+        if state.ledgers is not None:
+            await state.ledgers.prepare(ledger.DEFAULT_PERIOD, patience_s=0.0)
         try:
             yield
         finally:
-            await application.state.jobs.close()
-
-
-def serve(host: str, port: int, gateway: live.LiveGateway | None, announce: Callable[[str], None]) -> None:
-    """Serve until interrupted.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on; 0 chooses a free one.
-        gateway: The gateway whose work it shows; None for none.
-        announce: Receives the URL once the first answer is ready.
-
-    Raises:
-        ConfigError: The address cannot be used, or others than people at this machine would see the gateway's work.
-    """
-    if gateway is not None and host not in LOOPBACK:
-        raise ConfigError(
-            "shows the work of all tenants to everyone who reaches this address",
-            where="--gateway",
-            fix="leave out --host, and reach it through a tunnel or a proxy that asks who they are",
-        )
-    config = uvicorn.Config(
-        create_app(LOOPBACK if host in LOOPBACK else (), gateway),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_S,
-    )
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen: {error.strerror}", where=f"{host}:{port}", fix="choose another --port"
-        ) from None
-    calculator.answer(CalculatorForm())  # compiles the simulator, so that the first page is fast
-    announce(f"http://{_address(listener)}")
-    server = _QuietServer(config)
-    signal.signal(signal.SIGHUP, server.handle_exit)  # the terminal was closed
-    with contextlib.suppress(KeyboardInterrupt):  # raised again after the server has ended
-        server.run(sockets=[listener])
-
-
-class _QuietServer(uvicorn.Server):
-    """A server that ends without a traceback for each stream and upload that it cuts off."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        super().handle_exit(sig, frame)
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            await state.jobs.close()
+            if state.ledgers is not None:
+                await state.ledgers.close()
 
 
 async def _show_style(_request: Request) -> Response:
@@ -136,13 +145,14 @@ async def _show_health(_request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-async def _show_error(_request: Request, error: Exception) -> Response:
+async def _show_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     values = {"status": status, "message": _MESSAGES.get(status, "Something went wrong here.")}
-    return html("error.html.j2", values, status)
+    return html(request, "error.html.j2", values, status)
 
 
 _MESSAGES: Final = {
+    403: "Only an admin key may see this page.",
     404: "There is no such page.",
     405: "This page cannot be used in this way.",
     409: "The work on this file goes on.",

@@ -3,37 +3,44 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from meritorder.report.figures import DARK, LIGHT, css
-from meritorder.units import format_duration, format_share, format_usd
+from meritorder.report.page import TEMPLATES, environment
+
+PAGES: Final = {
+    "calculator": ("/", "Calculator"),
+    "data": ("/data", "Your data"),
+    "plan": ("/plan", "Plan"),
+    "live": ("/live", "Live"),
+    "batches": ("/batches", "Batches"),
+    "ledger": ("/ledger", "Ledger"),
+    "proof": ("/proof", "Proof"),
+}
+"""The address and the title of each page."""
 
 
-def html(template: str, values: Mapping[str, object], status: int = 200) -> HTMLResponse:
+def html(request: Request, template: str, values: Mapping[str, object], status: int = 200) -> HTMLResponse:
     """Return a page rendered from a template; all text in the values is escaped."""
-    return HTMLResponse(_environment().get_template(template).render(values), status)
+    shared = {"pages": PAGES.values(), "path": request.url.path, "viewer": getattr(request.state, "viewer", None)}
+    page = _environment().get_template(template).render(shared | dict(values))
+    return HTMLResponse(page, status, {"cache-control": "no-store"})
 
 
 @cache
 def style_sheet() -> str:
     """Return the style sheet of all pages, with the colors of the reports in light and dark."""
-    shared = (files("meritorder.report") / "templates" / "page.css").read_text(encoding="utf-8")
-    own = (files("meritorder.web") / "templates" / "app.css").read_text(encoding="utf-8")
-    return (
-        f":root {{ {css(LIGHT)} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {css(DARK)} }} }}\n{shared}\n{own}"
-    )
+    sheets = (("meritorder.report", "page.css"), ("meritorder.report", "proof.css"), ("meritorder.web", "app.css"))
+    texts = [(files(package) / "templates" / name).read_text(encoding="utf-8") for package, name in sheets]
+    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {css(DARK)} }} }}"
+    print_light = f"@media print {{ :root {{ {css(LIGHT)} --paper: #fff; }} }}"
+    return "\n".join([f":root {{ {css(LIGHT)} }}", dark, print_light, *texts])
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("meritorder.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"usd": format_usd, "share": format_share, "duration": format_duration}
-    return environment
+    return environment(ChoiceLoader([PackageLoader("meritorder.web"), PackageLoader(TEMPLATES)]))

@@ -24,6 +24,10 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 
 
+class KeyRefusedError(ConfigError):
+    """The gateway does not know the key."""
+
+
 class GatewayClient:
     """Calls one gateway; a context manager.
 
@@ -129,6 +133,10 @@ class GatewayClient:
     def status(self) -> dict[str, Any]:
         """Return the gateway's status."""
         return self._run(self._json("GET", "/meritorder/status"))
+
+    def key(self) -> dict[str, Any]:
+        """Return whose key this is, and what it permits."""
+        return self._run(self._json("GET", "/meritorder/key"))
 
     def fetch(self, batch: dict[str, Any], out: Path, *, in_order: bool = False) -> Iterator[tuple[Path, int]]:
         """Download a batch's result files, and yield each path and its number of lines.
@@ -255,7 +263,8 @@ class GatewayClient:
             content = json.loads(body)
             if response.status == 200:
                 return dict(content)
-            raise ConfigError(str(content["error"]["message"]).rstrip("."), where=f"{self._url}{response.url.path}")
+            kind = KeyRefusedError if response.status == 401 else ConfigError
+            raise kind(str(content["error"]["message"]).rstrip("."), where=f"{self._url}{response.url.path}")
         raise ConfigError(f"answered {response.status} without JSON", where=self._url, fix="check that it is a gateway")
 
     @contextlib.asynccontextmanager

@@ -144,17 +144,19 @@ def workloads(report: LedgerReport) -> Grid:
 def groups(report: LedgerReport) -> Grid:
     """Return what was paid by the groups that were asked for."""
     names = tuple(report.rows[0].by) if report.rows else ()
-    usd = usd_cells([row.paid_usd for row in report.rows])
+    amounts = {"paid": usd_cells([row.paid_usd for row in report.rows])}
+    if report.saved_usd is not None:
+        amounts["saved"] = usd_cells([row.saved_usd for row in report.rows])
     rows = tuple(
         (
             *(or_missing(value or None, str) for value in row.by.values()),
             f"{row.requests:,}",
             f"{row.input_tokens + row.output_tokens:,}",
-            cell,
+            *cells,
         )
-        for row, cell in zip(report.rows, usd, strict=True)
+        for row, *cells in zip(report.rows, *amounts.values(), strict=True)
     )
-    return Grid(headings=(*map(str.capitalize, names), "requests", "tokens", "paid"), texts=len(names), rows=rows)
+    return Grid(headings=(*map(str.capitalize, names), "requests", "tokens", *amounts), texts=len(names), rows=rows)
 
 
 def by(names: Sequence[str]) -> str:

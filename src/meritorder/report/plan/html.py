@@ -1,7 +1,7 @@
 """A plan as one self-contained HTML file."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import altair as alt
 
@@ -33,15 +33,7 @@ def render(plan: Plan) -> str:
         _charts(plan),
         plan=plan,
         schema=plan.schema,
-        sentence=plan.sentence or f"This plan costs {format_usd(plan.total_usd)}.",
-        models=rows.models(plan),
-        span=rows.span(plan),
-        lasts=format_duration(plan.slots * plan.slot_s),
-        headline=_headline(plan),
-        rentals=[(row, step_path(row.trend, width=_TREND[0], height=_TREND[1])) for row in rows.rentals(plan)],
-        trend=_TREND,
-        bought=rows.bought_tokens(plan),
-        commitments=rows.commitments(plan),
+        **summary(plan),
         deferrable=rows.deferrable(plan),
         reduced_backfill=rows.reduced_backfill(plan),
         fall=waterfall_view(fall) if fall else None,
@@ -65,9 +57,24 @@ def render(plan: Plan) -> str:
         advice=judged.ADVICE,
         certainty=rows.certainty(plan),
         promises=_promises(plan),
-        missing=MISSING,
-        kind=pricing_kind,
     )
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """Return the first part of the page: the answer, what to rent, and what to commit to."""
+    return {
+        "sentence": plan.sentence or f"This plan costs {format_usd(plan.total_usd)}.",
+        "models": rows.models(plan),
+        "span": rows.span(plan),
+        "lasts": format_duration(plan.slots * plan.slot_s),
+        "headline": _headline(plan),
+        "rentals": [(row, step_path(row.trend, width=_TREND[0], height=_TREND[1])) for row in rows.rentals(plan)],
+        "trend": _TREND,
+        "bought": rows.bought_tokens(plan),
+        "commitments": rows.commitments(plan),
+        "missing": MISSING,
+        "kind": pricing_kind,
+    }
 
 
 def _charts(plan: Plan) -> dict[str, alt.LayerChart]:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,16 @@ def cost_all(attempts: pl.DataFrame, paid: Sequence[Paid], period: Period) -> Co
     capacity = [record for record in paid if isinstance(record, PaidCapacity)]
     commitments = [record for record in paid if isinstance(record, PaidCommitment)]
     return cost(attempts, capacity, commitments, period=period)
+
+
+def of_tenant(costed: CostedLedger, tenant: str) -> CostedLedger:
+    """Return the costs of the requests of one tenant; what belongs to no request is left out."""
+    is_own = (costed.attempts["tenant"].cast(pl.String) == tenant).fill_null(value=False)
+    places = is_own.cum_sum().cast(pl.Int32) - 1
+    costs = costed.costs.drop_nulls("attempt")
+    costs = costs.filter(is_own.gather(costs["attempt"]))
+    costs = costs.with_columns(places.gather(costs["attempt"]).alias("attempt"))
+    return replace(costed, attempts=costed.attempts.filter(is_own), costs=costs, capacity=(), paid=(), warnings=())
 
 
 def account(

@@ -32,6 +32,7 @@ from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.realtime import search_realtime
 from meritorder.study.fleet.workloads import assign_workloads, only_model
 from meritorder.study.ledger.costing import CostedLedger, Period
+from meritorder.study.ledger.savings import share_saving
 from meritorder.study.ledger.summary import cost_sums, is_final
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
@@ -112,6 +113,7 @@ def with_counterfactual(
         saved_usd=saved_usd,
         saved_interval=(min(savings), max(savings)),
         by_cause=_causes(report, costed, simulated.realtime_lane_usd),
+        rows=share_saving(report, costed, saved_usd),
     )
 
 

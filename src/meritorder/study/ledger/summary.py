@@ -93,7 +93,7 @@ def report(
     """
     uses = dict(cost_sums(costed, ("use",)).iter_rows())
     used = {use: exact_usd(uses.get(use.value, 0)) for use in Use}
-    ended = _ended(costed, period)
+    ended = ended_attempts(costed)
     final = ended.filter(is_final())
     return LedgerReport(
         period=(utc(period.from_s).isoformat(), utc(period.to_s).isoformat()),
@@ -104,7 +104,7 @@ def report(
         unused_commitment_usd=used[Use.UNUSED_COMMITMENT],
         by_use=tuple(UseCost(use=use.value, paid_usd=usd) for use, usd in used.items()),
         by_workload=_workloads(costed, ended),
-        rows=_rows(costed, ended, by) if by else (),
+        rows=group_rows(costed, ended, by) if by else (),
         requests=len(final),
         attempts=len(ended),
         deadlines=_deadlines(final),
@@ -125,8 +125,9 @@ def _quoted(quotes: Sequence[SettledQuote]) -> QuotedBatches:
     )
 
 
-def _ended(costed: CostedLedger, period: Period) -> pl.DataFrame:
+def ended_attempts(costed: CostedLedger) -> pl.DataFrame:
     """Return the attempts that ended within the period, with the times that costs have."""
+    period = costed.period
     ended = costed.attempts.filter((pl.col("ended_s") >= period.from_s) & (pl.col("ended_s") < period.to_s))
     hour = (pl.col("ended_s") // SECONDS_PER_HOUR).cast(pl.Int32)
     return _with_calendar(ended.with_columns(hour.alias(_HOUR)))
@@ -159,7 +160,7 @@ def cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
 
 def work_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
     """Return the requests, attempts and tokens that ended in the period, by some dimensions."""
-    return _work_sums(_ended(costed, costed.period), by)
+    return _work_sums(ended_attempts(costed), by)
 
 
 def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -171,7 +172,8 @@ def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def _rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple[CostRow, ...]:
+def group_rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple[CostRow, ...]:
+    """Return the costs of each group, with the work of the attempts that ended."""
     columns = [DIMENSIONS[name].column for name in by]
     costs, work = (
         frame.with_columns(pl.col(column).cast(pl.String) for column in columns if column not in _TIMES)
@@ -182,6 +184,7 @@ def _rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple
         CostRow(
             by={name: _text(DIMENSIONS[name], row[DIMENSIONS[name].column]) for name in by},
             paid_usd=exact_usd(row["picousd"] or 0),
+            saved_usd=None,
             **{name: row[name] or 0 for name in _WORK},
         )
         for row in joined.iter_rows(named=True)
@@ -196,7 +199,7 @@ def _text(dimension: Dimension, value: object) -> str:
 
 
 def _workloads(costed: CostedLedger, ended: pl.DataFrame) -> tuple[WorkloadCost, ...]:
-    rows = _rows(costed, ended, ("workload", "lane"))
+    rows = group_rows(costed, ended, ("workload", "lane"))
     return tuple(
         WorkloadCost(
             workload=row.by["workload"],

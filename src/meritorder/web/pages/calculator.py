@@ -52,13 +52,13 @@ def answer(form: CalculatorForm) -> Estimate:
 async def show_page(request: Request) -> Response:
     """Return the form and the answer to what the address asks."""
     values, status = await _view(request)
-    return html("calculator.html.j2", {"choices": choices(), "patiences": PATIENCES, **values}, status)
+    return html(request, "calculator.html.j2", {"choices": choices(), "patiences": PATIENCES, **values}, status)
 
 
 async def show_answer(request: Request) -> Response:
     """Return the answer alone, and the address that asks for it."""
     values, status = await _view(request)
-    response = html("calculator_answer.html.j2", values, status)
+    response = html(request, "calculator_answer.html.j2", values, status)
     if status == 200:
         response.headers["HX-Replace-Url"] = f"/?{request.url.query}"
     return response

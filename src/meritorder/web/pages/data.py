@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
-from meritorder.web.pages.jobs import REPORT, Job, Jobs, JobState, steps
+from meritorder.web.pages.jobs import PLAN, REPORT, Job, Jobs, JobState, steps
 from meritorder.web.render import html
 from meritorder.web.security import REPORT_HEADERS
 
@@ -37,21 +37,21 @@ STUDIES: Final = {
 }
 
 
-async def show_form(_request: Request) -> Response:
+async def show_form(request: Request) -> Response:
     """Return the form."""
-    return html("data.html.j2", {"studies": STUDIES, "error": None})
+    return html(request, "data.html.j2", {"studies": STUDIES, "error": None})
 
 
 async def receive(request: Request) -> Response:
     """Take a file and start the work on it."""
-    async with request.form(max_files=1, max_fields=len(_TRACE_OPTIONS) + 2) as form:
+    async with request.form() as form:
         upload = form.get("file")
         fields = _fields(form)
         if not isinstance(upload, UploadFile) or not upload.filename or fields.get("study") not in STUDIES:
             values = {"studies": STUDIES, "error": "Choose a file, and what to find out about it."}
-            return html("data.html.j2", values, 422)
+            return html(request, "data.html.j2", values, 422)
         jobs: Jobs = request.app.state.jobs
-        job = jobs.create(upload.filename, fields)
+        job = jobs.create(upload.filename, fields, request.state.viewer.key)
         with job.file.open("xb") as target:
             await asyncio.to_thread(shutil.copyfileobj, upload.file, target)
     jobs.start(job, commands(job))
@@ -61,11 +61,11 @@ async def receive(request: Request) -> Response:
 async def run_again(request: Request) -> Response:
     """Start the work on the same file with other options."""
     job = _job(request)
-    async with request.form(max_files=0, max_fields=len(_TRACE_OPTIONS) + 2) as form:
+    async with request.form() as form:
         fields = _fields(form)
     if not job.is_over:
         raise HTTPException(409)
-    job.fields |= {name: text for name, text in fields.items() if name != "study"}
+    job.fields |= {name: text for name, text in fields.items() if name in _TRACE_OPTIONS}
     jobs: Jobs = request.app.state.jobs
     jobs.start(job, commands(job))
     return RedirectResponse(f"/data/{job.id}", _SEE_OTHER)
@@ -74,7 +74,7 @@ async def run_again(request: Request) -> Response:
 async def show_job(request: Request) -> Response:
     """Return how far the work is, or what came of it."""
     job = _job(request)
-    return html("job.html.j2", {"job": job, "study": STUDIES[job.fields["study"]], "states": JobState})
+    return html(request, "job.html.j2", {"job": job, "study": STUDIES[job.fields["study"]], "states": JobState})
 
 
 async def show_steps(request: Request) -> Response:
@@ -110,7 +110,8 @@ def commands(job: Job) -> list[list[str]]:
         f"{option}={job.fields[name]}" for name, option in study.options.items() if job.fields.get(name, "").strip()
     ]
     reading = [option for option in options if option.startswith("--columns")]
-    runs = [[study.command, job.file.name, *options, "--html", REPORT]]
+    written = ["--html", REPORT, *(["--json", PLAN] if study.command == "plan" else [])]
+    runs = [[study.command, job.file.name, *options, *written]]
     return [[study.reads, job.file.name, *reading], *runs] if study.reads else runs
 
 
@@ -124,6 +125,6 @@ def _fields(form: FormData) -> dict[str, str]:
 def _job(request: Request) -> Job:
     jobs: Jobs = request.app.state.jobs
     job = jobs.find(request.path_params["job"])
-    if job is None:
+    if job is None or job.owner != request.state.viewer.key:
         raise HTTPException(404)
     return job

@@ -20,6 +20,7 @@ _MAX_STEP_CHARS: Final = 200
 _MAX_LINE_BYTES: Final = 8192
 _CHUNK_BYTES: Final = 65_536
 REPORT: Final = "report.html"
+PLAN: Final = "plan.json"
 
 
 class JobState(StrEnum):
@@ -40,6 +41,7 @@ class Job:
         folder: Holds the file and what the commands write.
         file: The file.
         fields: What the form said.
+        owner: The key of who gave it.
         commands: Arguments of `meritorder`, one list for each command; paths are relative to the folder.
         state: How far it is.
         step: What it does now.
@@ -51,6 +53,7 @@ class Job:
     folder: Path
     file: Path
     fields: dict[str, str]
+    owner: str = ""
     commands: list[list[str]] = field(default_factory=list)
     state: JobState = JobState.WAITING
     step: str = "waiting for other work"
@@ -101,12 +104,16 @@ class Jobs:
         """Return a job by its id."""
         return self._jobs.get(job_id)
 
-    def create(self, name: str, fields: dict[str, str]) -> Job:
+    def of(self, owner: str) -> list[Job]:
+        """Return the jobs of an owner, the oldest first."""
+        return [job for job in self._jobs.values() if job.owner == owner]
+
+    def create(self, name: str, fields: dict[str, str], owner: str = "") -> Job:
         """Return a new job for a file of this name, which is still to be written."""
         job_id = secrets.token_urlsafe(_ID_BYTES)
         folder = self._folder / job_id
         folder.mkdir(mode=0o700, parents=True)
-        job = Job(id=job_id, folder=folder, file=folder / safe_name(name), fields=fields)
+        job = Job(id=job_id, folder=folder, file=folder / safe_name(name), fields=fields, owner=owner)
         self._jobs[job_id] = job
         while len(self._jobs) > _MAX_JOBS:
             self.forget(next(iter(self._jobs)))

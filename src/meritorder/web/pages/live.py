@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from meritorder.errors import MeritorderError
+from meritorder.gateway.app.client import FINAL_STATUSES, GatewayClient
 from meritorder.units import format_duration
+from meritorder.web.access import Viewer
 from meritorder.web.figures import HEIGHT, WIDTH, count_curves
 from meritorder.web.render import html
 
@@ -20,6 +22,7 @@ _POLL_S: Final = 2.0
 _IDLE_SHARE: Final = 0.9  # of the time in which a slow gateway is not asked
 _SHOWN_S: Final = 900.0
 _MIN_PACE_S: Final = 30.0
+_MAX_VIEWS: Final = 100
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -86,6 +89,11 @@ class LiveGateway:
     _viewers: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _polling: asyncio.Task[None] | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a page is open."""
+        return self._viewers > 0
 
     async def look(self) -> None:
         """Ask once, if nobody else does."""
@@ -191,13 +199,67 @@ class LiveGateway:
         ]
 
 
+class LiveViews:
+    """What each key sees of a gateway; the viewers of one key share it.
+
+    Args:
+        watch: Begins to watch for a viewer; None without a gateway.
+    """
+
+    def __init__(self, watch: Callable[[Viewer], LiveGateway] | None) -> None:
+        self._watch = watch
+        self._views: dict[tuple[str, bool], LiveGateway] = {}
+
+    def of(self, viewer: Viewer) -> LiveGateway | None:
+        """Return what a viewer sees; None without a gateway."""
+        if self._watch is None:
+            return None
+        key = (viewer.key, viewer.is_admin)
+        if key not in self._views:
+            for other, view in list(self._views.items())[: -_MAX_VIEWS + 1]:
+                if not view.is_watched:
+                    del self._views[other]
+            self._views[key] = self._watch(viewer)
+        return self._views[key]
+
+
+def watch(url: str, viewer: Viewer) -> LiveGateway:
+    """Return a gateway as a viewer sees it: an admin key shows all of it, another key the batches of its tenant."""
+
+    def fetch_status() -> dict[str, Any]:
+        with GatewayClient(url, viewer.key) as client:
+            return client.status() if viewer.is_admin else _own_status(client, viewer.tenant)
+
+    return LiveGateway(url, fetch_status)
+
+
+def _own_status(client: GatewayClient, tenant: str) -> dict[str, Any]:
+    """Return a status that has only the open batches of one tenant."""
+    batches, _ = client.batches()
+    shown = [
+        {
+            "id": batch["id"],
+            "tenant": tenant,
+            "status": "paused" if batch["paused_at"] else batch["status"],
+            "total": batch["request_counts"]["total"],
+            "done": batch["request_counts"]["completed"],
+            "failed": batch["request_counts"]["failed"],
+            "expires_at": batch["expires_at"],
+        }
+        for batch in batches
+        if batch["status"] not in FINAL_STATUSES
+    ]
+    queued = {"": sum(batch["total"] - batch["done"] - batch["failed"] for batch in shown)}
+    return {"plan": None, "venues": [], "queued": queued, "batches": shown, "ledger": []}
+
+
 async def show_page(request: Request) -> Response:
     """Return the present state, which the page then follows."""
-    gateway: LiveGateway | None = request.app.state.gateway
+    gateway = _find(request)
     if gateway is None:
-        return html("live.html.j2", {"gateway": None})
+        return html(request, "live.html.j2", {"gateway": None})
     await gateway.look()
-    return html("live.html.j2", {"gateway": gateway, **gateway.view()})
+    return html(request, "live.html.j2", {"gateway": gateway, **gateway.view()})
 
 
 async def show_states(request: Request) -> Response:
@@ -206,7 +268,7 @@ async def show_states(request: Request) -> Response:
 
     async def events() -> AsyncIterator[str]:
         async for _ in gateway.states():
-            body = bytes(html("live_state.html.j2", gateway.view()).body).decode()
+            body = bytes(html(request, "live_state.html.j2", gateway.view()).body).decode()
             yield "".join(f"data: {line}\n" for line in body.splitlines()) + "\n"
 
     return StreamingResponse(events(), media_type="text/event-stream", headers=_NO_STORE)
@@ -222,10 +284,15 @@ async def api_live(request: Request) -> Response:
 
 
 def _gateway(request: Request) -> LiveGateway:
-    gateway: LiveGateway | None = request.app.state.gateway
+    gateway = _find(request)
     if gateway is None:
         raise HTTPException(404)
     return gateway
+
+
+def _find(request: Request) -> LiveGateway | None:
+    views: LiveViews = request.app.state.live
+    return views.of(request.state.viewer)
 
 
 def _moment(status: Mapping[str, Any], at_s: float) -> Moment:

@@ -8,7 +8,7 @@ from rich.console import Console
 from tests.samples.ledgers import attempts, replica
 
 from meritorder.records.accounting import Counterfactual, LedgerReport
-from meritorder.report.ledger import html, text
+from meritorder.report.ledger import html, proof, text, words
 from meritorder.study.ledger.answer import account, cost_all, whole_period
 
 HOSTILE = "<script>alert(1)</script>[bold]"
@@ -82,3 +82,36 @@ def test_saving_names_its_counterfactual() -> None:
 
 def test_loss_is_told_as_loss() -> None:
     assert "Cost $1.10 more than real time alone" in " ".join(_text(_simulated("-1.1"), 200).split())
+
+
+def _saved(saved_usd: str) -> LedgerReport:
+    report = _report("tenant")
+    saved = Decimal(saved_usd)
+    return msgspec.structs.replace(
+        report,
+        saved_usd=saved,
+        saved_interval=(saved - 1, saved + 1),
+        counterfactual_usd=report.paid_usd + saved,
+        no_saving_because="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("saved_usd", "sentence"),
+    [("3.60", "cost $3.60 (50 %) less than in real time alone"), ("-1.80", "cost $1.80 (100 %) more than in")],
+)
+def test_proof_says_what_was_saved(saved_usd: str, sentence: str) -> None:
+    assert sentence in proof.render(_saved(saved_usd))
+
+
+def test_proof_without_simulation_claims_nothing() -> None:
+    page = proof.render(_report())
+    assert "No saving is claimed." in page
+    assert "What it saved: real time alone was not simulated" in page
+    assert "Real time alone</dt>" not in page
+
+
+def test_groups_show_their_saving() -> None:
+    report = _saved("3.60")
+    assert words.groups(report).headings[-1] == "saved"
+    assert words.groups(_report("tenant")).headings[-1] == "paid"

@@ -8,7 +8,15 @@ from meritorder.errors import TraceError
 from meritorder.gateway.store.billing.capacity import CapacityRecord, to_paid
 from meritorder.metering.capacity import PaidCapacity, PaidCommitment
 from meritorder.metering.words import COMMITMENT
-from meritorder.study.ledger.answer import account, cost_all, read_capacity, whole_period, write_capacity
+from meritorder.study.ledger.answer import (
+    account,
+    cost_all,
+    of_tenant,
+    read_capacity,
+    whole_period,
+    write_capacity,
+)
+from meritorder.study.ledger.costing import Period
 
 _RECORD = CapacityRecord(
     id="c",
@@ -74,3 +82,18 @@ def test_wrong_capacity_names_its_line(tmp_path: Path, text: str) -> None:
 def test_nothing_to_account_for_is_told() -> None:
     with pytest.raises(TraceError, match="no attempt and no paid capacity"):
         whole_period(attempts(), [])
+
+
+def test_tenant_sees_own_costs_only() -> None:
+    rows = attempts(
+        {"tenant": "a", "started_s": 0.0, "ended_s": 1800.0},
+        {"tenant": "b", "started_s": 0.0, "ended_s": 900.0},
+        {"tenant": None, "started_s": 0.0, "ended_s": 900.0},
+    )
+    costed = cost_all(rows, [replica(0, 3600)], Period(from_s=0, to_s=3600))
+    by_tenant = {row.by["tenant"]: row.paid_usd for row in account(costed, ("tenant",)).rows}
+    for tenant in ("a", "b"):
+        own = account(of_tenant(costed, tenant), ("tenant", "use"))
+        assert {row.by["tenant"]: row.paid_usd for row in own.rows} == {tenant: by_tenant[tenant]}
+        assert (own.requests, own.paid_usd, own.idle_usd) == (1, by_tenant[tenant], 0)
+    assert account(of_tenant(costed, "<script>"), ("day",)).rows == ()

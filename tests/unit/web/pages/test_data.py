@@ -35,4 +35,4 @@ def test_bill_is_audited_at_once() -> None:
 @pytest.mark.parametrize("study", STUDIES)
 def test_values_cannot_become_options(study: str) -> None:
     for command in commands(_job(study=study, model="--json=/etc/x", columns="--strict")):
-        assert [word for word in command if word.startswith("--json") or word == "--strict"] == []
+        assert [word for word in command if word.startswith("--json=") or word == "--strict"] == []

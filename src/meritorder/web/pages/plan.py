@@ -1,0 +1,87 @@
+"""The plan in force, and what another plan would change."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from meritorder import documents
+from meritorder.errors import MeritorderError
+from meritorder.records.planfile import Plan, read_plan
+from meritorder.report.plan import changes
+from meritorder.report.plan import html as report
+from meritorder.web.access import Access, Viewer
+from meritorder.web.pages.jobs import PLAN, Jobs
+from meritorder.web.render import html
+from meritorder.web.security import REPORT_HEADERS
+
+_TEMPLATE = "plan_page.html.j2"
+
+
+async def show_page(request: Request) -> Response:
+    """Return the plan in force, and what the plan of a job would change."""
+    _check(request)
+    path: Path | None = request.app.state.plan
+    jobs: Jobs = request.app.state.jobs
+    others = {job.id: job for job in jobs.of(request.state.viewer.key) if (job.folder / PLAN).exists()}
+    values: dict[str, Any] = {"plan": None, "error": "", "others": others, "other": None}
+    chosen = request.query_params.get("with", "")
+    if chosen and chosen not in others:
+        raise HTTPException(404)
+    try:
+        if path is not None:
+            plan = await asyncio.to_thread(read_plan, path)
+            values |= {"plan": plan, **report.summary(plan)}
+            if chosen:
+                other = await asyncio.to_thread(read_plan, others[chosen].folder / PLAN)
+                values |= {"other": others[chosen], **_changes(plan, other)}
+    except MeritorderError as error:
+        values |= {"plan": None, "error": str(error)}
+    return html(request, _TEMPLATE, values)
+
+
+async def show_report(request: Request) -> Response:
+    """Return the report of the plan in force, which is a page of its own."""
+    page = await asyncio.to_thread(lambda: report.render(_plan(request)))
+    return HTMLResponse(page, headers=dict(REPORT_HEADERS))
+
+
+async def api_plan(request: Request) -> Response:
+    """Return the plan in force as JSON."""
+    plan = await asyncio.to_thread(_plan, request)
+    return Response(documents.encode(plan), media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _changes(plan: Plan, other: Plan) -> dict[str, Any]:
+    tables = [
+        ("Dollars a week", changes.costs(plan, other)),
+        ("Machines, mean", changes.machines(plan, other)),
+        ("Commitments", changes.commitments(plan, other)),
+    ]
+    return {
+        "change": changes.sentence(plan, other),
+        "change_headings": changes.HEADINGS,
+        "change_tables": [(title, rows) for title, rows in tables if rows],
+    }
+
+
+def _plan(request: Request) -> Plan:
+    _check(request)
+    path: Path | None = request.app.state.plan
+    if path is None:
+        raise HTTPException(404)
+    try:
+        return read_plan(path)
+    except MeritorderError:
+        raise HTTPException(404) from None
+
+
+def _check(request: Request) -> None:
+    """Refuse the plan, which names the machines and the prices of all, to tenants."""
+    viewer: Viewer = request.state.viewer
+    access: Access = request.app.state.access
+    if access.gateway is not None and not viewer.is_admin:
+        raise HTTPException(403)

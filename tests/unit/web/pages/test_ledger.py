@@ -1,0 +1,121 @@
+"""Ledger and proof: the numbers of `meritorder ledger`, for those who may see them."""
+
+import time
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.testclient import TestClient
+from tests.samples.ledgers import attempts, replica
+from tests.unit.web.test_access import Stub, sign_in
+
+from meritorder.errors import TraceError
+from meritorder.records.accounting import LedgerReport
+from meritorder.study.ledger.answer import account, cost_all, whole_period
+from meritorder.web.access import Access
+from meritorder.web.app import Site, create_app
+
+NOW_S = time.time()
+HOSTILE = "<script>x</script>"
+ROWS = attempts(
+    {
+        "tenant": HOSTILE,
+        "workload": "=cmd()",
+        "started_s": NOW_S - 3000,
+        "ended_s": NOW_S - 2000,
+        "arrived_s": NOW_S - 3000,
+    },
+    {
+        "tenant": "ops",
+        "workload": HOSTILE,
+        "started_s": NOW_S - 1500,
+        "ended_s": NOW_S - 1000,
+        "arrived_s": NOW_S - 1500,
+    },
+)
+PAID = [replica(NOW_S - 3600, NOW_S, "3.6")]
+
+
+def read(_from_s: float, _to_s: float) -> Any:  # noqa: ANN401 - attempts, capacity, quotes
+    return ROWS, PAID, ()
+
+
+def client(reader: Any = read) -> TestClient:  # noqa: ANN401
+    return TestClient(create_app((), Site(access=Access(gateway=Stub()), read_ledger=reader)))
+
+
+def test_page_shows_what_the_command_shows() -> None:
+    expected = account(cost_all(ROWS, PAID, whole_period(ROWS, PAID)), ("tenant",))
+    with client() as browser:
+        sign_in(browser, "admin")
+        report = msgspec.json.decode(browser.get("/api/ledger?by=tenant").content, type=LedgerReport)
+        page = browser.get("/ledger?by=tenant").text
+    assert (report.paid_usd, report.rows) == (expected.paid_usd, expected.rows)
+    assert "(idle)" in page
+    assert "<script>x" not in page
+
+
+def test_tenant_sees_nothing_of_others() -> None:
+    """The tenant ran for 1,000 seconds at $3.60 an hour: one dollar."""
+    with client() as browser:
+        sign_in(browser, "tenant")
+        for path in (
+            "/ledger?by=tenant",
+            "/ledger?by=workload",
+            "/proof",
+            "/ledger/costs.csv",
+            "/api/ledger?by=use&saved=1",
+        ):
+            answer = browser.get(path)
+            assert answer.status_code == 200
+            assert "ops" not in answer.text
+            assert "<script>" not in answer.text.replace("<script src", "") or not path.startswith(
+                ("/ledger?", "/proof")
+            )
+        report = msgspec.json.decode(browser.get("/api/ledger").content, type=LedgerReport)
+    assert (report.paid_usd.quantize(Decimal("0.000001")), report.requests) == (Decimal(1), 1)
+    assert (report.idle_usd, report.saved_usd) == (0, None)
+    assert "for all tenants together" in report.no_saving_because
+
+
+@pytest.mark.parametrize("query", ["period=1y", "by=password", "period=7d&by=day,tenant"])
+def test_unknown_questions_are_refused(query: str) -> None:
+    with client() as browser:
+        sign_in(browser, "admin")
+        assert browser.get(f"/ledger?{query}").status_code == 422
+
+
+def test_empty_ledger_is_said() -> None:
+    with client(lambda *_: (ROWS.clear(), [], ())) as browser:
+        sign_in(browser, "admin")
+        assert "no attempt and no paid capacity" in browser.get("/ledger").text
+        assert browser.get("/api/ledger").status_code == 422
+
+
+def test_slow_ledger_is_waited_for() -> None:
+    def slow(from_s: float, to_s: float) -> Any:  # noqa: ANN401
+        time.sleep(1.0)
+        return read(from_s, to_s)
+
+    with client(slow) as browser:
+        sign_in(browser, "admin")
+        assert 'data-events="/ledger/progress?period=1d' in browser.get("/ledger?period=1d").text
+        assert "event: over" in browser.get("/ledger/progress?period=1d").text
+        assert "were paid for 2 requests" in browser.get("/ledger?period=1d").text
+
+
+@pytest.mark.parametrize("error", [TraceError("cannot be read", where="store"), OSError("cannot be read")])
+def test_store_that_fails_is_read_again(error: Exception) -> None:
+    errors = [error]
+
+    def fail(from_s: float, to_s: float) -> Any:  # noqa: ANN401
+        for failure in errors:
+            raise failure
+        return read(from_s, to_s)
+
+    with client(fail) as browser:
+        sign_in(browser, "admin")
+        assert "cannot be read" in browser.get("/ledger").text
+        errors.clear()
+        assert "were paid for" in browser.get("/ledger").text
