@@ -46,6 +46,7 @@ _START_S: Final = 1_793_577_600.0  # 2026-11-02, a Monday
 _MODEL: Final = "llama-3.1-8b"
 _SLO: Final = Slo(ttft_s=30.0, tpot_s=1.0, attainment=0.95)
 _PATIENCE_S: Final = 7200.0
+_PACE_S: Final = 0.42
 _USD: Final = 2.0
 _PAYMENT: Final = "on demand"
 _CLOUDS: Final = ("bench-cloud", "rival-cloud")
@@ -79,6 +80,7 @@ class World:
         history_days: Days before the week.
         requests: Requests of an ordinary day.
         week: The days.
+        rows: The ledger of each day, the history first, as if engines always had the same speed.
     """
 
     folder: Path
@@ -86,12 +88,12 @@ class World:
     requests: int
     week: Sequence[Day]
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
-    _days: list[pl.DataFrame] = field(default_factory=list)
+    rows: list[pl.DataFrame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         (self.folder / "profile.toml").write_text(to_toml([_profile()]))
         truths = [*[Day()] * self.history_days, *self.week]
-        self._days = [self._requests(number, round(day.demand * self.requests)) for number, day in enumerate(truths)]
+        self.rows = [self._requests(number, round(day.demand * self.requests)) for number, day in enumerate(truths)]
 
     def set_prices(self, day: Day) -> None:
         """Set the prices of a day."""
@@ -120,21 +122,21 @@ class World:
 
     def trace(self, until: int) -> Trace:
         """Return the requests of the history and the first days of the week."""
-        return read_trace(pl.concat(self._days[: self.history_days + until]), format="ledger")
+        return read_trace(pl.concat(self.rows[: self.history_days + until]), format="ledger")
 
     def serve(self, known: Plan, number: int) -> Judged:
         """Return what a plan does on a day of the week, at that day's price and speed."""
         day = self.week[number]
         self.set_prices(day)
         priced = repriced(known, price_now(known, catalog.load(self.catalogs)))
-        requests = read_trace(self._days[self.history_days + number], format="ledger")
+        requests = read_trace(self.rows[self.history_days + number], format="ledger")
         return judge("the day", priced, requests, slower=day.slower, catalogs=self.catalogs)
 
     def ledger(self, number: int, served: Judged) -> pl.DataFrame:
         """Return the rows of a day as the gateway would have written them."""
         outcome = next(iter(served.replay.models.values()))
         assert outcome.result is not None  # noqa: S101 - machines served
-        rows = self._days[self.history_days + number].sort("arrived_s")
+        rows = self.rows[self.history_days + number].sort("arrived_s")
         first_s, zero_s = outcome.result.first_token_s, float(rows["arrived_s"][0])
         finished = np.nan_to_num(outcome.result.finished_s, nan=SECONDS_PER_DAY) + zero_s
         return rows.with_columns(
@@ -152,6 +154,7 @@ class World:
         arrived = np.sort(times[self._random.uniform(0, 1.8, len(times)) < shape][:count]) + number * SECONDS_PER_DAY
         waits = self._random.random(count) < 1 / 3
         arrived_s = _START_S + arrived
+        output = self._random.integers(200, 600, count)
         return pl.DataFrame(
             {
                 "request_id": [f"req_{number}_{place}" for place in range(count)],
@@ -162,13 +165,13 @@ class World:
                 "outcome": ["completed"] * count,
                 "arrived_s": arrived_s,
                 "started_s": arrived_s,
-                "ended_s": arrived_s + 60.0,
+                "ended_s": arrived_s + _PACE_S * output,
                 "ttft_s": np.ones(count),
                 "deadline_s": pl.Series(np.where(waits, arrived_s + _PATIENCE_S, np.nan)).fill_nan(None),
                 "status_code": [200] * count,
                 "input_tokens": self._random.integers(200, 1200, count),
                 "cached_tokens": np.zeros(count, np.int64),
-                "output_tokens": self._random.integers(200, 600, count),
+                "output_tokens": output,
                 "lost_tokens": np.zeros(count, np.int64),
                 "cost_picousd": pl.Series([None] * count, dtype=pl.Int64),
             }
@@ -209,7 +212,7 @@ def fly(
     options = parse_options(table, "bench", world.catalogs)
     pilot = Pilot(options=options, planner=fit_plan)
     in_force, before, past, days = first, None, list[Decision](), list[Judged]()
-    known = pl.concat([world._days[number] for number in range(world.history_days)])  # noqa: SLF001 - the same module
+    known = pl.concat([world.rows[number] for number in range(world.history_days)])
     for number in range(len(world.week)):
         days.append(world.serve(in_force, number))
         known = pl.concat([known, world.ledger(number, days[-1])], how="vertical_relaxed")

@@ -1,5 +1,6 @@
 """autopilot: plan again from the ledger, apply within budgets, list decisions and go back."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.options import CatalogFiles, ConfigFile, JsonFile
+from meritorder.cli.parsing import progress
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,11 +58,12 @@ def autopilot(
         return
     from meritorder.study.plan.answer import plan as planner
 
-    pilot = Autopilot(config, planner, catalogs=tuple(catalog or ()), progress=_report)
-    with pilot:
-        if action == "run":
+    catalogs = tuple(catalog or ())
+    if action == "run":
+        with Autopilot(config, planner, catalogs=catalogs) as pilot, contextlib.suppress(KeyboardInterrupt):
             run(pilot, show=lambda made: text.render_decision(made, console), report=_report)
-            return
+        return
+    with progress() as status, Autopilot(config, planner, catalogs=catalogs, progress=status.update) as pilot:
         made = pilot.revert(decision, time.time()) if action == "revert" else pilot.step(time.time())
     if made is None:
         console.print("nothing to do: neither the time nor demand, prices, speed or backlog ask for another plan")

@@ -20,7 +20,7 @@ from meritorder.study.autopilot.log import DecisionLog, next_id
 from meritorder.study.autopilot.observation import read_store
 from meritorder.study.autopilot.options import parse_options
 from meritorder.study.fleet.options import Progress
-from meritorder.units import format_usd, utc
+from meritorder.units import utc
 
 PURCHASES: Final = "purchases.csv"
 SUGGESTION: Final = "suggested-plan.json"
@@ -173,10 +173,3 @@ def run(
             if decision is not None:
                 show(decision)
         sleep(autopilot.options.check_s)
-
-
-def summary(decision: Decision) -> str:
-    """Return a decision in one line."""
-    saved = f", saves {format_usd(decision.saves_usd_per_day)} a day" if decision.saves_usd_per_day else ""
-    reasons = f" ({', '.join(decision.reasons)})" if decision.reasons else ""
-    return f"{decision.id} {decision.at} {decision.outcome}{reasons}: {decision.why}{saved}"

@@ -9,6 +9,7 @@ import polars as pl
 
 from meritorder.errors import TraceError
 from meritorder.metering.capacity import Paid
+from meritorder.metering.words import NOT_FINAL
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.traces.trace import cut
@@ -20,7 +21,6 @@ COLUMNS: Final = (
     *("input_tokens", "cached_tokens", "output_tokens", "lost_tokens", "cost_picousd"),
 )
 """Columns of the ledger that it needs."""
-_NOT_FINAL: Final = ("preempted", "retried", "superseded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,9 @@ def observe(
     Raises:
         TraceError: None of them is a request.
     """
-    answered = rows.filter((pl.col("output_tokens") > 0) & ~pl.col("outcome").is_in(_NOT_FINAL).fill_null(value=False))
+    answered = rows.filter(
+        (pl.col("output_tokens") > 0) & ~pl.col("outcome").is_in(list(NOT_FINAL)).fill_null(value=False)
+    )
     if answered.is_empty():
         raise TraceError("no request was answered yet", where=where, fix="serve some requests first")
     trace = read_trace(answered.with_columns(lost_tokens=pl.lit(0)), format="ledger")
