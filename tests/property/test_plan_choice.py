@@ -78,6 +78,19 @@ def test_more_patience_is_no_dearer(seed: int) -> None:
     assert_no_dearer(compared(drawn(seed), FEW | hours), compared(drawn(seed), FEW | hour))
 
 
+def test_few_requests_may_wait_longer() -> None:
+    """Machines that wait for more work are more expensive here; the longer deadline may use the shorter wait."""
+    requests = {
+        "time": [0.0, 3.0, 25.0, 64.0],
+        "input_tokens": [204, 837, 3892, 825],
+        "output_tokens": [491, 126, 434, 321],
+    }
+    trace = read_trace([pl.DataFrame(requests)])
+    shared = {"model": "llama-3.1-70b", "hardware": ("h100", "l40s")}
+    half_hour, hour = (compared(trace, shared | {"defer": (f"50%@{deadline}",)}) for deadline in ("30m", "1h"))
+    assert_no_dearer(hour, half_hour)
+
+
 @pytest.mark.parametrize("seed", [2, 10])
 def test_fewer_denials_are_no_dearer(seed: int, tmp_path: Path) -> None:
     free, denied = tmp_path / "free.toml", tmp_path / "denied.toml"
@@ -86,6 +99,16 @@ def test_fewer_denials_are_no_dearer(seed: int, tmp_path: Path) -> None:
     more, less = ({"workloads": path} for path in (free, denied))
     assert_no_dearer(compared(drawn(seed), MORE | more), compared(drawn(seed), MORE | less))
     assert planned(drawn(seed), FEW | more).total_usd <= planned(drawn(seed), FEW | less).total_usd + ROUNDING
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_denials_of_all_are_no_cheaper(seed: int, tmp_path: Path) -> None:
+    deny, chat = 'deny = { provider = "runpod" }\n', JOBS.replace("jobs", "chat")
+    one, both = tmp_path / "one.toml", tmp_path / "both.toml"
+    one.write_text(f"{JOBS}{deny}{chat}")
+    both.write_text(f"{JOBS}{deny}{chat}{deny}")
+    more_usd, less_usd = (planned(drawn(seed), FEW | {"workloads": path}).total_usd for path in (one, both))
+    assert more_usd <= less_usd + ROUNDING
 
 
 @pytest.mark.parametrize("seed", [1, 5])

@@ -113,6 +113,11 @@ class TraceLoad:
         """Return the same requests, all deferrable; those without a deadline get this patience."""
         return replace(self, deadline_s=np.where(self.deferrable, self.deadline_s, self.arrived_s + patience_s))
 
+    def waiting_at_most(self, patience_s: float) -> Self:
+        """Return the same requests, none of which can wait longer than this."""
+        sooner_s = np.minimum(self.deadline_s, self.arrived_s + patience_s)
+        return replace(self, deadline_s=np.where(self.deferrable, sooner_s, NO_DEADLINE))
+
     def sample(self, count: int) -> Self:
         """Return about `count` of the requests, evenly spread over the trace, the longest one included."""
         if len(self) <= count:

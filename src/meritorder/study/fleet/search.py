@@ -39,6 +39,9 @@ from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
 # Shares of the largest backfill that are tried until the SLO holds.
 _BACKFILL_SHARES: Final = (1.0, 0.75, 0.5, 0.25)
+# How long requests wait in trials, if they can wait longer; only where they are few, and one machine more shows.
+_WAITS_S: Final = (60.0, 300.0, 600.0, 1800.0, *(hours * SECONDS_PER_HOUR for hours in (1, 2, 4, 8, 12, 24)))
+_FEW_REQUESTS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +133,13 @@ class Search:
         alone, both = replace(self, tried=[]), replace(self, tried=[])
         on_demand = replace(both, batch_machines=[m for m in self.batch_machines if m.interruptions is None])
         with ThreadPoolExecutor(max_workers=1) as background:
-            batch = background.submit(alone.batch, self.load.all_deferrable(self.patience_s))
+            batch = background.submit(alone.patient_batch, self.load.all_deferrable(self.patience_s))
             slo_utilization = background.submit(max_utilization_within_slo, *baseline.pools[0], realtime)
-            realtime_alone, mix_on_demand = on_demand.best_mix(cheapest)
+            realtime_alone, mix_on_demand = on_demand.best_patient_mix(cheapest)
             both.lane_alone = self.lane_alone = on_demand.lane_alone
             mix = mix_on_demand
             if len(on_demand.batch_machines) < len(self.batch_machines):
-                realtime_alone, mix = both.best_mix(mix_on_demand)
+                realtime_alone, mix = both.best_patient_mix(mix_on_demand)
         self.tried += alone.tried + both.tried
         return SearchResult(
             fixed=present or fleets.fixed[0],
@@ -161,7 +164,7 @@ class Search:
         realtime = self.load.all_realtime()
         cheapest = self._fleets(realtime, "real time").cheapest
         baseline = self._present(realtime) or cheapest
-        return 1 - self.best_mix(cheapest)[1].usd / baseline.usd
+        return 1 - self.best_patient_mix(cheapest)[1].usd / baseline.usd
 
     def _present(self, load: TraceLoad) -> Trial | None:
         """Return the present fleet if there is one: that many replicas of the machine with the cheapest work."""
@@ -217,6 +220,21 @@ class Search:
                 if base.pools[0][1].scaling == Fixed(instances=1):
                     on_one.append(trial)
         return bases[0], best
+
+    def best_patient_mix(self, start: Trial) -> tuple[Trial | None, Trial]:
+        """Return what `best_mix` does, the cheapest also if requests wait less than they can."""
+        alone, best = self.best_mix(start)
+        for load in _waiting_less(self.load):
+            hasty = replace(self, load=load, tried=[], lane_alone=self.lane_alone)
+            best = _cheaper(best, hasty.best_mix(best)[1])
+        return alone, rejudge(best, self.load, best.name, best.label)
+
+    def patient_batch(self, load: TraceLoad) -> Trial:
+        """Return what `batch` does, the cheapest also if requests wait less than they can."""
+        best = self.batch(load)
+        for hasty in _waiting_less(load):
+            best = _cheaper(best, replace(self, tried=[]).batch(hasty))
+        return rejudge(best, load, best.name, best.label)
 
     def batch(self, load: TraceLoad) -> Trial:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
@@ -327,6 +345,14 @@ def _cheaper(first: Trial, second: Trial) -> Trial:
     if not second.feasible or (first.feasible and first.usd <= second.usd):
         return first
     return second
+
+
+def _waiting_less(load: TraceLoad) -> Iterator[TraceLoad]:
+    """Yield few requests with less time to wait, so that more patience never makes them more expensive."""
+    if len(load) > _FEW_REQUESTS or not load.deferrable.any():
+        return
+    longest_s = float((load.deadline_s - load.arrived_s)[load.deferrable].max())
+    yield from (load.waiting_at_most(patience_s) for patience_s in _WAITS_S if patience_s < longest_s)
 
 
 def _min_start_usd(machine: CandidateMachine) -> float:

@@ -33,7 +33,7 @@ from meritorder.study.plan.arranged import (
     executable_arrangement,
 )
 from meritorder.study.plan.arranged_explained import explain_arrangements
-from meritorder.study.plan.arrangements import Arrangements, baseline_label, find_arrangements
+from meritorder.study.plan.arrangements import Arrangements, KnownArrangements, find_arrangements, kept_usd
 from meritorder.study.plan.bounds import find_bounds
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.explain import coarsened, tokens_usd
@@ -73,18 +73,22 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     """
     promised = assign_workloads(trace, options)
     options = replace(options, terms=options.terms_for(promised.span_s))
-    groups, case, holdings, left_out = _read_case(trace, promised, options, progress)
+    arrangements, case, holdings, left_out = _read_case(trace, promised, options, progress)
+    groups = arrangements.groups
     chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
     committed = replace(
         case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
     )
     with ThreadPoolExecutor(max_workers=1) as background:
-        bounding = background.submit(find_bounds, groups, case, options.tiers)
+        bounding = background.submit(find_bounds, arrangements.everything, case, options.tiers)
         progress("simulating the cheapest known arrangement")
         known = _known(groups, [group.cheapest for group in groups], committed, options, holdings)
         progress("searching for a schedule by the tick")
-        trials = [_by_the_tick(group) for group in groups]
-        known = known.cheaper(_known(groups, trials, committed, options, holdings), options)
+        scheduled = {part: _by_the_tick(part) for part in arrangements.everything}
+        parted = arrangements.cheapest(lambda part: kept_usd(scheduled[part]))
+        for parts in (groups, parted) if parted != groups else (groups,):
+            trials = [scheduled[part] for part in parts]
+            known = known.cheaper(_known(parts, trials, committed, options, holdings), options)
         progress("waiting for the bound")
         bounds = bounding.result()
     attempt = None
@@ -100,7 +104,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     fitted = _known(groups, trials, committed, options, holdings, reactive=True)
     progress("valuing each degree of freedom")
     judged, explanation = _cheapest(
-        groups, known, attempt, fitted=fitted, case=committed, holdings=holdings, options=options, bounds=bounds
+        arrangements, known, attempt, fitted=fitted, case=committed, holdings=holdings, options=options, bounds=bounds
     )
     tested: Sequence[planfile.CommitmentBacktest] = ()
     if options.backtest is not None:
@@ -125,7 +129,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
 
 def _read_case(
     trace: Trace, promised: AssignedTrace, options: PlanOptions, progress: Progress
-) -> tuple[list[Arrangements], PlanningCase, Holdings, UnservableRequests | None]:
+) -> tuple[KnownArrangements, PlanningCase, Holdings, UnservableRequests | None]:
     """Return the known arrangements of a trace, its planning case, what is held already, and what is left out."""
     catalog = facts.load(options.catalogs)
     intensities = read_carbon(options.carbon) if options.carbon is not None else None
@@ -139,13 +143,13 @@ def _read_case(
     prices = [price for model in loads for price in token_prices(model, own=catalog.tokens)]
     catalog = permitted_to_any(catalog, prices, promised)
     loads, left_out = _servable(catalog, loads, promised, names, options)
-    groups = find_arrangements(catalog, loads, options, progress, holdings)
+    arrangements = find_arrangements(catalog, loads, options, progress, holdings)
     case = build_case(catalog, loads, options, progress, holdings)
     if intensities is not None:
         price = options.carbon_usd_per_tonne
         carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
-    return groups, case, holdings, left_out
+    return arrangements, case, holdings, left_out
 
 
 def _by_the_tick(group: Arrangements) -> Trial:
@@ -198,8 +202,9 @@ def _models_served(trace: Trace, options: PlanOptions, catalog: Catalog) -> dict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """The known arrangements as a plan, and its outcome."""
+    """The known arrangements of some groups as a plan, and its outcome."""
 
+    groups: Sequence[Arrangements]
     pools: list[ArrangedPool]
     plan: ExecutablePlan
     outcome: planfile.PlanOutcome
@@ -249,7 +254,7 @@ def _known(
         plan = replace(plan, pools=[_with_carbon(pool, case, case.problem.carbon) for pool in plan.pools])
     machines = {arranged.name: arranged.machine for arranged in pools}
     outcome, _ = simulate_plan(plan, case.loads, machines, case.tokens, seed=options.seed)
-    return _Known(pools=pools, plan=plan, outcome=outcome)
+    return _Known(groups=groups, pools=pools, plan=plan, outcome=outcome)
 
 
 def _policy_beside(plan: ExecutablePlan, known: ExecutablePlan, held: Collection[str]) -> ExecutablePlan:
@@ -290,7 +295,7 @@ def _with_carbon(pool: planfile.PlanPool, case: PlanningCase, carbon: CarbonPric
 
 
 def _cheapest(
-    groups: Sequence[Arrangements],
+    arrangements: KnownArrangements,
     known: _Known,
     attempt: Attempt | None,
     *,
@@ -303,7 +308,7 @@ def _cheapest(
     """Return the cheapest plan that keeps every promise, and what is said about it.
 
     Args:
-        groups: The known arrangements.
+        arrangements: The known arrangements.
         known: The cheapest of them as a plan.
         attempt: The schedule of the linear program, if one holds.
         fitted: The policy that is carried out.
@@ -312,16 +317,15 @@ def _cheapest(
         options: What was planned, and within which limits.
         bounds: Lower bounds on any policy, and on anything.
     """
-    baseline_usd = sum(group.baseline.usd for group in groups)
-    credited = [credit for group in groups for credit in group.found.credited]
+    baseline_usd, credited = arrangements.baseline_usd, arrangements.credited
     scheduled = attempt if attempt and not (known.holds(options) and known.usd <= attempt.usd) else None
     plan, outcome = (known.plan, known.outcome) if scheduled is None else (scheduled.plan, scheduled.outcome)
     if plan.policy is None or plan.scalings:
-        arranged_usd = sum(group.cheapest.usd for group in groups)
+        arranged_usd = sum(group.cheapest.usd for group in arrangements.groups)
         credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
     if scheduled is None:
         explanation = explain_arrangements(
-            groups,
+            known.groups,
             known.pools,
             case.problem.horizon,
             options,
@@ -357,7 +361,7 @@ def _cheapest(
             policy=policy,
             policy_outcome=policy_outcome,
             baseline_usd=baseline_usd,
-            baseline=baseline_label(groups),
+            baseline=arrangements.baseline,
             bound_usd=bounds[0],
             hard_bound_usd=bounds[1],
             credited=credited,
