@@ -46,6 +46,8 @@ def open_service(folder: Path, **tables: dict[str, Any]) -> Iterator[Service]:
         finally:
             del _RUNNERS[service]
             runner.run(service.venues.close())
+            if service.pages is not None:
+                runner.run(service.pages.close())
             service.context.database.close()
 
 

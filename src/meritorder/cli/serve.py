@@ -37,8 +37,17 @@ def serve(
 
     def announce(listening: "Listening") -> None:
         _announce(listening, config)
+        shared = ["--gateway", listening.url]
+        shared += [
+            *(["--config", str(config)] if config else []),
+            *(["--plan", settings.plan] if settings.plan else []),
+        ]
         if ui is not None:
-            start_beside(listening.url, ui, config, settings.plan)
+            start_beside(["--port", str(ui), *shared])
+        if listening.pages_socket is not None:
+            public = ["--public", ",".join(settings.ui.public)] if settings.ui.public else []
+            start_beside(["--socket", str(listening.pages_socket), *shared, *public])
+            typer.echo(f"meritorder: open {listening.url} in a browser, and sign in with an API key")
 
     server.serve(settings, announce=announce)
 

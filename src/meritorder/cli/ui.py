@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from meritorder.web.app import Site
 
 _GRACE_S: Final = 5.0
+_STEADY_S: Final = 10.0
+_MIN_PAUSE_S: Final = 1.0
+_MAX_PAUSE_S: Final = 30.0
 
 
 def ui(
@@ -63,19 +68,27 @@ def ui(
     serve(listener, site, announce, LOOPBACK if is_local else ())
 
 
-def start_beside(gateway_url: str, port: int, config: Path | None, plan: str) -> None:
-    """Start the web application in a process of its own, which ends when this one does.
+def start_beside(arguments: list[str]) -> None:
+    """Start the web application in a process of its own, again whenever it ends, until this process does.
 
     Args:
-        gateway_url: The gateway whose work it shows.
-        port: Its port.
-        config: The configuration of the gateway.
-        plan: Its plan; empty for none.
+        arguments: Arguments of `meritorder ui`.
     """
-    command = [sys.executable, "-m", "meritorder", "ui", "--port", str(port), "--gateway", gateway_url]
-    command += [*(["--config", str(config)] if config else []), *(["--plan", plan] if plan else [])]
+    command = [sys.executable, "-m", "meritorder", "ui", *arguments]
     watched = [sys.executable, parent_watchdog.__file__, str(_GRACE_S), *command]
-    subprocess.Popen(watched, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own command
+
+    def run() -> None:
+        pause_s = _MIN_PAUSE_S
+        while True:
+            started_s = time.monotonic()
+            with subprocess.Popen(watched, stdin=subprocess.PIPE, start_new_session=True) as process:  # noqa: S603
+                process.wait()
+            if time.monotonic() - started_s > _STEADY_S:
+                pause_s = _MIN_PAUSE_S
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None, public: tuple[str, ...]) -> "Site":

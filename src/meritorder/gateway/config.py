@@ -300,6 +300,13 @@ class AutopilotTable(_Table, frozen=True):
     budget: list[BudgetTable] = []
 
 
+class UiTable(_Table, frozen=True):
+    """The web application, in a process beside the gateway; see [in a browser](../how-to/calculator.md)."""
+
+    enabled: Annotated[bool, _about("Serve its pages at `/`, and its API at `/api`.")] = False
+    public: Annotated[tuple[str, ...], _about('Pages that need no signing in, such as `["calculator"]`.')] = ()
+
+
 class Settings(_Table, frozen=True):
     """Settings of a gateway: at the top level of the file, the plan to execute."""
 
@@ -311,6 +318,7 @@ class Settings(_Table, frozen=True):
     lanes: LanesTable = LanesTable()
     telemetry: TelemetryTable = TelemetryTable()
     autopilot: AutopilotTable = AutopilotTable()
+    ui: UiTable = UiTable()
     venue: list[VenueTable] = []
     rule: list[RuleTable] = []
     webhook: list[WebhookTable] = []

@@ -59,11 +59,13 @@ class Listening:
         url: Its URL.
         models: The models that it serves.
         needs_key: Whether calls need a key and none exists yet.
+        pages_socket: Where the web application has to listen; None without one.
     """
 
     url: str
     models: tuple[str, ...]
     needs_key: bool
+    pages_socket: Path | None
 
 
 class _Server(uvicorn.Server):
@@ -86,6 +88,7 @@ class _Server(uvicorn.Server):
                     url=f"http://{address}:{port}",
                     models=tuple(sorted(self._service.venues.models())),
                     needs_key=authenticator.required and not authenticator.has_keys,
+                    pages_socket=self._service.pages.socket if self._service.pages is not None else None,
                 )
             )
 

@@ -27,6 +27,7 @@ from meritorder.gateway.routes.messages.routes import Messages
 from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.openapi.document import OpenApi
 from meritorder.gateway.routes.operations import Operations
+from meritorder.gateway.routes.pages import Pages
 from meritorder.gateway.routes.quotes import Quotes
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Context
@@ -104,6 +105,7 @@ class Service:
         context.quotas.unblocked.append(self.dispatcher.wake)
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
+        self.pages = Pages.create() if settings.ui.enabled else None
         self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
             routes=[
@@ -119,6 +121,7 @@ class Service:
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
                 *OpenApi(requires_keys=settings.server.require_keys).routes(),
+                *(self.pages.routes() if self.pages is not None else ()),
             ],
             redirect_slashes=False,
         )
@@ -194,6 +197,8 @@ class Service:
             partial(context.database.write, partial(heartbeats.stop, owner=context.instance_id)),
             partial(asyncio.to_thread, context.database.close),
         ]
+        if self.pages is not None:
+            steps.insert(0, self.pages.close)
         if context.telemetry is not None:
             steps.append(partial(asyncio.to_thread, context.telemetry.close))
         for step in steps:
