@@ -30,7 +30,7 @@ def test_pages_that_start_are_said(tmp_path: Path, path: str) -> None:
         assert (reply.status, b"The pages are starting." in reply.body) == (503, True)
         assert call(service, "GET", "/health").status == 200
         assert call(service, "GET", "/v1/nothing").status == 404
-        assert call(service, "GET", "/v1/chat/completions").status == 405
+        assert call(service, "DELETE", "/v1/batches").status == 405
 
 
 def test_gateway_without_pages_has_none(tmp_path: Path) -> None:
