@@ -70,6 +70,7 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
             autoscale=result.baseline.autoscales or result.mix.autoscales,
             tried=[],
             lane_alone=None,
+            waiting_usd={},
         )
         for level in levels
     ]

@@ -11,13 +11,14 @@ so that a machine more among the candidates never makes a fleet of either kind m
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from meritorder.errors import InfeasibleError
 from meritorder.records.comparison import FrontierPoint
+from meritorder.sim.pools import Autoscaled
 from meritorder.sim.run import THREADS
 from meritorder.study.fleet.fleets import (
     MAX_REPLICAS,
@@ -183,11 +184,17 @@ class _Search:
             instances = fixed.pools[0][1].max_instances
             limit_usd = min(limit_usd, fixed.usd)
         known = [smallest, fixed] if fixed else [smallest]
-        autoscaled = [
-            self._autoscaled(_autoscalers(machine, instances, minimum, known), stretches, tried)
-            for minimum in autoscaler_minimums(instances)
-            if autoscale and machine.price_work(self.load) <= limit_usd
-        ]
+        autoscaled: list[Trial] = []
+        for minimum in autoscaler_minimums(instances):
+            if not autoscale or machine.price_work(self.load) > limit_usd:
+                continue
+            fleets = _autoscalers(machine, instances, minimum, known)
+            if stretches.stretches and autoscaled and autoscaled[-1].feasible:
+                # More machines at least are cheaper only under a higher target.
+                fleets = [fleet for fleet in fleets if fleet.keywords["target"] > _target(autoscaled[-1])]
+                if not fleets or stretches.rule_out(fleets[0]):
+                    continue
+            autoscaled.append(self._autoscaled(fleets, stretches, tried))
         return _MachineFleets(fixed=fixed, autoscaled=tuple(autoscaled), tried=tuple(tried))
 
     def _autoscaled(self, fleets: Sequence[Fleet], stretches: Stretches, tried: list[FrontierPoint]) -> Trial:
@@ -227,7 +234,9 @@ class _Search:
             if 0 < place < last and stretches.rule_out(fleets[place]):
                 low = place
             else:
-                trial = fleets[place](self.load)
+                # The last one is the answer even if it breaks the SLO.
+                verdict = replace(self.load, verdict_suffices=place < last or self.load.verdict_suffices)
+                trial = replace(fleets[place](verdict), load=self.load)
                 self._report(trial, tried)
                 if not trial.feasible and place == last:
                     return trial
@@ -243,11 +252,18 @@ class _Search:
     def _report(self, trial: Trial, tried: list[FrontierPoint]) -> None:
         met = "SLO broken" if trial.result.ended_early else f"SLO met for {trial.slo_attainment or 1:.1%}"
         self.progress(f"{self.title}: {trial.label}, {met}")
-        if len(trial.load) == len(self.load) and not self.load.verdict_suffices:
+        whole = len(trial.load) == len(self.load) and not trial.result.ended_early
+        if whole and not self.load.verdict_suffices:
             tried.append(frontier_point(trial))
 
 
-def _autoscalers(machine: CandidateMachine, fixed: int, minimum: int, known: Sequence[Trial]) -> list[Fleet]:
+def _target(trial: Trial) -> float:
+    """Return the requests in flight per replica that an autoscaled fleet aims for."""
+    scaling = trial.pools[0][1].scaling
+    return scaling.target_in_flight if isinstance(scaling, Autoscaled) else math.inf
+
+
+def _autoscalers(machine: CandidateMachine, fixed: int, minimum: int, known: Sequence[Trial]) -> list[partial[Trial]]:
     """Return the fleets of a machine under each target of an autoscaler, the lowest first."""
     return [
         partial(autoscaled_fleet, machine, target=target, fixed=fixed, minimum=minimum, known=known)

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Final
 
 from meritorder.catalog import Catalog
-from meritorder.domain import BackfillLimits, Model
+from meritorder.domain import BackfillLimits, Model, Replica
 from meritorder.errors import CatalogError
+from meritorder.offers import Offer
 from meritorder.records.comparison import FrontierPoint
 from meritorder.records.planproof import Credit
 from meritorder.sim.pools import Fixed
@@ -42,6 +43,8 @@ _BACKFILL_SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 # How long requests wait in trials, if they can wait longer; only where they are few, and one machine more shows.
 _WAITS_S: Final = (60.0, 300.0, 600.0, 1800.0, *(hours * SECONDS_PER_HOUR for hours in (1, 2, 4, 8, 12, 24)))
 _FEW_REQUESTS: Final = 5_000
+# Share of the cost of the deferrable lane that the other lane's gaps may save by serving its late requests.
+_GAPS_SAVE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ class Search:
         autoscale: Whether to search autoscalers as well.
         tried: Every fleet simulated so far on all requests.
         lane_alone: Fleets of the real-time lane alone, once they were searched; deadlines do not change them.
+        waiting_usd: Cost of the deferrable lane alone on a machine, for long loads.
     """
 
     load: TraceLoad
@@ -116,6 +120,7 @@ class Search:
     autoscale: bool = True
     tried: list[FrontierPoint] = field(default_factory=list)
     lane_alone: RealtimeFleets | None = None
+    waiting_usd: dict[tuple[Replica, Offer], float] = field(default_factory=dict)
 
     def run(self) -> SearchResult:
         """Find the cheapest fleet of every arrangement.
@@ -254,6 +259,13 @@ class Search:
             raise ValueError("batch_machines: a search needs at least one")
         return best
 
+    def _apart_usd(self, base: Trial, machine: CandidateMachine) -> float:
+        """Return the least that separate lanes cost: each alone, less what late requests save in the other's gaps."""
+        key = machine.profile.replica, machine.offer
+        if key not in self.waiting_usd:
+            self.waiting_usd[key] = batch_fleet(machine, self.load.select(self.load.deferrable)).usd
+        return base.usd + (1 - _GAPS_SAVE) * self.waiting_usd[key]
+
     def _mixes(self, base: Trial, best: Trial, stretches: Stretches, on_one: Sequence[Trial]) -> Iterator[Trial]:
         """Yield mixes on a base: beside each machine, with less and less backfill until the SLO holds, and without.
 
@@ -277,14 +289,20 @@ class Search:
                 own, held = machine is base.machine, False
                 if not own and best.feasible and base.usd + _min_start_usd(machine) >= best.usd:
                     continue
-                apart = background.submit(mixed_fleet, base, machine, self.load, None, on_one)
+                apart = None
+                if not stretches.stretches or not best.feasible or self._apart_usd(base, machine) < best.usd:
+                    apart = background.submit(mixed_fleet, base, machine, self.load, None, on_one)
                 for backfill in tuple(backfills):
-                    if held and backfill is not None:
+                    if apart is None if backfill is None else held:
                         continue
                     if own and backfill is not None and stretches.rule_out(partial(_mix_on, base, machine, backfill)):
                         backfills.remove(backfill)
                         continue
-                    trial = mixed_fleet(base, machine, self.load, backfill, on_one) if backfill else apart.result()
+                    trial = (
+                        mixed_fleet(base, machine, self.load, backfill, on_one)
+                        if backfill or not apart
+                        else apart.result()
+                    )
                     late = f"{trial.deadlines_missed} late"
                     self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
                     yield trial

@@ -37,7 +37,6 @@ class Stretches:
         count = max(int(len(load) * _STRETCH_SHARE), _MIN_REQUESTS)
         if count >= len(load):
             return cls(load=load)
-        # Where a fleet breaks the SLO of the whole load shows in a whole simulation only.
         whole = replace(load, verdict_suffices=False)
         return cls(load=whole, stretches=[replace(load.busiest(count), verdict_suffices=True)])
 
@@ -55,7 +54,8 @@ class Stretches:
         if not self.stretches:
             return
         count = len(self.busiest)
-        broken = np.concatenate(([0], np.cumsum(self.load.broken(*self.load.latencies(trial.result)))))
+        served = np.isfinite(trial.result.finished_s)  # the simulation may have ended early
+        broken = np.concatenate(([0], np.cumsum(served & self.load.broken(*self.load.latencies(trial.result)))))
         first = int(np.argmax(broken[count:] - broken[:-count]))
         self.stretches[1:] = [replace(self.load.stretch(first, count), verdict_suffices=True)]
 
