@@ -18,6 +18,7 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.venues import parent_watchdog
 
 if TYPE_CHECKING:
+    from meritorder.records.autopilot import Decision
     from meritorder.web.app import Site
 
 _GRACE_S: Final = 5.0
@@ -93,6 +94,7 @@ def start_beside(arguments: list[str]) -> None:
 
 def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None, public: tuple[str, ...]) -> "Site":
     from meritorder.gateway import config_file
+    from meritorder.study.autopilot.log import DecisionLog
     from meritorder.web.access import Access
     from meritorder.web.app import Site
     from meritorder.web.gateway import Gateway
@@ -104,11 +106,23 @@ def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None,
             raise ConfigError(f"unknown page {page!r}", where="--public", fix=f"the pages are {', '.join(PAGES)}")
     if config is not None and not url:
         raise ConfigError("the ledger needs the gateway that knows the keys", where="--config", fix="give --gateway")
-    if config is not None and plan is None and (named := config_file.read(config).plan):
-        plan = Path(named)
+    settings = config_file.read(config) if config is not None else None
+    if settings is not None and settings.plan and plan is None:
+        plan = Path(settings.plan)
     return Site(
         access=Access(gateway=Gateway(url) if url else None, own_key=own_key, public=public),
         watch=partial(watch, url) if url else None,
         read_ledger=partial(read_gateway, config) if config else None,
         plan_file=plan,
+        decisions=DecisionLog(settings.autopilot_folder) if settings is not None else None,
+        revert=partial(_revert, config) if config is not None else None,
     )
+
+
+def _revert(config: Path, decision_id: str) -> "Decision":
+    """Go back to the plan before a decision of the autopilot."""
+    from meritorder.study.autopilot.loop import Autopilot
+    from meritorder.study.plan.answer import plan as planner
+
+    with Autopilot(config, planner) as pilot:
+        return pilot.revert(decision_id, time.time())

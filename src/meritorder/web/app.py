@@ -18,6 +18,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from meritorder.records.autopilot import Decision
+from meritorder.study.autopilot.log import DecisionLog
 from meritorder.web.access import Access, Viewer, guarded
 from meritorder.web.pages import batches, calculator, data, ledger, live, plan, signing_in
 from meritorder.web.pages.jobs import Jobs
@@ -37,12 +39,16 @@ class Site:
         watch: Begins to watch the gateway for a viewer; None without one.
         read_ledger: Reads the ledger; None without one.
         plan_file: File of the plan in force; None without one.
+        decisions: What the autopilot decided; None without a gateway.
+        revert: Goes back to the plan before a decision; None without a gateway.
     """
 
     access: Access = field(default_factory=Access)
     watch: Callable[[Viewer], live.LiveGateway] | None = None
     read_ledger: ledger.LedgerReader | None = None
     plan_file: Path | None = None
+    decisions: DecisionLog | None = None
+    revert: Callable[[str], Decision] | None = None
 
 
 _PAGES: Final = {
@@ -63,6 +69,8 @@ _PAGES: Final = {
     "plan": {
         "GET /plan": plan.show_page,
         "GET /plan/report": plan.show_report,
+        "GET /plan/back/{decision}": plan.confirm_revert,
+        "POST /plan/back/{decision}": plan.revert,
         "GET /api/plan": plan.api_plan,
     },
     "live": {
@@ -117,6 +125,8 @@ def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASG
     application.state.live = live.LiveViews(site.watch)
     application.state.ledgers = ledger.Ledgers(site.read_ledger) if site.read_ledger is not None else None
     application.state.plan = site.plan_file
+    application.state.decisions = site.decisions
+    application.state.revert = site.revert
     return Secured(application, hosts)
 
 

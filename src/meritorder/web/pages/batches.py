@@ -86,7 +86,15 @@ async def confirm_cancel(request: Request) -> Response:
         batch = await _ask(request, lambda client: client.batch(batch_id))
     except MeritorderError as error:
         return await _show(request, str(error))
-    return html(request, "batch_cancel.html.j2", {"batch": batch})
+    counts = batch["request_counts"]
+    answered = f"{counts['completed']:,} of {counts['total']:,} requests are answered"
+    values = {
+        "question": "Cancel this batch?",
+        "what": f"{batch_id}: {answered}. Their results stay; the others are never run.",
+        "button": "Cancel the batch",
+        "back": "/batches",
+    }
+    return html(request, "confirm.html.j2", values)
 
 
 async def download(request: Request) -> Response:

@@ -1,24 +1,29 @@
 """The plan in force, and what another plan would change."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from meritorder import documents
 from meritorder.errors import MeritorderError
+from meritorder.records.autopilot import APPLIED, Decision
 from meritorder.records.planfile import Plan, read_plan
 from meritorder.report.plan import changes
 from meritorder.report.plan import html as report
+from meritorder.study.autopilot.log import DecisionLog
 from meritorder.web.access import Access, Viewer
 from meritorder.web.pages.jobs import PLAN, Jobs
 from meritorder.web.render import html
 from meritorder.web.security import REPORT_HEADERS
 
-_TEMPLATE = "plan_page.html.j2"
+_TEMPLATE: Final = "plan_page.html.j2"
+_DECISIONS: Final = 20
+_SEE_OTHER: Final = 303
 
 
 async def show_page(request: Request) -> Response:
@@ -27,11 +32,14 @@ async def show_page(request: Request) -> Response:
     path: Path | None = request.app.state.plan
     jobs: Jobs = request.app.state.jobs
     others = {job.id: job for job in jobs.of(request.state.viewer.key) if (job.folder / PLAN).exists()}
-    values: dict[str, Any] = {"plan": None, "error": "", "others": others, "other": None}
+    values: dict[str, Any] = {"plan": None, "error": "", "others": others, "other": None, "decisions": []}
     chosen = request.query_params.get("with", "")
     if chosen and chosen not in others:
         raise HTTPException(404)
     try:
+        decisions: DecisionLog | None = request.app.state.decisions
+        if decisions is not None:
+            values["decisions"] = (await asyncio.to_thread(decisions.read))[: -_DECISIONS - 1 : -1]
         if path is not None:
             plan = await asyncio.to_thread(read_plan, path)
             values |= {"plan": plan, **report.summary(plan)}
@@ -41,6 +49,31 @@ async def show_page(request: Request) -> Response:
     except MeritorderError as error:
         values |= {"plan": None, "error": str(error)}
     return html(request, _TEMPLATE, values)
+
+
+async def confirm_revert(request: Request) -> Response:
+    """Ask whether to go back to the plan before a decision."""
+    decision = await _decision(request)
+    values = {
+        "question": "Go back to the plan before this decision?",
+        "what": f"{decision.id} of {decision.at}: {decision.why}",
+        "button": "Go back",
+        "back": "/plan",
+    }
+    return html(request, "confirm.html.j2", values)
+
+
+async def revert(request: Request) -> Response:
+    """Go back to the plan before a decision, which the autopilot records."""
+    decision = await _decision(request)
+    go_back: Callable[[str], Decision] | None = request.app.state.revert
+    if go_back is None:
+        raise HTTPException(404)
+    try:
+        await asyncio.to_thread(go_back, decision.id)
+    except MeritorderError as error:
+        return html(request, "error.html.j2", {"status": 409, "message": str(error)}, 409)
+    return RedirectResponse("/plan", _SEE_OTHER)
 
 
 async def show_report(request: Request) -> Response:
@@ -53,6 +86,19 @@ async def api_plan(request: Request) -> Response:
     """Return the plan in force as JSON."""
     plan = await asyncio.to_thread(_plan, request)
     return Response(documents.encode(plan), media_type="application/json", headers={"cache-control": "no-store"})
+
+
+async def _decision(request: Request) -> Decision:
+    """Return the decision that a path names."""
+    _check(request)
+    decisions: DecisionLog | None = request.app.state.decisions
+    if decisions is None:
+        raise HTTPException(404)
+    wanted = request.path_params["decision"]
+    decision = next((known for known in await asyncio.to_thread(decisions.read) if known.id == wanted), None)
+    if decision is None or decision.outcome != APPLIED:
+        raise HTTPException(404)
+    return decision
 
 
 def _changes(plan: Plan, other: Plan) -> dict[str, Any]:
