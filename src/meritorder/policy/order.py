@@ -5,25 +5,46 @@ Fairness counts the tokens served to each tenant and picks the tenant with the f
 Source: the virtual token counter of Y. Sheng et al., Fairness in Serving Large Language Models, OSDI 2024.
 """
 
+import heapq
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchCandidate:
-    """A deferrable request that could be dispatched now.
+    """Deferrable requests that could be dispatched now, all alike.
 
     Args:
         latest_start_s: As of `escalation.latest_backfill_s`.
-        tenant: Its tenant.
-        tokens: Input and output, as far as known.
-        prefix: Digest of the start of its prompt; empty if it shares none.
+        tenant: Their tenant.
+        tokens: Input and output of each, as far as known.
+        prefix: Digest of the start of their prompts; empty if they share none.
+        count: Number of requests.
     """
 
     latest_start_s: float
     tenant: str
     tokens: int
     prefix: str = ""
+    count: int = 1
+
+
+class _Queue:
+    """The candidates of a tenant, by latest start."""
+
+    def __init__(self) -> None:
+        self.positions: deque[int] = deque()
+        self.by_prefix: defaultdict[str, deque[int]] = defaultdict(deque)
+
+    def next(self, remaining: Sequence[int], prefix: str) -> int | None:
+        """Return the next candidate, of the same prefix if there is one; None if none has requests left."""
+        for positions in (self.by_prefix[prefix], self.positions) if prefix else (self.positions,):
+            while positions and not remaining[positions[0]]:
+                positions.popleft()
+            if positions:
+                return positions[0]
+        return None
 
 
 def dispatch_order(
@@ -34,50 +55,42 @@ def dispatch_order(
     count: int,
     prefix: str = "",
 ) -> list[int]:
-    """Return the positions of the candidates to dispatch, first to last.
+    """Return the position of the candidate of each request to dispatch, first to last.
 
     Args:
         candidates: In any order; ties go to the first.
         served_tokens: Tokens served to each tenant recently. A tenant without an entry starts at the least of the
             others, so that an idle tenant accumulates no claim.
         now_s: On the clock of the latest starts.
-        count: Most candidates to dispatch.
+        count: Most requests to dispatch.
         prefix: Of the request dispatched last: its tokens are in the engine's cache.
     """
-    counters = dict(served_tokens)
-    least = min(counters.values(), default=0.0)
-    queues: dict[str, list[int]] = {}
-    for position in sorted(range(len(candidates)), key=lambda index: candidates[index].latest_start_s):
-        queues.setdefault(candidates[position].tenant, []).append(position)
-    for tenant in queues:
-        counters.setdefault(tenant, least)
+    least = min(served_tokens.values(), default=0.0)
+    counters = defaultdict(lambda: least, served_tokens)
+    remaining = [candidate.count for candidate in candidates]
+    queues: defaultdict[str, _Queue] = defaultdict(_Queue)
     chosen: list[int] = []
-    while queues and len(chosen) < count:
-        tenant, index = _next(candidates, queues, counters, prefix=prefix, now_s=now_s)
-        position = queues[tenant].pop(index)
-        if not queues[tenant]:
-            del queues[tenant]
-        counters[tenant] += candidates[position].tokens
-        prefix = candidates[position].prefix
-        chosen.append(position)
+    for position in sorted(range(len(candidates)), key=lambda index: candidates[index].latest_start_s):
+        candidate = candidates[position]
+        if candidate.latest_start_s <= now_s:  # urgent
+            urgent = min(candidate.count, count - len(chosen))
+            remaining[position] -= urgent
+            counters[candidate.tenant] += urgent * candidate.tokens
+            chosen += [position] * urgent
+            prefix = candidate.prefix if urgent else prefix
+        queues[candidate.tenant].positions.append(position)
+        queues[candidate.tenant].by_prefix[candidate.prefix].append(position)
+    tenants = [(counters[tenant], order, tenant) for order, tenant in enumerate(queues)]
+    heapq.heapify(tenants)
+    while tenants and len(chosen) < count:
+        _, order, tenant = tenants[0]
+        following = queues[tenant].next(remaining, prefix)
+        if following is None:
+            heapq.heappop(tenants)
+            continue
+        remaining[following] -= 1
+        counters[tenant] += candidates[following].tokens
+        heapq.heapreplace(tenants, (counters[tenant], order, tenant))
+        prefix = candidates[following].prefix
+        chosen.append(following)
     return chosen
-
-
-def _next(
-    candidates: Sequence[DispatchCandidate],
-    queues: Mapping[str, list[int]],
-    counters: Mapping[str, float],
-    *,
-    prefix: str,
-    now_s: float,
-) -> tuple[str, int]:
-    """Return the tenant to serve next, and an index into its queue, which is sorted by latest start."""
-    urgent = min(queues, key=lambda tenant: candidates[queues[tenant][0]].latest_start_s)
-    if candidates[queues[urgent][0]].latest_start_s <= now_s:
-        return urgent, 0
-    tenant = min(queues, key=lambda name: counters[name])
-    if prefix:
-        for index, position in enumerate(queues[tenant]):
-            if candidates[position].prefix == prefix:
-                return tenant, index
-    return tenant, 0

@@ -10,8 +10,10 @@ from meritorder.policy.order import DispatchCandidate, dispatch_order
 FAR_S = 1e6
 
 
-def candidate(tenant: str, latest_start_s: float = FAR_S, tokens: int = 100, prefix: str = "") -> DispatchCandidate:
-    return DispatchCandidate(latest_start_s=latest_start_s, tenant=tenant, tokens=tokens, prefix=prefix)
+def candidate(
+    tenant: str, latest_start_s: float = FAR_S, tokens: int = 100, prefix: str = "", count: int = 1
+) -> DispatchCandidate:
+    return DispatchCandidate(latest_start_s=latest_start_s, tenant=tenant, tokens=tokens, prefix=prefix, count=count)
 
 
 def test_urgent_go_first_across_tenants() -> None:
@@ -37,6 +39,14 @@ def test_least_served_tenant_goes_next() -> None:
     queue = [candidate("flood") for _ in range(50)] + [candidate("small") for _ in range(3)]
     order = dispatch_order(queue, served_tokens={}, now_s=0.0, count=6)
     assert Counter(queue[index].tenant for index in order) == {"flood": 3, "small": 3}
+
+
+def test_many_alike_are_one_candidate() -> None:
+    """The urgent batch goes whole; then tenants alternate, `b` first, which was served less."""
+    queue = [candidate("a", count=50), candidate("b", count=2), candidate("a", 5.0, count=3)]
+    assert dispatch_order(queue, served_tokens={}, now_s=5.0, count=9) == [2, 2, 2, 1, 1, 0, 0, 0, 0]
+    assert dispatch_order(queue, served_tokens={"a": 1.0}, now_s=0.0, count=5) == [2, 1, 2, 1, 2]
+    assert dispatch_order(queue, served_tokens={"b": 1.0}, now_s=5.0, count=2) == [2, 2]
 
 
 def test_idle_tenant_accumulates_no_claim() -> None:

@@ -106,21 +106,26 @@ class _Lost:
 def _held(connection: Connection, finished: Sequence[FinishedRequest]) -> dict[tuple[int, int, str], _Lost]:
     """Return what earlier attempts lost, by the key, attempt and owner of each request whose claim is valid."""
     seqs = [item.request.seq for item in finished]
-    rows = connection.execute(_running(connection.dialect.name), {"seqs": seqs})
-    return {(seq, attempt, owner): _Lost(tokens, attempts) for seq, attempt, owner, tokens, attempts in rows.all()}
+    rows = connection.execute(_locked(connection.dialect.name), {"seqs": seqs})
+    return {
+        (seq, attempt, owner): _Lost(tokens, attempts)
+        for seq, state, attempt, owner, tokens, attempts in rows.all()
+        if state == "running"
+    }
 
 
 @cache
-def _running(dialect: str) -> Executable:
+def _locked(dialect: str) -> Executable:
+    """Return the query of requests by key: not of those that run, of which PostgreSQL might read the whole index."""
     columns = (
         REQUESTS.c.seq,
+        REQUESTS.c.state,
         REQUESTS.c.attempt,
         REQUESTS.c.owner,
         REQUESTS.c.lost_tokens,
         REQUESTS.c.lost_attempts,
     )
-    running = select(*columns).where(among(dialect, REQUESTS.c.seq, "seqs"), REQUESTS.c.state == "running")
-    return running.order_by(REQUESTS.c.seq).with_for_update()
+    return select(*columns).where(among(dialect, REQUESTS.c.seq, "seqs")).order_by(REQUESTS.c.seq).with_for_update()
 
 
 def _with_lost(entry: LedgerEntry, lost_tokens: int) -> LedgerEntry:

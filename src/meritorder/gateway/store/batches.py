@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.queries import Page, fetch_page
-from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, OPEN_BATCH, REQUESTS
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
 FINAL: Final = ("failed", "completed", "expired", "cancelled")
@@ -91,7 +91,7 @@ def claim(
     free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner == owner, lost)
     seq = connection.execute(
         select(BATCHES.c.seq)
-        .where(BATCHES.c.status == status, free, BATCHES.c.seq.not_in(without))
+        .where(OPEN_BATCH, BATCHES.c.status == status, free, BATCHES.c.seq.not_in(without))
         .order_by(BATCHES.c.seq)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -209,8 +209,16 @@ def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
 
 def open_batches(connection: Connection) -> list[Batch]:
     """Return the batches whose requests may be running."""
-    rows = connection.execute(select(*_COLUMNS).where(BATCHES.c.status.in_(("in_progress", "cancelling"))))
+    rows = connection.execute(select(*_COLUMNS).where(OPEN_BATCH, BATCHES.c.status.in_(("in_progress", "cancelling"))))
     return [_from_row(row) for row in rows]
+
+
+def to_end(connection: Connection, *, now_s: float) -> list[Batch]:
+    """Return the batches whose window has closed, and those that are being cancelled."""
+    is_overdue = and_(BATCHES.c.status == "in_progress", BATCHES.c.expires_s <= now_s)
+    is_cancelled = and_(OPEN_BATCH, BATCHES.c.status == "cancelling")
+    ending = (select(*_COLUMNS).where(condition) for condition in (is_overdue, is_cancelled))
+    return [_from_row(row) for query in ending for row in connection.execute(query)]
 
 
 def running_in(connection: Connection, seq: int) -> int:
@@ -239,7 +247,7 @@ def finished_with_requests(connection: Connection) -> list[int]:
 
 def _from_row(row: Row[Any]) -> Batch:
     """Return a batch from its row."""
-    return Batch(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return Batch(**dict(zip(_NAMES, row, strict=True)))
 
 
 def _move(
@@ -251,4 +259,5 @@ def _move(
     return connection.execute(change).rowcount == 1
 
 
-_COLUMNS: Final = tuple(BATCHES.c[name] for name in Batch.__dataclass_fields__)
+_NAMES: Final = tuple(Batch.__dataclass_fields__)
+_COLUMNS: Final = tuple(BATCHES.c[name] for name in _NAMES)

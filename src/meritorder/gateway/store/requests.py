@@ -8,8 +8,10 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Connection,
     Executable,
+    Select,
     Table,
     bindparam,
     delete,
@@ -149,34 +151,24 @@ def queued_work(
     blocked_keys: Collection[str] = (),
     full_models: Collection[str] = (),
 ) -> list[QueuedRequests]:
-    """Return what may be dispatched now: batches in progress and single calls, each the most urgent first.
+    """Return what may be dispatched now: the most urgent batches and single calls, and a batch of each tenant.
+
+    However many batches are open, it reads as many as it returns.
 
     Args:
         connection: The transaction.
         now_s: Epoch seconds.
-        limit: Most of each kind.
+        limit: Most of each kind, and of tenants.
         blocked_keys: Keys whose quotas permit nothing now.
         full_models: Models whose venues have no capacity now; work that waits for them must not hide other work.
     """
-    queued = select(REQUESTS.c.seq).where(
-        REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
-    )
-    batches = connection.execute(
-        select(
-            BATCHES.c.seq,
-            BATCHES.c.tenant,
-            BATCHES.c.key_id,
-            BATCHES.c.model,
-            BATCHES.c.expires_s,
-            BATCHES.c.created_s,
-            BATCHES.c.queued_tokens,
-            (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
-        )
-        .where(BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None), queued.exists())
-        .where(_not_blocked(BATCHES, blocked_keys), BATCHES.c.model.not_in(full_models))
-        .order_by(BATCHES.c.expires_s)
-        .limit(limit)
-    )
+    startable = [*_STARTABLE, _has_queued(now_s), _not_blocked(BATCHES, blocked_keys)]
+    startable.append(BATCHES.c.model.not_in(full_models))
+    most_urgent = _BATCHES_OF_WORK.where(*startable).order_by(BATCHES.c.expires_s).limit(limit)
+    batches = connection.execute(most_urgent).all()
+    if len(batches) == limit:  # then the others of one tenant must not hide those of the next
+        first = _first_of_tenants(startable, limit)
+        batches = list({row.seq: row for row in (*batches, *connection.execute(first))}.values())
     calls = connection.execute(
         select(
             REQUESTS.c.seq,
@@ -244,7 +236,11 @@ def claim(
 
 @cache
 def _claim(dialect: str) -> Executable:
-    claimed = update(REQUESTS).where(among(dialect, REQUESTS.c.seq, "seqs"), REQUESTS.c.state == "queued")
+    """Return the statement that claims requests which this transaction has locked as queued.
+
+    It does not repeat that: PostgreSQL might then read all of the index of queued requests to find a few.
+    """
+    claimed = update(REQUESTS).where(among(dialect, REQUESTS.c.seq, "seqs"))
     claimed = claimed.values(state="running", owner=bindparam("claimed_by"), attempt=REQUESTS.c.attempt + 1)
     return claimed.returning(*_COLUMNS)
 
@@ -340,6 +336,26 @@ def queued_by_model(connection: Connection) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
+def _has_queued(now_s: float) -> ColumnElement[bool]:
+    """Return the condition that a batch has a request to start; a subquery of each row, which no planner joins."""
+    queued = select(REQUESTS.c.seq).where(
+        REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
+    )
+    return queued.limit(1).scalar_subquery().is_not(None)
+
+
+def _first_of_tenants(startable: Sequence[ColumnElement[bool]], limit: int) -> Select[Any]:
+    """Return the query of the most urgent startable batch of each tenant; it steps from tenant to tenant."""
+    following = select(func.min(BATCHES.c.tenant).label("tenant")).where(*_STARTABLE)
+    tenants = following.cte("tenants", recursive=True)
+    after = following.where(BATCHES.c.tenant > tenants.c.tenant).scalar_subquery()
+    tenants = tenants.union_all(select(after).where(tenants.c.tenant.is_not(None)))
+    first = select(BATCHES.c.seq).where(BATCHES.c.tenant == tenants.c.tenant, *startable)
+    first = first.order_by(BATCHES.c.expires_s).limit(1).correlate(tenants)
+    firsts = select(first.scalar_subquery()).where(tenants.c.tenant.is_not(None)).limit(limit)
+    return _BATCHES_OF_WORK.where(BATCHES.c.seq.in_(firsts))
+
+
 def _not_blocked(table: Table, keys: Collection[str]) -> Any:  # noqa: ANN401 - a condition
     return or_(table.c.key_id.is_(None), table.c.key_id.not_in(keys)) if keys else true()
 
@@ -356,6 +372,17 @@ def _leave_running(connection: Connection, owner: str, request: ClaimedRequest, 
 
 _NAMES: Final = tuple(ClaimedRequest.__dataclass_fields__)
 _COLUMNS: Final = tuple(REQUESTS.c[name] for name in _NAMES)
+_STARTABLE: Final = (BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None))
+_BATCHES_OF_WORK: Final = select(
+    BATCHES.c.seq,
+    BATCHES.c.tenant,
+    BATCHES.c.key_id,
+    BATCHES.c.model,
+    BATCHES.c.expires_s,
+    BATCHES.c.created_s,
+    BATCHES.c.queued_tokens,
+    (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
+)
 # Built once: to build a statement takes longer than SQLite needs to execute it.
 _OF_BATCH: Final[BindParameter[int]] = bindparam("of_batch")
 _CLAIMABLE_CALL: Final = (
@@ -369,9 +396,7 @@ _CLAIMABLE_LINES: Final = (
         REQUESTS.c.batch_seq == _OF_BATCH,
         REQUESTS.c.state == "queued",
         REQUESTS.c.not_before_s <= bindparam("at_s"),
-        select(BATCHES.c.seq)
-        .where(BATCHES.c.seq == _OF_BATCH, BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None))
-        .exists(),
+        select(BATCHES.c.seq).where(BATCHES.c.seq == _OF_BATCH, *_STARTABLE).exists(),
     )
     .order_by(REQUESTS.c.prefix, REQUESTS.c.seq)
     .limit(bindparam("at_most"))

@@ -126,6 +126,9 @@ UPLOADS: Final = Table(
     Column("owner", Text),  # the gateway that writes it; null if it has failed
 )
 
+# Queries repeat it, for SQLite to use the index.
+OPEN_BATCH: Final = text("status IN ('validating', 'in_progress', 'cancelling', 'finalizing')")
+
 BATCHES: Final = Table(
     "batches",
     METADATA,
@@ -171,8 +174,21 @@ BATCHES: Final = Table(
         "ix_batches_open",
         "status",
         "seq",
-        sqlite_where=text("status IN ('validating', 'in_progress', 'cancelling', 'finalizing')"),
-        postgresql_where=text("status IN ('validating', 'in_progress', 'cancelling', 'finalizing')"),
+        sqlite_where=OPEN_BATCH,
+        postgresql_where=OPEN_BATCH,
+    ),
+    Index(
+        "ix_batches_due",
+        "expires_s",
+        sqlite_where=text("status = 'in_progress'"),
+        postgresql_where=text("status = 'in_progress'"),
+    ),
+    Index(
+        "ix_batches_due_of_tenant",
+        "tenant",
+        "expires_s",
+        sqlite_where=text("status = 'in_progress'"),
+        postgresql_where=text("status = 'in_progress'"),
     ),
     sqlite_autoincrement=True,
 )

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -41,8 +42,19 @@ T = TypeVar("T")
 _ROUND_S: Final = 0.5  # when nothing happens; any event starts a round at once
 _STORE_RETRY_S: Final = 0.5
 _BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one error response of the venue
+_PAUSE_SHARE: Final = 3.0  # pause after a round, per time that it read: most of the time is left for other work
 _WORK_PER_ROUND: Final = 200
 _MAX_EXTRA_WORK: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """How many requests of some work are to start at a venue."""
+
+    work: QueuedRequests
+    venue: Venue
+    count: int
+    is_urgent: bool
 
 
 class Dispatcher:
@@ -72,6 +84,7 @@ class Dispatcher:
         self._margin_s = duration_s(context.settings.lanes.margin)
         self._tpot_s = duration_s(context.settings.lanes.tpot)
         self._waiting_for_plan = 0
+        self._reading_s = 0.0
         self._stopping = self._capacity_is_short = False
 
     def wake(self) -> None:
@@ -131,6 +144,7 @@ class Dispatcher:
         """Dispatch in rounds until cancelled."""
         while True:
             await self._round()
+            await asyncio.sleep(min(_ROUND_S, _PAUSE_SHARE * self._reading_s))
             await wait_until_set(self._wake, _ROUND_S)
             self._wake.clear()
 
@@ -156,13 +170,13 @@ class Dispatcher:
         # Work that waits for the plan must not hide work that is ready; the most urgent is listed in any case.
         limit = _WORK_PER_ROUND + min(self._waiting_for_plan, _MAX_EXTRA_WORK)
         blocked = self._context.quotas.blocked()
-        full = self._full_models(capacity)
+        full, began_s = self._full_models(capacity), time.monotonic()
         queued = await self._context.database.read(
             lambda connection: requests.queued_work(
                 connection, now_s=now_s, limit=limit, blocked_keys=blocked, full_models=full
             )
         )
-        self._waiting_for_plan = 0
+        self._waiting_for_plan, self._reading_s = 0, time.monotonic() - began_s
         by_model: defaultdict[str, list[QueuedRequests]] = defaultdict(list)
         for work in queued:
             by_model[work.model].append(work)
@@ -185,7 +199,6 @@ class Dispatcher:
         self, model: str, works: list[QueuedRequests], backfill: dict[str, int], capacity: dict[str, int], now_s: float
     ) -> int:
         """Fill the capacity for one model with its work, the most urgent first; return how many requests started."""
-        started = 0
         venues = self._venues.serving(model, DEFERRABLE)
         urgency = self._urgency(model, works, venues, now_s)
         # Work that waits for its slot takes no turn from work that is ready.
@@ -195,27 +208,46 @@ class Dispatcher:
             if self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s)
         ]
         self._waiting_for_plan += len(works) - len(ready)
-        for work, count in self._turns.order(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s):
+        turns = self._turns.order(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s)
+        shares: list[_Share] = []
+        for work, count in turns:
             level, remaining = urgency[work].level, count
             for target in self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s):
                 venue, is_urgent = target.venue, level is not EscalationLevel.BACKFILL
                 is_fallback = not target.planned and self._is_fallback(venue, work, now_s)
                 if is_fallback and level is not EscalationLevel.FALLBACK:
                     continue
-                free = min((capacity if is_urgent else backfill)[venue.name], remaining, target.max_requests)
-                claimed = await self._claim(work, int(free)) if free > 0 else []
-                with contextlib.ExitStack() as unused:
-                    for _, reservation in claimed:
-                        unused.enter_context(reservation)
-                    for request, reservation in claimed:
-                        self._begin(request, venue, urgent=is_urgent, reservation=reservation)
-                    unused.pop_all()  # each ends with its task
-                self._plan_executor.record_dispatch(work, venue, len(claimed))
-                backfill[venue.name] -= len(claimed)
-                capacity[venue.name] -= len(claimed)
-                remaining -= len(claimed)
-                started += len(claimed)
-        return started
+                free = int(min((capacity if is_urgent else backfill)[venue.name], remaining, target.max_requests))
+                if free <= 0:
+                    continue
+                shares.append(_Share(work, venue, free, is_urgent))
+                self._plan_executor.record_dispatch(work, venue, free)
+                backfill[venue.name] -= free
+                capacity[venue.name] -= free
+                remaining -= free
+        # Together, so that they share one write to the disk.
+        outcomes = await asyncio.gather(*map(self._start, shares), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return sum(outcome for outcome in outcomes if isinstance(outcome, int))
+
+    async def _start(self, share: _Share) -> int:
+        """Claim requests and start them; return how many. If there are fewer, other work gets their places at once."""
+        claimed: list[tuple[ClaimedRequest, Reservation]] = []
+        try:
+            claimed = await self._claim(share.work, share.count)
+        finally:
+            self._plan_executor.record_dispatch(share.work, share.venue, len(claimed) - share.count)
+        with contextlib.ExitStack() as unused:
+            for _, reservation in claimed:
+                unused.enter_context(reservation)
+            for request, reservation in claimed:
+                self._begin(request, share.venue, urgent=share.is_urgent, reservation=reservation)
+            unused.pop_all()  # each ends with its task
+        if len(claimed) < share.count:
+            self._wake.set()
+        return len(claimed)
 
     def _urgency(
         self, model: str, works: list[QueuedRequests], venues: Sequence[Venue], now_s: float

@@ -153,29 +153,17 @@ class Maintenance:
         await context.database.write(change)
 
     async def _end_batches(self) -> None:
-        await self._expire()
-        await self._finish_cancelled()
-
-    async def _expire(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        overdue = [
-            batch
-            for batch in await context.database.read(batches.open_batches)
-            if batch.status == "in_progress" and batch.expires_s <= now_s
-        ]
-        await context.supervisor.run_each("batch_ends", overdue, self._expire_batch)
+        ending = await context.database.read(lambda connection: batches.to_end(connection, now_s=now_s))
+        await context.supervisor.run_each("batch_ends", ending, self._end_batch)
         calls = await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s))
         await context.supervisor.run_each("batch_ends", calls, self._fail_overdue)
 
+    async def _end_batch(self, batch: batches.Batch) -> None:
+        await (self._finish_if_idle(batch) if batch.status == "cancelling" else self._expire_batch(batch))
+
     async def _expire_batch(self, batch: batches.Batch) -> None:
         await self._end(batch, "expired", budget=await self._spent_budget(batch.key_id))
-
-    async def _finish_cancelled(self) -> None:
-        context = self._context
-        cancelling = [
-            batch for batch in await context.database.read(batches.open_batches) if batch.status == "cancelling"
-        ]
-        await context.supervisor.run_each("batch_ends", cancelling, self._finish_if_idle)
 
     async def _finish_if_idle(self, batch: batches.Batch) -> None:
         running = await self._context.database.read(partial(batches.running_in, seq=batch.seq))

@@ -36,18 +36,18 @@ class Turns:
         self, works: list[QueuedRequests], urgency: dict[QueuedRequests, Urgency], capacity: int, now_s: float
     ) -> list[tuple[QueuedRequests, int]]:
         """Return the work to dispatch in order, and how many requests of each."""
-        entries = [work for work in works for _ in range(min(work.count, capacity))]
         candidates = [
             DispatchCandidate(
                 latest_start_s=urgency[work].latest_backfill_s,
                 tenant=work.tenant,
                 tokens=max(1, work.tokens // max(1, work.count)),
                 prefix=f"{work.batch_seq or work.seq}",
+                count=work.count,
             )
-            for work in entries
+            for work in works
         ]
         order = dispatch_order(candidates, served_tokens=self.served_tokens, now_s=now_s, count=capacity)
-        return list(Counter(entries[index] for index in order).items())
+        return [(works[position], count) for position, count in Counter(order).items()]
 
     def add_served(self, tenant: str, tokens: int) -> None:
         """Add to the tokens served to a tenant; halve all counts now and then, so that the past fades."""

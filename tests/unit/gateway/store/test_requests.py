@@ -1,10 +1,15 @@
 """Requests on real databases: claims, answers and batches."""
 
 import threading
+from collections import Counter
+from itertools import count as count_from
+from pathlib import Path
 
+from sqlalchemy import Connection
+from tests.samples.stores import empty_store
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim
 
-from meritorder.gateway.store import answers, batches, requests
+from meritorder.gateway.store import answers, batches, heartbeats, migrations, requests
 from meritorder.gateway.store.database import Database
 
 
@@ -46,6 +51,65 @@ def test_full_models_hide_no_other_work(database: Database) -> None:
             lambda connection, full=full: requests.queued_work(connection, now_s=2.0, full_models=full)  # type: ignore[misc]
         )
         assert len(work) == count
+
+
+def open_batches(database: Database, *tenants: str) -> None:
+    """Add a batch of one line for each tenant named; each is due a second after the one before."""
+
+    def add(connection: Connection) -> None:
+        heartbeats.beat(connection, "a", alive_until_s=10.0)
+        line = {"endpoint": "/v1/completions", "model": "m", "body_bytes": 1, "input_tokens": 1, "output_tokens": 1}
+        line |= {"line": 1, "custom_id": "1", "prefix": 0, "arrived_s": 0.0, "deadline_s": 9.0, "state": "queued"}
+        for number, tenant in enumerate(tenants):
+            added = batches.add(
+                connection,
+                id=f"batch_{number}",
+                tenant=tenant,
+                endpoint="/v1/completions",
+                completion_window="1h",
+                input_file_id="file-1",
+                created_s=0.0,
+                expires_s=3600.0 + number,
+            )
+            requests.add(connection, [line | {"batch_seq": added.seq, "tenant": tenant}])
+            batches.claim(connection, "a", "validating", now_s=0.0)
+            assert batches.begin(connection, "a", added.seq, total=1, tokens=2, model="m", now_s=1.0)
+
+    database.submit(add).result()
+
+
+def tenants_with_work(database: Database, limit: int) -> Counter[str]:
+    work = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0, limit=limit))
+    return Counter(queued.tenant for queued in work)
+
+
+def test_batches_of_one_tenant_hide_no_other(database: Database) -> None:
+    """The four most urgent are all of `many`; the first of each other tenant comes with them."""
+    open_batches(database, *["many"] * 6, "late", "late", "later")
+    assert tenants_with_work(database, 4) == {"many": 4, "late": 1, "later": 1}
+    assert tenants_with_work(database, 10) == {"many": 6, "late": 2, "later": 1}
+    (paused,) = [row.seq for row in database.read_now(batches.open_batches) if row.tenant == "later"]
+    database.submit(lambda connection: batches.pause(connection, paused, paused_s=3.0)).result()
+    assert tenants_with_work(database, 4) == {"many": 4, "late": 1}
+
+
+def test_more_open_batches_cost_no_more(tmp_path: Path) -> None:
+    """SQLite's steps of one reading of the queue, and of one look for batches that end."""
+    steps = []
+    for count in (40, 400):
+        with empty_store("sqlite", tmp_path / str(count)) as database:
+            migrations.upgrade(database)
+            open_batches(database, *(f"t{number % 4}" for number in range(count)))
+            with database.engine.connect() as connection:
+                driver, ticks = connection.connection.driver_connection, count_from(0)
+                assert driver is not None
+                driver.set_progress_handler(lambda ticks=ticks: next(ticks) and 0, 1)
+                requests.queued_work(connection, now_s=2.0, limit=20)
+                batches.to_end(connection, now_s=2.0)
+                assert batches.claim(connection, "a", "finalizing", now_s=2.0) is None
+                driver.set_progress_handler(None, 1)
+                steps.append(next(ticks))
+    assert steps[1] < 1.1 * steps[0]
 
 
 def test_paused_batch_is_not_claimed(database: Database) -> None:

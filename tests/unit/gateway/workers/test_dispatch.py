@@ -414,6 +414,22 @@ async def test_work_left_over_is_short(ready: Dispatcher) -> None:
 
 
 @pytest.mark.asyncio
+async def test_places_of_missing_work_are_used(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four requests that take the engine's four sequences, another gateway has claimed two: a round follows."""
+    sent = Sent(ready, *[1] * 4)
+    seqs = [queue(ready) for _ in range(4)]
+    listed = ready._context.database.read_now(lambda connection: requests.queued_work(connection, now_s=NOW_S))
+    for seq in seqs[:2]:
+        claimed(ready, seq)
+    monkeypatch.setattr(requests, "queued_work", lambda _, **__: listed)
+    ready._wake.clear()
+    await start(ready)
+    assert [seq for seq, *_ in sent.to] == seqs[2:]
+    assert ready._wake.is_set()
+    await ready.stop()
+
+
+@pytest.mark.asyncio
 async def test_models_fail_alone(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug in the dispatch of one model's work leaves the work of the others."""
     served = Dispatcher._dispatch
