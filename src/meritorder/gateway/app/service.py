@@ -30,12 +30,14 @@ from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.pages import Pages
 from meritorder.gateway.routes.quotes import Quotes
 from meritorder.gateway.routes.responses import Responses
+from meritorder.gateway.routes.venues import VenueRoutes
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.store.requests import QueuedRequests, queued_work
+from meritorder.gateway.venues.drains import Drains
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
@@ -106,6 +108,7 @@ class Service:
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
         self.pages = Pages.create() if settings.ui.enabled else None
+        self._drains = Drains(venues)
         self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
             routes=[
@@ -120,6 +123,7 @@ class Service:
                 *Messages(context, self).routes(),
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
+                *VenueRoutes(context, venues, self.plan_executor, self._drains).routes(),
                 *OpenApi(requires_keys=settings.server.require_keys).routes(),
                 *(self.pages.routes() if self.pages is not None else ()),
             ],
@@ -177,6 +181,7 @@ class Service:
             "plan_reload": self.plan_reloader.run,
             "ledger": context.ledger_writer.run,
             "capacity": self._capacity_meter.run,
+            "drains": self._drains.run,
             "receipts": self._receipts.run,
             "live_cost": self._operations.live_cost.run,
             "webhooks": partial(context.webhooks.run, context.database),

@@ -125,7 +125,8 @@ class RealTime:
         if not venues:
             raise unknown_model(model, request.endpoint)
         failure: UpstreamError | None = None
-        candidates = self._plan_executor.realtime_venues(model, request.key.tenant, venues)
+        admitting = [venue for venue in venues if not venue.is_draining]
+        candidates = self._plan_executor.realtime_venues(model, request.key.tenant, admitting)
         for number, venue in enumerate(candidates, 1):
             try:
                 await self._serve_at(venue, request, send, is_last=number == len(candidates))

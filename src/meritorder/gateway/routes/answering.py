@@ -34,6 +34,18 @@ async def caller(context: Context, request: Request) -> Key:
     return await context.authenticator.authenticate(authorization, request.method)
 
 
+async def admin_caller(context: Context, request: Request) -> Key:
+    """Return the admin key of a request.
+
+    Raises:
+        ApiError: The request has no valid key, or not one of an admin.
+    """
+    key = await caller(context, request)
+    if not key.admin:
+        raise ApiError(403, "This needs an admin key.", code="admin_key_required")
+    return key
+
+
 async def whole_body(context: Context, request: Request) -> bytes:
     """Return the body of a request.
 

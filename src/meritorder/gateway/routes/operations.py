@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.routes.answering import admin_caller, caller, json_response
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, Metrics
 from meritorder.gateway.store import batches, requests
@@ -19,7 +19,6 @@ from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venue, Venues
-from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.live_cost import LiveCost
 from meritorder.units import PICOUSD_PER_USD
@@ -81,14 +80,14 @@ class Operations:
 
     async def show_metrics(self, request: Request) -> Response:
         """Return the metrics in Prometheus format."""
-        await self._require_admin(request)
+        await admin_caller(self._context, request)
         with contextlib.suppress(StoreUnavailableError):  # `meritorder_store_up` reports it
             self._queued = await self._context.database.read_soon(requests.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
         """Return venues, plan, queues, open batches and spending."""
-        await self._require_admin(request)
+        await admin_caller(self._context, request)
         read = self._context.database.read
         open_batches, plan = await self._context.database.read_soon(batches.open_batches), self._plan_executor.status()
         return json_response(
@@ -122,6 +121,7 @@ class Operations:
             "name": venue.name,
             "models": sorted(venue.served),
             "up": self._headroom.is_up(venue),
+            "draining": venue.is_draining,
             "engine": venue.engine.state if venue.engine is not None else None,
             "seats": venue.max_sequences,
             "realtime": venue.realtime,
@@ -192,11 +192,6 @@ class Operations:
                 [((), self._context.ledger_writer.set_aside)],
             ),
         ]
-
-    async def _require_admin(self, request: Request) -> None:
-        key = await caller(self._context, request)
-        if not key.admin:
-            raise ApiError(403, "This needs an admin key.", code="admin_key_required")
 
 
 def _total(row: dict[str, Any]) -> dict[str, Any]:

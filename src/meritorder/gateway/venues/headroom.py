@@ -53,13 +53,13 @@ class Headroom:
 
     def capacity(self, venue: Venue) -> int:
         """Return how many urgent requests may start now: every free sequence."""
-        if self._down_until_s.get(venue.name, 0.0) > time.monotonic():
+        if not self.is_up(venue):
             return 0
         return max(0, venue.max_sequences - venue.realtime - len(venue.deferrable))
 
     def is_up(self, venue: Venue) -> bool:
         """Tell whether a venue accepts requests, as far as is known."""
-        return self._down_until_s.get(venue.name, 0.0) <= time.monotonic()
+        return not venue.is_draining and self._down_until_s.get(venue.name, 0.0) <= time.monotonic()
 
     def alerts(self) -> dict[str, str]:
         """Return the conditions that an operator should look at, by venue."""

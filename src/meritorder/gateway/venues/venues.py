@@ -159,6 +159,7 @@ class Venue:
         pace: TPOT of the real-time streams in progress.
         load: Load that the engine reported last; None if unknown.
         max_prefilling: Sequences that may be in prefill while some are deferrable; None for no limit.
+        is_draining: Whether it admits nothing more, because its machine will be taken away.
     """
 
     table: VenueTable
@@ -175,6 +176,7 @@ class Venue:
     pace: StreamPace = field(default_factory=StreamPace)
     load: EngineLoad | None = None
     max_prefilling: int | None = None
+    is_draining: bool = False
     _rates: _TokenRates | None = field(init=False)
     _batch_rates: _TokenRates | None = field(init=False)
     _place: Place | None = field(default=None, init=False)

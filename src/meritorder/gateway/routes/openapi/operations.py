@@ -95,6 +95,7 @@ _ITEM: Final = _CONVERSATION + "/items/{item_id}"
 _MESSAGE_BATCHES: Final = _MESSAGES + "/batches"
 _MESSAGE_BATCH: Final = _MESSAGE_BATCHES + "/{batch_id}"
 _MODEL: Final = _MODELS + "/{model}"
+_DRAIN: Final = "/v1/venues/{name}/drain"
 
 OPERATIONS: Final = (
     _call("createChatCompletion", _CHAT, "Complete a chat."),
@@ -305,6 +306,23 @@ OPERATIONS: Final = (
         errors=(403,),
     ),
     _get("getStatus", "/meritorder/status", "Return venues, plan, queues and spending.", Object, errors=(403,)),
+    _post(
+        "drainVenue",
+        _DRAIN,
+        "Admit nothing more at a venue, finish what fits into the notice, and queue the rest again.",
+        schemas.VenueState,
+        body=schemas.DrainRequest,
+        needs_body=False,
+        errors=(403,),
+    ),
+    _delete("resumeVenue", _DRAIN, "Admit requests at a venue again.", schemas.VenueState, errors=(403,)),
+    _get(
+        "getScale",
+        "/v1/scale/{pool}",
+        "Return the replicas that the plan wants of a pool.",
+        schemas.Scale,
+        errors=(403,),
+    ),
     _get("getKey", "/meritorder/key", "Return whose key this is, and what it permits.", Object),
     _get("getOpenApi", "/openapi.json", "Return this document.", Object, is_public=True),
 )

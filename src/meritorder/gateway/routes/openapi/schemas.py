@@ -106,6 +106,25 @@ class Health(TypedDict, total=False):
     failing: list[str]
 
 
+class VenueState(TypedDict):
+    """Whether a venue is draining, and what runs there."""
+
+    name: str
+    draining: bool
+    realtime: int
+    deferrable: int
+
+
+class Scale(TypedDict):
+    """What the plan wants of a pool now, ahead by the start-up time, and in the next slot."""
+
+    pool: str
+    machines: int
+    machines_next: int
+    replicas: int
+    replicas_next: int
+
+
 class ResponseCall(CallFields, frozen=True, kw_only=True):
     """The fields of a call that the gateway reads; the venue gets the body as it is, and checks the others."""
 
@@ -170,6 +189,12 @@ class SignedReceipt(msgspec.Struct):
 
     receipt: Any
     signature: Signature
+
+
+class DrainRequest(msgspec.Struct):
+    """How soon the machine will be taken away."""
+
+    notice_s: Annotated[float, Meta(ge=0, le=86_400)] = 120.0
 
 
 class QuoteCreation(msgspec.Struct):
