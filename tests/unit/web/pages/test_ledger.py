@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 from tests.samples.ledgers import attempts, replica
-from tests.unit.web.test_access import Stub, sign_in
+from tests.samples.site import HOSTILE, KnownKeys
+from tests.unit.web.test_access import sign_in
 
 from meritorder.errors import TraceError
 from meritorder.records.accounting import LedgerReport
@@ -17,7 +18,6 @@ from meritorder.web.access import Access
 from meritorder.web.app import Site, create_app
 
 NOW_S = time.time()
-HOSTILE = "<script>x</script>"
 ROWS = attempts(
     {
         "tenant": HOSTILE,
@@ -42,7 +42,7 @@ def read(_from_s: float, _to_s: float) -> Any:  # noqa: ANN401 - attempts, capac
 
 
 def client(reader: Any = read) -> TestClient:  # noqa: ANN401
-    return TestClient(create_app((), Site(access=Access(gateway=Stub()), read_ledger=reader)))
+    return TestClient(create_app((), Site(access=Access(gateway=KnownKeys()), read_ledger=reader)))
 
 
 def test_page_shows_what_the_command_shows() -> None:
@@ -53,7 +53,7 @@ def test_page_shows_what_the_command_shows() -> None:
         page = browser.get("/ledger?by=tenant").text
     assert (report.paid_usd, report.rows) == (expected.paid_usd, expected.rows)
     assert "(idle)" in page
-    assert "<script>x" not in page
+    assert HOSTILE not in page
 
 
 def test_tenant_sees_nothing_of_others() -> None:

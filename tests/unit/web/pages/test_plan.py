@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 from tests.samples.plan import week
-from tests.unit.web.test_access import Stub, sign_in
+from tests.samples.site import KnownKeys
+from tests.unit.web.test_access import sign_in
 
 from meritorder.errors import ConfigError
 from meritorder.records.autopilot import APPLIED, KEPT, Change, Decision
@@ -36,7 +37,7 @@ def client(folder: Path, log: DecisionLog | None, went_back: list[str] | None = 
         went_back.append(decision_id)
         return Decision(id="d00003", at="", at_s=0.0, mode="apply", outcome="reverted", why="")
 
-    site = Site(access=Access(gateway=Stub()), plan_file=path, decisions=log, revert=revert)
+    site = Site(access=Access(gateway=KnownKeys()), plan_file=path, decisions=log, revert=revert)
     return TestClient(create_app((), site))
 
 
