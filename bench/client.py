@@ -18,13 +18,15 @@ from meritorder.metering import words
 CALLS: Final = 5000
 KILLS: Final = 200
 _MAX_SEQUENCES: Final = 8
-_TOKEN_S: Final = 0.02
-_MAX_UPTIME_S: Final = 1.2
+_TOKEN_S: Final = 0.1
+_MAX_UPTIME_S: Final = 3.0  # the program needs most of a second to ask so much
 _TIMEOUT_S: Final = 1800.0
 _UNFINISHED: Final = frozenset({words.PREEMPTED, words.RETRIED})
 
 
-def run(calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S) -> dict[str, Any]:
+def run(
+    calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S, max_uptime_s: float = _MAX_UPTIME_S
+) -> dict[str, Any]:
     """Kill program and gateway in turn while the calls are awaited; return what came of them."""
     draw = random.Random(0)  # noqa: S311 - when to kill
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
@@ -36,7 +38,7 @@ def run(calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S) -> di
         asking = _ask(folder, url, out, calls)
         killed = {"program": 0, "gateway": 0}
         for number in range(kills):
-            time.sleep(draw.uniform(0.05, _MAX_UPTIME_S))
+            time.sleep(draw.uniform(0.05, max_uptime_s))
             if out.exists():
                 break
             if number % 2:

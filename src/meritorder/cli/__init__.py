@@ -17,6 +17,7 @@ from meritorder.cli.batch import batch, status
 from meritorder.cli.calibrate import calibrate, watch
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.estimate import estimate
+from meritorder.cli.export import export
 from meritorder.cli.inspect import inspect
 from meritorder.cli.keys import keys
 from meritorder.cli.ledger import ledger
@@ -37,7 +38,7 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (estimate, compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
+for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
 for _serving in (serve, ui, keys, batch, status, ledger, watch, autopilot):
     app.command()(_serving)
