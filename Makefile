@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 # One process more than there are processors: many tests wait for other processes.
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
+# Modules are compiled once, not by each process that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture dist assets clean
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.samples.stores import migrated_store
 
 from meritorder.gateway.state import quotas as quotas_module
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.reservations import Reservation, Spending
-from meritorder.gateway.store import heartbeats, keys, migrations
+from meritorder.gateway.store import heartbeats, keys
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
@@ -33,10 +34,8 @@ OPERATIONS = {"call": 8, "end": 5, "flush": 1, "give_back": 1, "kill": 1}
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Path]]:
     folder = tmp_path_factory.mktemp("quotas")
-    database = Database(f"sqlite:///{folder}/gateway.db")
-    migrations.upgrade(database)
-    yield database, folder
-    database.close()
+    with migrated_store("sqlite", folder) as database:
+        yield database, folder
 
 
 @dataclass

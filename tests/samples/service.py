@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.samples.stores import copy_migrated
 
 from meritorder.gateway import config_file
 from meritorder.gateway.app import server
@@ -32,9 +33,12 @@ class Reply:
 @contextmanager
 def open_service(folder: Path, **tables: dict[str, Any]) -> Iterator[Service]:
     """Yield a service with one venue, which nothing listens on; its background tasks do not run."""
+    file = folder / "gateway.db"
+    if not file.exists():
+        copy_migrated(file)
     document = {
         "server": {"require_keys": False},
-        "store": {"url": f"sqlite:///{folder}/gateway.db", "blobs": f"file://{folder}/blobs"},
+        "store": {"url": f"sqlite:///{file}", "blobs": f"file://{folder}/blobs"},
         "venue": [{"name": "v", "url": "http://127.0.0.1:1/v1", "models": ["m"]}],
         **tables,
     }

@@ -1,9 +1,11 @@
 """Real databases for tests: SQLite files, and a PostgreSQL server from a wheel, or by `MERITORDER_TEST_POSTGRES`."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url
 
+from meritorder.gateway.store import migrations
 from meritorder.gateway.store.database import Database
+
+_EMPTY = "template1"  # the database that PostgreSQL copies by default
 
 
 def store_urls() -> list[Any]:
@@ -35,8 +40,8 @@ def postgres_url() -> str:
 
 
 @contextmanager
-def fresh_url(kind: str, folder: Path, name: str = "test") -> Iterator[str]:
-    """Return the URL of an empty store."""
+def fresh_url(kind: str, folder: Path, name: str = "test", template: str = _EMPTY) -> Iterator[str]:
+    """Return the URL of a store of its own: an empty one, or on PostgreSQL the copy of a template."""
     if kind == "sqlite":
         yield f"sqlite:///{folder}/{name}.db"
         return
@@ -45,7 +50,7 @@ def fresh_url(kind: str, folder: Path, name: str = "test") -> Iterator[str]:
     server = create_engine(url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-        connection.exec_driver_sql(f"CREATE DATABASE {database}")
+        connection.exec_driver_sql(f"CREATE DATABASE {database} TEMPLATE {template}")
     try:
         yield url.set(drivername="postgresql", database=database).render_as_string(hide_password=False)
     finally:
@@ -57,9 +62,56 @@ def fresh_url(kind: str, folder: Path, name: str = "test") -> Iterator[str]:
 @contextmanager
 def empty_store(kind: str, folder: Path) -> Iterator[Database]:
     """Return an open, empty store."""
-    with fresh_url(kind, folder) as url:
-        database = Database(url)
-        try:
-            yield database
-        finally:
-            database.close()
+    with fresh_url(kind, folder) as url, _opened(url) as database:
+        yield database
+
+
+@contextmanager
+def migrated_store(kind: str, folder: Path, name: str = "test") -> Iterator[Database]:
+    """Return an open store with the tables of this version, copied from one that is migrated once in a process."""
+    template = _EMPTY
+    if kind == "sqlite":
+        copy_migrated(folder / f"{name}.db")
+    else:
+        template = _migrated_template()
+    with fresh_url(kind, folder, name, template) as url, _opened(url) as database:
+        yield database
+
+
+def copy_migrated(file: Path) -> None:
+    """Write a SQLite store with the tables of this version."""
+    shutil.copyfile(_migrated_file(), file)
+
+
+@lru_cache(maxsize=1)
+def _migrated_file() -> Path:
+    folder = _until_exit(tempfile.TemporaryDirectory(prefix="meritorder-store-"))
+    with empty_store("sqlite", Path(folder)) as database:
+        migrations.upgrade(database)
+    return Path(folder, "test.db")
+
+
+@lru_cache(maxsize=1)
+def _migrated_template() -> str:
+    """Return the name of a migrated database of the PostgreSQL server."""
+    url = _until_exit(fresh_url("postgresql", Path(), "migrated"))
+    with _opened(url) as database:
+        migrations.upgrade(database)
+    return str(make_url(url).database)
+
+
+def _until_exit(resource: AbstractContextManager[str]) -> str:
+    """Enter a context that ends with this process, before a server that was started in it."""
+    stack = ExitStack()
+    entered = stack.enter_context(resource)
+    atexit.register(stack.close)
+    return entered
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.close()

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.samples.stores import migrated_store
 
 from meritorder.gateway.state.auth import ANONYMOUS, Authenticator, new_id, new_secret
-from meritorder.gateway.store import keys, migrations
+from meritorder.gateway.store import keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.errors import ApiError
@@ -14,10 +15,8 @@ from meritorder.gateway.wire.errors import ApiError
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrations.upgrade(database)
-    yield database
-    database.close()
+    with migrated_store("sqlite", tmp_path) as store:
+        yield store
 
 
 def created(database: Database, secret: str, **limits: Any) -> Key:  # noqa: ANN401

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import Connection, Table, text
+from tests.samples.stores import migrated_store
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state import journal, ledger_writer
@@ -16,7 +17,6 @@ from meritorder.gateway.state.entries import Place, Run, deferrable_entry, realt
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import migrations
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
@@ -82,10 +82,8 @@ def test_deferrable_entry_has_deadline() -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrations.upgrade(made)
-    yield made
-    made.close()
+    with migrated_store("sqlite", tmp_path) as store:
+        yield store
 
 
 def new_writer(database: Database, folder: Path, instance_id: str = "gateway-1") -> LedgerWriter:

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.samples.stores import migrated_store
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state import quotas as module
 from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation, Spending
-from meritorder.gateway.store import heartbeats, keys, migrations, requests
+from meritorder.gateway.store import heartbeats, keys, requests
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import admission, budgets
@@ -35,10 +36,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrations.upgrade(database)
-    yield database
-    database.close()
+    with migrated_store("sqlite", tmp_path) as store:
+        yield store
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.samples.stores import empty_store
+from tests.samples.stores import migrated_store
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.config import WebhookTable
 from meritorder.gateway.state import webhooks
 from meritorder.gateway.state.webhooks import Webhooks, signature_headers
-from meritorder.gateway.store import migrations
 from meritorder.gateway.store import webhooks as events
 from meritorder.gateway.store.keys import Budget
 from meritorder.gateway.store.quotas.budgets import BudgetState
@@ -108,8 +107,7 @@ def test_slow_receiver_delays_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path
         await asyncio.wait_for(reached.wait(), timeout=20)
         running.cancel()
 
-    with empty_store("sqlite", tmp_path) as database:
-        migrations.upgrade(database)
+    with migrated_store("sqlite", tmp_path) as database:
         for number in range(101):
             event = Event(id=f"evt_{number}", url="http://slow" if number < 100 else "http://fast", body=b"{}")
             database.submit(lambda connection, event=event: events.add(connection, event, now_s=1.0)).result()
