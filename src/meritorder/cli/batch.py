@@ -259,9 +259,10 @@ def _going_on(batch_id: str, url: str) -> Iterator[None]:
 
 
 def _watch(client: "GatewayClient", batch: dict[str, Any]) -> dict[str, Any]:
-    """Show the progress of a batch until it has finished; return it."""
+    """Show the progress of a batch until it has finished, and why it pauses; return it."""
     from meritorder.gateway.app.client import FINAL_STATUSES
 
+    paused: str | None = None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(batch["status"], total=None)
@@ -270,9 +271,18 @@ def _watch(client: "GatewayClient", batch: dict[str, Any]) -> dict[str, Any]:
             batch = client.batch(batch["id"])
             counts = batch["request_counts"]
             done = counts["completed"] + counts["failed"]
-            state = "paused" if batch.get("paused_at") else batch["status"]
-            progress.update(task, description=state, total=counts["total"] or None, completed=done)
+            before, paused = paused, _pause_reason(batch)
+            if paused != before and batch["status"] not in FINAL_STATUSES:
+                progress.console.print(paused or "The batch goes on.", markup=False, highlight=False, soft_wrap=True)
+            progress.update(task, description=_state(batch), total=counts["total"] or None, completed=done)
     return batch
+
+
+def _pause_reason(batch: dict[str, Any]) -> str | None:
+    """Return why a batch is paused, and how it goes on; None if it is not."""
+    if reason := batch.get("paused_reason"):
+        return str(reason["message"])
+    return f"Paused; to go on: meritorder batch resume {batch['id']}" if batch.get("paused_at") else None
 
 
 def _has_results(batch: dict[str, Any]) -> bool:
@@ -294,8 +304,8 @@ def _show(batch: dict[str, Any]) -> None:
         f"{batch['id']}: {_state(batch)}, {counts['completed']:,} of {counts['total']:,} done, "
         f"{counts['failed']:,} failed{left}"
     )
-    if reason := batch.get("paused_reason"):
-        typer.echo(f"  {reason['message']}")
+    if reason := _pause_reason(batch):
+        typer.echo(f"  {reason}")
     for error in ((batch.get("errors") or {}).get("data") or [])[:10]:
         line = f"line {error['line']}: " if error.get("line") else ""
         typer.echo(f"  {line}{error['message']}")

@@ -276,7 +276,7 @@ class Batches:
 
     async def _objects(self, items: Sequence[Batch]) -> Sequence[BatchObject]:
         """Return batches with the reasons why they are paused."""
-        key_ids = {batch.key_id for batch in items if batch.status == "in_progress" and batch.key_id is not None}
+        key_ids = {batch.key_id for batch in items if batch.status in batches.PAUSABLE and batch.key_id is not None}
         if not key_ids:
             return [batch_object(batch) for batch in items]
         now_s = self._context.now_s()

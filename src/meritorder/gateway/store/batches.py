@@ -14,6 +14,7 @@ from meritorder.gateway.store.queries import Page, fetch_page
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, OPEN_BATCH, REQUESTS
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
+PAUSABLE: Final = ("validating", "in_progress")
 FINAL: Final = ("failed", "completed", "expired", "cancelled")
 _DELETE_SIZE: Final = 5000
 
@@ -204,7 +205,7 @@ def conclude(
 
 def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
     """Pause a batch, or resume it with `paused_s` None."""
-    return _move(connection, seq, ("validating", "in_progress"), values={"paused_s": paused_s})
+    return _move(connection, seq, PAUSABLE, values={"paused_s": paused_s})
 
 
 def open_batches(connection: Connection) -> list[Batch]:

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 
-from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.batches import PAUSABLE, Batch
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.stored_answers import StoredAnswer
@@ -110,7 +110,7 @@ def batch_object(batch: Batch, spent: BudgetState | None = None) -> BatchObject:
         spent: A budget of its key of which nothing is left; until it is renewed or raised, the batch is paused.
     """
     paused: PauseFields = {"paused_at": _epoch(batch.paused_s), "paused_reason": None}
-    if batch.paused_s is None and batch.status == "in_progress" and spent is not None:
+    if batch.paused_s is None and batch.status in PAUSABLE and spent is not None:
         paused = pause_fields(spent)
     return {
         "id": batch.id,

@@ -69,11 +69,12 @@ def format_budget(budget: Budget) -> str:
 
 def pause_fields(state: BudgetState) -> PauseFields:
     """Return the fields of a batch that waits because a budget is spent."""
+    until = "once an administrator raises the budget" if state.renews_s is None else "then, or once it is raised"
     return {
         "paused_at": None if state.exhausted_s is None else int(state.exhausted_s),
         "paused_reason": {
             "code": INSUFFICIENT_QUOTA,
-            "message": f"Paused: {spent_reason(state)}",
+            "message": f"Paused: {spent_reason(state)} The batch goes on {until}.",
             "renews_at": None if state.renews_s is None else int(state.renews_s),
         },
     }

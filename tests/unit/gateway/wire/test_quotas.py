@@ -76,10 +76,14 @@ def test_paused_batch_says_why() -> None:
         "paused_at": int(NOON_S),
         "paused_reason": {
             "code": "insufficient_quota",
-            "message": "Paused: the budget of this key, $50.00 a day, is spent. It renews at 2026-11-30T00:00:00Z.",
+            "message": "Paused: the budget of this key, $50.00 a day, is spent. It renews at 2026-11-30T00:00:00Z. "
+            "The batch goes on then, or once it is raised.",
             "renews_at": int(NOON_S) + 43_200,
         },
     }
+    total = pause_fields(state(5 * 10**13))["paused_reason"]
+    assert total is not None
+    assert total["message"].endswith("is spent. The batch goes on once an administrator raises the budget.")
     (problem,) = json.loads(batch_errors(SPENT))["data"]
     assert (problem["code"], problem["line"], problem["param"]) == ("insufficient_quota", None, None)
     assert "window closed while the batch was paused" in problem["message"]
