@@ -57,6 +57,7 @@ class SearchedTrace:
         assumptions: What was assumed.
         left_out: Requests that no replica can serve in time.
         serverless: The cheapest fleet of serverless workers, if they were asked for.
+        defer: Shares of the requests that were to wait.
     """
 
     trace: traces.Trace
@@ -68,6 +69,7 @@ class SearchedTrace:
     assumptions: list[Assumption]
     left_out: UnservableRequests | None = None
     serverless: Trial | None = None
+    defer: tuple[str, ...] = ()
 
 
 def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = lambda _: None) -> Comparison:
@@ -133,6 +135,7 @@ def search_arrangements(
             *serverless_assumptions(serverless, options),
         ],
         serverless=serverless,
+        defer=options.defer,
     )
 
 
@@ -193,7 +196,11 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
         break_even_utilization=break_even,
         break_even_note=break_even_note,
         sentence=sentence(
-            result, load, apis, unpriced=" ".join(filter(None, (trace.report.unpriced, describe(searched.left_out))))
+            result,
+            load,
+            apis,
+            unpriced=" ".join(filter(None, (trace.report.unpriced, describe(searched.left_out)))),
+            defer=searched.defer,
         ),
         unservable=searched.left_out,
         credited=result.credited,
@@ -281,7 +288,7 @@ def _performance(trials: Sequence[Trial]) -> list[str]:
 def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> list[str]:
     warnings = reading_warnings(trace.report)
     if not load.deferrable.any():
-        warnings.append("no request is marked as able to wait, so the mix is the real-time fleet")
+        warnings.append("no request can wait, so the mix is the real-time fleet")
     if not result.autoscaled.feasible:
         warnings.append("no autoscaler tried meets the SLO: load rises faster than machines start")
     if result.batch.deadlines_missed:

@@ -1,6 +1,7 @@
 """The answer of a comparison in sentences, each saving credited to what earns it."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from meritorder.domain import Tier
 from meritorder.offers import TokenPrice
@@ -10,20 +11,30 @@ from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import SearchResult
 from meritorder.units import format_count, format_share, format_usd
 
+# Ratios that are stated as "a little more", and as whole numbers.
+_CLEARLY_MORE: Final = 1.05
+_WHOLE_TIMES: Final = 10.0
+
 
 def sentence(
-    result: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, TokenPrice]], *, unpriced: str = ""
+    result: SearchResult,
+    load: TraceLoad,
+    apis: Sequence[tuple[Tier, TokenPrice]],
+    *,
+    unpriced: str = "",
+    defer: Sequence[str] = (),
 ) -> str:
-    """Return the answer in sentences: a broken promise first, then the costs, then what each saving is due to.
+    """Return the answer in sentences: broken promises and cheaper tokens first, then costs, then savings by cause.
 
     Args:
         result: The fleets that were found.
         load: The requests.
         apis: Token prices by tier.
         unpriced: Which part of the traffic is not priced, if any.
+        defer: Shares of the requests that were to wait.
     """
-    parts = [unpriced, _broken(result.baseline, load), _costs(result, load), _right_sizing(result)]
-    return " ".join(part for part in (*parts, _waiting(result, load), _tokens(result, load, apis)) if part)
+    parts = [unpriced, _broken(result.baseline, load), _tokens(result, load, apis), _costs(result, load)]
+    return " ".join(part for part in (*parts, _right_sizing(result), _waiting(result, load, defer)) if part)
 
 
 def _broken(baseline: Trial, load: TraceLoad) -> str:
@@ -62,18 +73,32 @@ def _right_sizing(result: SearchResult) -> str:
     )
 
 
-def _waiting(result: SearchResult, load: TraceLoad) -> str:
+def none_waits(requests: int, defer: Sequence[str]) -> str:
+    """Return that no request can wait, and what would change that.
+
+    Args:
+        requests: Number of requests.
+        defer: Shares of the requests that were to wait.
+    """
+    if defer:
+        shares = " and ".join(defer)
+        return f"No request can wait: {shares} of {format_count(requests, 'request')} is none; try --defer 100%@4h."
+    return "No request is marked as able to wait; mark some with --defer 40%@4h or --workloads."
+
+
+def _waiting(result: SearchResult, load: TraceLoad, defer: Sequence[str]) -> str:
     waiting = float(load.deferrable.mean())
     if waiting == 0:
-        return "No request is marked as able to wait; mark some with --defer 40%@4h or --workloads."
+        return none_waits(len(load), defer)
     mix, realtime = result.mix, result.realtime
-    share = "all" if waiting == 1 else format_share(waiting)
+    share = "all of them" if waiting == 1 else f"{format_share(waiting)} of them"
+    share = "it" if len(load) == 1 else share
     if mix.usd >= realtime.usd:
-        return f"Letting {share} of them wait saves nothing here: the real-time fleet is needed either way."
+        return f"Letting {share} wait saves nothing here: the real-time fleet is needed either way."
     saved_usd = realtime.usd - mix.usd
     spot = " on spot machines" if any(machine.interruptions for machine, _ in mix.pools) else ""
     return (
-        f"Letting {share} of them wait{spot} costs {format_usd(mix.usd)} and saves {format_usd(saved_usd)}, "
+        f"Letting {share} wait{spot} costs {format_usd(mix.usd)} and saves {format_usd(saved_usd)}, "
         f"{format_share(saved_usd / realtime.usd)}, with every SLO and deadline met."
     )
 
@@ -82,9 +107,28 @@ def _tokens(result: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, To
     if not apis:
         return ""
     tier, price = min(apis, key=lambda api: price_tokens(api[1], load))
-    usd = price_tokens(price, load)
-    if usd >= result.mix.usd:
+    rates = f"{price.provider}, {tier} rates"
+    return cheaper_tokens(len(load), price_tokens(price, load), result.mix.usd, rates=rates)
+
+
+def cheaper_tokens(requests: int, usd: float, machines_usd: float, *, rates: str) -> str:
+    """Return that tokens are cheaper than machines, and from which volume on machines pay; "" if they are not.
+
+    Args:
+        requests: Number of requests.
+        usd: What they cost as tokens.
+        machines_usd: What they cost on machines.
+        rates: The prices of tokens.
+    """
+    if not 0 < usd < machines_usd:
         return ""
-    rate = f"{price.provider}, {tier} rate"
-    who = "they" if len(load) > 1 else "it"
-    return f"Bought as tokens {who} would cost {format_usd(usd)} ({rate}), with no guarantee of latency."
+    cost, times = "costs" if requests == 1 else "cost", machines_usd / usd
+    volume = (
+        f"about {times:,.0f} times this volume" if times >= _WHOLE_TIMES else f"about {times:.1f} times this volume"
+    )
+    if times < _CLEARLY_MORE:
+        volume = "a little more than this volume"
+    return (
+        f"Bought as tokens ({rates}), {format_count(requests, 'request')} {cost} {format_usd(usd)}, less than "
+        f"these machines: machines pay from {volume} on, if they can serve it. Nobody promises the latency of tokens."
+    )

@@ -13,6 +13,7 @@ from meritorder.records.comparison import Arrangement, Comparison, LaneCost, Wat
 from meritorder.records.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.records.planproof import Credit
 from meritorder.study.compare.arrangements import cheapest_price, price_tokens, token_arrangement
+from meritorder.study.compare.sentence import none_waits
 from meritorder.study.compare.trace_summary import reading_warnings, summarize
 from meritorder.study.fleet.load import Floats, TraceLoad
 from meritorder.study.fleet.options import CompareOptions
@@ -79,7 +80,7 @@ def compare_tokens(
         ratio_note="",
         break_even_utilization=None,
         break_even_note=f"{reason}, so there is no machine to break even with",
-        sentence=_sentence(reason, baseline, mix, load, trace.report.unpriced),
+        sentence=_sentence(reason, baseline, mix, load, unpriced=trace.report.unpriced, defer=options.defer),
         credited=[Credit(cause="waiting", usd=saving_usd)] if saving_usd > 0 else [],
         waterfall=[_waterfall(baseline, mix)] if saving_usd > 0 else [],
         frontier=[],
@@ -141,7 +142,9 @@ def _mix(standard: TokenPrice, prices: Sequence[TokenPrice], load: TraceLoad) ->
     )
 
 
-def _sentence(reason: str, baseline: Arrangement, mix: Arrangement, load: TraceLoad, unpriced: str) -> str:
+def _sentence(
+    reason: str, baseline: Arrangement, mix: Arrangement, load: TraceLoad, *, unpriced: str, defer: Sequence[str]
+) -> str:
     count = len(load)
     cost = "cost" if count > 1 else "costs"
     costs = (
@@ -149,18 +152,18 @@ def _sentence(reason: str, baseline: Arrangement, mix: Arrangement, load: TraceL
         f"{format_usd(baseline.total_usd)} ({format_usd(baseline.usd_per_request)} each; {baseline.venue})."
     )
     share = float(load.deferrable.mean())
+    who = "it" if count == 1 else f"{format_share(share)} of them"
     if not share:
-        waiting = "No request is marked as able to wait; mark some with --defer 40%@24h or --workloads."
+        waiting = none_waits(count, defer)
     elif mix.total_usd < baseline.total_usd:
         saved = baseline.total_usd - mix.total_usd
         waiting = (
-            f"Letting {format_share(share)} of them wait costs {format_usd(mix.total_usd)} and saves "
+            f"Letting {who} wait costs {format_usd(mix.total_usd)} and saves "
             f"{format_usd(saved)}, {format_share(saved / baseline.total_usd)}."
         )
     else:
-        waiting = (
-            f"Letting {format_share(share)} of them wait saves nothing: no cheaper tier answers before their deadlines."
-        )
+        due = "its deadline" if count == 1 else "their deadlines"
+        waiting = f"Letting {who} wait saves nothing: no cheaper tier answers before {due}."
     return " ".join(text for text in (unpriced, costs, waiting) if text)
 
 

@@ -1,5 +1,6 @@
 """Why a plan costs what it does: its waterfall, the prices and assumptions behind it, and how certain it is."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -18,6 +19,7 @@ from meritorder.planner.solve.solution import Solution
 from meritorder.records import planfile
 from meritorder.records.evidence import Assumption, Interval, PriceUsed
 from meritorder.records.planproof import ComingDays, InHindsight, WalkForward
+from meritorder.study.compare.sentence import cheaper_tokens
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, PlanOptions
@@ -25,9 +27,6 @@ from meritorder.study.schedule.supply import Site
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_duration, format_share, format_usd
 
-# Ratios from which on they are stated, and stated in whole numbers.
-_CLEARLY_MORE: Final = 1.05
-_WHOLE_TIMES: Final = 10.0
 # Problems with more slots are explained in slots of an hour.
 _MAX_SLOTS: Final = 200
 # Waterfall parts below this share of the larger total are left out.
@@ -282,20 +281,8 @@ def sentence(
 
 def _tokens_sentence(requests: int, tokens_usd: Mapping[str, float], total_usd: float) -> str:
     """Return that tokens are cheaper than machines, and from which volume on machines pay; "" if they are not."""
-    tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", np.inf))
-    if not 0 < usd < total_usd:
-        return ""
-    cost = "costs" if requests == 1 else "cost"
-    times = total_usd / usd
-    volume = "a little more than this volume" if times < _CLEARLY_MORE else f"about {_times(times)} times this volume"
-    return (
-        f"Bought as tokens ({tier} rates), {format_count(requests, 'request')} {cost} {format_usd(usd)}, less than "
-        f"these machines: machines pay from {volume} on, if they can serve it. Nobody promises the latency of tokens."
-    )
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:,.0f}" if ratio >= _WHOLE_TIMES else f"{ratio:.1f}"
+    tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", math.inf))
+    return cheaper_tokens(requests, usd, total_usd, rates=f"{tier} rates")
 
 
 def _coming_sentence(coming: ComingDays | None) -> str:

@@ -44,15 +44,22 @@ def test_only_assumptions_are_stated(small: Trace) -> None:
 
 def test_one_request_is_spoken_of_as_one(tmp_path: Path) -> None:
     sentence = compare(trace(tmp_path, "0,900,200\n"), CompareOptions(model=MODEL, tp=1)).sentence
-    assert sentence.startswith("In real time this request costs $")
-    assert "Bought as tokens it would cost $" in sentence
+    assert sentence.startswith("Bought as tokens (")
+    assert "1 request costs $" in sentence
+    assert "Nobody promises the latency of tokens. In real time this request costs $" in sentence
+
+
+def test_share_of_one_request_is_none(tmp_path: Path) -> None:
+    asked = CompareOptions(model=MODEL, tp=1, defer=("40%@4h",))
+    sentence = compare(trace(tmp_path, "0,900,200\n"), asked).sentence
+    assert "No request can wait: 40%@4h of 1 request is none" in sentence
 
 
 def test_no_deferrable_saves_nothing(small: Trace) -> None:
     answer = compare(small, CompareOptions(model=MODEL, tp=1))
     assert answer.saving_usd == 0
     assert answer.best == answer.baseline
-    assert any("no request is marked as able to wait" in text for text in answer.warnings)
+    assert any("no request can wait" in text for text in answer.warnings)
     assert "--defer" in answer.sentence
 
 
