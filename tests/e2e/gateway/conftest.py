@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from openai import OpenAI
+from typer.testing import CliRunner
+
+from meritorder import cli
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -57,9 +60,9 @@ def configuration(folder: Path, engine: str, more: str = "") -> Path:
 
 
 def new_key(config: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "meritorder", "keys", "create", "test", "--config", str(config), *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """Return the secret of a new key; the command runs in this process."""
+    done = CliRunner().invoke(cli.app, ["keys", "create", "test", "--config", str(config), *options])
+    assert done.exit_code == 0, done.output
     return done.stdout.strip()
 
 

@@ -122,9 +122,10 @@ class TraceLoad:
         """Return about `count` of the requests, evenly spread over the trace, the longest one included."""
         if len(self) <= count:
             return self
-        chosen = np.linspace(0, len(self), count, endpoint=False).astype(np.int64)
-        longest = int(np.argmax(self.input_tokens.astype(np.int64) + self.output_tokens))
-        return self.select(np.union1d(chosen, [longest]))
+        chosen = np.zeros(len(self), bool)
+        chosen[np.linspace(0, len(self), count, endpoint=False).astype(np.int64)] = True
+        chosen[np.argmax(self.input_tokens.astype(np.int64) + self.output_tokens)] = True
+        return self.select(chosen)
 
     def busiest(self, count: int) -> Self:
         """Return the shortest stretch of this many requests; all if they are no more."""
