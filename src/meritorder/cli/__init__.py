@@ -12,7 +12,6 @@ from typing import Annotated, Final, NoReturn, cast
 import typer
 
 from meritorder.cli.audit import audit
-from meritorder.cli.autopilot import autopilot
 from meritorder.cli.batch import batch, status
 from meritorder.cli.calibrate import calibrate, watch
 from meritorder.cli.compare import compare, demo
@@ -23,7 +22,7 @@ from meritorder.cli.keys import keys
 from meritorder.cli.ledger import ledger
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
-from meritorder.cli.serve import serve
+from meritorder.cli.serve import autopilot, serve
 from meritorder.cli.sweep import sweep
 from meritorder.cli.ui import ui
 from meritorder.errors import MeritorderError, missing_extra

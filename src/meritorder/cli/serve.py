@@ -1,17 +1,27 @@
-"""serve: run the gateway."""
+"""serve and autopilot: the gateway, and the loop beside it that plans again from its ledger."""
 
+import contextlib
 import json
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.console import Console
 
-from meritorder.cli.options import OptionalConfigFile
+from meritorder.cli.options import CatalogFiles, ConfigFile, JsonFile, OptionalConfigFile
+from meritorder.cli.parsing import progress
 from meritorder.cli.ui import start_beside
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
     from meritorder.gateway.app.server import Listening
+    from meritorder.records.autopilot import Decision
+    from meritorder.study.autopilot.log import DecisionLog
+
+_ACTIONS: Final = ("run", "once", "log", "show", "revert")
+_NAMED: Final = ("show", "revert")
+_WIDE: Final = 1000  # no terminal: the table is not to be cut
 
 
 def serve(
@@ -68,3 +78,85 @@ def _announce(listening: "Listening", config: Path | None) -> None:
         )
     elif listening.needs_key:
         typer.echo(f"no API key exists yet; make one: meritorder keys create me --config {config}")
+
+
+def autopilot(
+    config: ConfigFile,
+    action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")] = "run",
+    decision: Annotated[str, typer.Argument(metavar="ID", help="Decision to show, or to go back from.")] = "",
+    catalog: CatalogFiles = None,
+    json: JsonFile = None,
+) -> None:
+    """Plan again from the gateway's ledger, and apply what the budgets of [autopilot] allow.
+
+    It is a process of its own beside the gateway, which reloads the plan that it writes. `once` looks one time, `log`
+    lists the decisions, `show ID` explains one, `revert ID` goes back to the plan before it.
+    """
+    from meritorder.report import autopilot as text
+    from meritorder.report import files
+    from meritorder.study.autopilot.log import DecisionLog
+    from meritorder.study.autopilot.loop import Autopilot, run
+
+    if action not in _ACTIONS:
+        raise ConfigError(f"unknown action {action!r}", where="autopilot", fix=f"write one of {', '.join(_ACTIONS)}")
+    if bool(decision) != (action in _NAMED):
+        what, fix = (
+            ("no id is given", "see `meritorder autopilot log`")
+            if action in _NAMED
+            else ("takes no id", "leave it out")
+        )
+        raise ConfigError(what, where=f"autopilot {action}", fix=fix)
+    files.check_target(json)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    if action in {"log", "show"}:
+        _show_decisions(DecisionLog(_folder(config)), decision, json, console)
+        return
+    from meritorder.study.plan.answer import plan as planner
+
+    catalogs = tuple(catalog or ())
+    if action == "run":
+        with Autopilot(config, planner, catalogs=catalogs) as pilot, contextlib.suppress(KeyboardInterrupt):
+            run(pilot, show=lambda made: text.render_decision(made, console), report=_report)
+        return
+    with progress() as status, Autopilot(config, planner, catalogs=catalogs, progress=status.update) as pilot:
+        made = pilot.revert(decision, time.time()) if action == "revert" else pilot.step(time.time())
+    if made is None:
+        console.print("nothing to do: neither the time nor demand, prices, speed or backlog ask for another plan")
+        return
+    if json:
+        files.write_bytes(json, _encoded([made]))
+    text.render_decision(made, console)
+
+
+def _show_decisions(log: "DecisionLog", decision: str, json: Path | None, console: Console) -> None:
+    """Show all decisions, or the one that is named."""
+    from meritorder.report import autopilot as text
+    from meritorder.report import files
+
+    chosen = [log.find(decision)] if decision else log.read()
+    if json:
+        files.write_bytes(json, _encoded(chosen))
+    if decision:
+        text.render_decision(chosen[0], console)
+    elif chosen:
+        text.render_log(chosen, console)
+    else:
+        console.print("no decision yet")
+
+
+def _folder(config: Path) -> Path:
+    from meritorder.gateway import config_file
+
+    return config_file.read(config).autopilot_folder
+
+
+def _encoded(decisions: "list[Decision]") -> bytes:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(decisions))
+
+
+def _report(line: str) -> None:
+    typer.echo(f"meritorder: {line}", err=True)
