@@ -85,12 +85,14 @@ def test_killed_gateway_loses_its_work_at_once(gateway: Gateway) -> None:
     assert not other.path.exists()
 
 
-def test_own_requests_survive_heartbeats(gateway: Gateway) -> None:
+@pytest.mark.parametrize("step_s", [9.0, 6 * 3600.0, -6 * 3600.0])
+def test_own_requests_survive_heartbeats(gateway: Gateway, step_s: float) -> None:
+    """Also where the clock is set forward or back by hours between two of them."""
     context = gateway.context
     begin_batch(context, lines=1)
     (request,) = claim_lines(context, limit=1)
     for _ in range(3):
-        gateway.now_s += 9.0
+        gateway.now_s += step_s
         asyncio.run(gateway.maintenance.heartbeat())
     assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq))
 
