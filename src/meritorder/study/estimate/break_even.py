@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from meritorder.errors import InfeasibleError
 from meritorder.offers import TokenPrice
 from meritorder.sim.pools import Fixed
@@ -12,7 +14,7 @@ from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.fleet.fleets import fixed_fleet, max_utilization_within_slo
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.units import HOURS_PER_DAY, format_usd
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, format_usd
 
 LoadOfVolume = Callable[[float], TraceLoad]
 """Makes the requests of a volume per day, all in real time."""
@@ -53,7 +55,10 @@ def break_even_volume(
     by_price = sorted(machines, key=lambda machine: machine.offer.usd_per_hour)[:_MACHINES]
     volumes = [machine.offer.usd_per_hour * HOURS_PER_DAY / token_usd for machine in by_price]
     for machine, volume in zip(by_price, volumes, strict=True):
-        if 1 <= volume <= _MAX_REQUESTS and _serves(machine, load_of(volume)):
+        times = volume / len(load) * load.span_s / SECONDS_PER_DAY
+        if not 1 <= volume <= _MAX_REQUESTS or times * _busiest_hour(machine, load) > 1:
+            continue
+        if _serves(machine, load_of(volume)):
             hourly = format_usd(machine.offer.usd_per_hour)
             return volume, f"one {machine.offer.label} at {hourly} an hour serves it, always on; tokens cost {rate}"
     first, volume = by_price[0], volumes[0]
@@ -70,6 +75,12 @@ def break_even_volume(
         f"{best.offer.label} that follows the load exactly would cost {format_usd(1000 * following_usd)} per 1,000 "
         f"requests, {cheaper} than tokens at {rate}"
     )
+
+
+def _busiest_hour(machine: CandidateMachine, load: TraceLoad) -> float:
+    """Return the work that arrives in the busiest hour / the work that one machine does in an hour."""
+    hours = (load.arrived_s // SECONDS_PER_HOUR).astype(np.int64)
+    return float(np.bincount(hours, machine.work_s(load)).max()) / SECONDS_PER_HOUR / machine.replicas
 
 
 def _serves(machine: CandidateMachine, load: TraceLoad) -> bool:

@@ -45,9 +45,8 @@ def price_patience(
     if searched:
         result = searched.result
         # Other machines for what waits were ruled out at the stated patience.
-        used = [
-            machine for machine in searched.search.batch_machines if machine in machines_used(result.mix, result.batch)
-        ]
+        mix = result.mix if len(result.mix.pools) > 1 else result.batch
+        used = machines_used(mix)[-1:]
         searches = replace(searched.search, batch_machines=used, tried=[])
     for patience_s in (0.0, *_PATIENCE_S):
         machines = tokens = None

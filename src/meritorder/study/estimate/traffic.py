@@ -176,7 +176,7 @@ def _compare(trace: Trace, traffic_tokens: float, options: CompareOptions, progr
     shortlist: tuple[str, ...] = ()
     try:
         shortlist = _shortlist(trace, catalog, model, options)
-        chosen = replace(options, hardware=shortlist or options.hardware)
+        chosen = replace(options, hardware=shortlist or options.hardware, coarse=True)
         searched = search_arrangements(trace, model, prices, chosen, progress)
     except NO_MACHINE_ERRORS as error:
         if not prices or limits_machines(options):

@@ -35,6 +35,8 @@ _MAX_GPUS: Final = 8
 _DECODE_TPOT_SHARE: Final = 0.7
 _MIXED_TPOT_SHARE: Final = 0.9
 _PREFILL_CHUNK_TOKENS: Final = 64
+# Requests that saturated throughput is measured with in a coarse search.
+_COARSE_REQUESTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,7 @@ def find_machines(
         known.append((profile, limits, offers))
     if not known:
         raise problems[0]
-    sample = load.sample(SATURATION_REQUESTS)
+    sample = load.sample(_COARSE_REQUESTS if options.coarse else SATURATION_REQUESTS)
     requests = sample.requests(np.zeros(len(sample)), np.zeros(len(sample)))
     profiles, engines, offers_of = zip(*known, strict=True)
     with ThreadPoolExecutor(max_workers=THREADS) as threads:

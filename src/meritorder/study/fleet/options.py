@@ -58,6 +58,8 @@ class CompareOptions:
         keep_warm_s: How long a worker stays warm after its last request; None takes its provider's default.
         catalogs: Files that add or override prices, hardware and models.
         seed: Seed of random draws.
+        coarse: Search only the machines that promise most, and end simulations once they break the SLO: less time, and
+            seldom another answer.
     """
 
     model: str = ""
@@ -88,6 +90,7 @@ class CompareOptions:
     keep_warm_s: float | None = None
     catalogs: tuple[Path, ...] = ()
     seed: int = 0
+    coarse: bool = False
 
     @property
     def default_slo(self) -> Slo:

@@ -28,6 +28,7 @@ from meritorder.study.fleet.fleets import (
     max_utilization_within_slo,
     mixed_fleet,
     rejudge,
+    simulate_fleet,
 )
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, find_machines, max_backfill
@@ -38,6 +39,10 @@ from meritorder.study.fleet.stretches import Stretches, breaks_slo
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
+# Machines that a coarse search tries for deferrable requests beside a fleet.
+_COARSE_MACHINES: Final = 2
+# What must be left to save in batch, at least, for a coarse search to go on.
+_COARSE_SAVING: Final = 0.05
 # Shares of the largest backfill that are tried until the SLO holds.
 _BACKFILL_SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 # How long requests wait in trials, if they can wait longer; only where they are few, and one machine more shows.
@@ -106,6 +111,7 @@ class Search:
         progress: Receives each step.
         present_replicas: Replicas of the current real-time fleet; None searches for the cheapest.
         autoscale: Whether to search autoscalers as well.
+        coarse: Whether deferrable requests are tried only on the machines of the cheapest work.
         tried: Every fleet simulated so far on all requests.
         lane_alone: Fleets of the real-time lane alone, once they were searched; deadlines do not change them.
         waiting_usd: Cost of the deferrable lane alone on a machine, for long loads.
@@ -118,6 +124,7 @@ class Search:
     progress: Progress
     present_replicas: int | None = None
     autoscale: bool = True
+    coarse: bool = False
     tried: list[FrontierPoint] = field(default_factory=list)
     lane_alone: RealtimeFleets | None = None
     waiting_usd: dict[tuple[Replica, Offer], float] = field(default_factory=dict)
@@ -184,6 +191,9 @@ class Search:
         """Return the cheapest autoscaled fleet; one that never stops a machine where scaling down saves nothing."""
         fixed = fleets.fixed[0]
         cheapest = next(iter(fleets.autoscaled), fleets.best_attainment or fixed)
+        if cheapest.result.ended_early:
+            whole = replace(load, verdict_suffices=False)
+            cheapest = simulate_fleet(cheapest.name, cheapest.label, whole, cheapest.pools)
         if not self.autoscale or (cheapest.feasible and cheapest.usd <= fixed.usd):
             return cheapest
         instances = fixed.pools[0][1].max_instances
@@ -244,11 +254,13 @@ class Search:
     def batch(self, load: TraceLoad) -> Trial:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
         best: Trial | None = None
+        worth_finding = 1 - _COARSE_SAVING if self.coarse else 1.0
         for machine in sorted(self.batch_machines, key=lambda machine: _min_batch_usd(machine, load)):
-            if best and best.feasible and _min_batch_usd(machine, load) >= best.usd:
+            if best and best.feasible and _min_batch_usd(machine, load) >= best.usd * worth_finding:
                 break
             trial = batch_fleet(machine, load)
-            self.tried.append(frontier_point(trial))
+            if not load.verdict_suffices:
+                self.tried.append(frontier_point(trial))
             if best is None or (not trial.feasible, trial.deadlines_missed, trial.usd) < (
                 not best.feasible,
                 best.deadlines_missed,
@@ -266,6 +278,23 @@ class Search:
             self.waiting_usd[key] = batch_fleet(machine, self.load.select(self.load.deferrable)).usd
         return base.usd + (1 - _GAPS_SAVE) * self.waiting_usd[key]
 
+    def _beside(self, base: Trial, best: Trial, *, backfill: bool) -> list[CandidateMachine]:
+        """Return the machines to try for what can wait: those of the base first, then the cheapest work.
+
+        Args:
+            base: A fleet that meets the SLO of the real-time lane.
+            best: The cheapest fleet known.
+            backfill: Whether machines of the base can take some of it.
+        """
+        deferrable = self.load.select(self.load.deferrable)
+        if self.coarse:
+            priced = sorted(((_min_batch_usd(m, deferrable), m) for m in self.batch_machines), key=lambda pair: pair[0])
+            cheapest = [m for usd, m in priced if not best.feasible or base.usd + usd < best.usd][:_COARSE_MACHINES]
+            own = [base.machine] if backfill else []
+            return [*own, *(machine for machine in cheapest if machine not in own)]
+        others = (machine for machine in self.batch_machines if machine is not base.machine)
+        return [base.machine, *sorted(others, key=lambda machine: machine.price_work(deferrable))]
+
     def _mixes(self, base: Trial, best: Trial, stretches: Stretches, on_one: Sequence[Trial]) -> Iterator[Trial]:
         """Yield mixes on a base: beside each machine, with less and less backfill until the SLO holds, and without.
 
@@ -281,9 +310,7 @@ class Search:
         shares = _BACKFILL_SHARES if largest.sequences else ()
         sizes = [replace(largest, sequences=max(1, math.floor(largest.sequences * share))) for share in shares]
         backfills: list[BackfillLimits | None] = [*sizes, None]
-        deferrable = self.load.select(self.load.deferrable)
-        others = (machine for machine in self.batch_machines if machine is not base.machine)
-        machines = (base.machine, *sorted(others, key=lambda machine: machine.price_work(deferrable)))
+        machines = self._beside(base, best, backfill=bool(shares))
         with ThreadPoolExecutor(max_workers=1) as background:
             for machine in machines:
                 own, held = machine is base.machine, False
@@ -349,11 +376,12 @@ def build_search(
         if not spot and options.spot_trace:
             raise CatalogError("no spot machine is known for these replicas", where="--spot-trace", fix=_NO_SPOT)
     return Search(
-        load=load,
+        load=replace(load, verdict_suffices=options.coarse),
         machines=machines,
         batch_machines=[*machines, *spot],
         patience_s=options.patience_s,
         present_replicas=options.replicas,
+        coarse=options.coarse,
         progress=progress,
     )
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from bench.estimates import differences, draw
 
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
@@ -179,3 +181,10 @@ def test_page_is_escaped(answer: Estimate) -> None:
     assert "Break-even with tokens" in page
     assert "What waiting is worth" in page
     assert "<script" not in page
+
+
+@pytest.mark.slow
+def test_coarse_search_finds_what_compare_finds() -> None:
+    random = np.random.default_rng(16)
+    for _ in range(10):
+        assert max(differences(*draw(random, most_requests=20_000))) < 0.1

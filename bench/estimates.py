@@ -1,0 +1,66 @@
+"""`estimate` against `compare` on the requests that it makes, on random settings; and how long the command takes."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from bench._process import measure
+from meritorder.study.compare.compare import compare
+from meritorder.study.estimate.traffic import SIMULATED_REQUESTS, estimate_traffic, simulated_trace
+from meritorder.study.fleet.options import CompareOptions
+from meritorder.traces.synthetic import Traffic
+from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH
+
+EXAMPLE: Final = (
+    *("--model", "llama-3.1-70b", "--requests-per-day", "50000", "--input", "1200", "--output", "300"),
+    *("--peak", "3", "--can-wait", "30%@4h"),
+)
+_SETTINGS: Final = 60
+_MOST_REQUESTS: Final = 50_000
+
+
+def run() -> dict[str, Any]:
+    """Compare the costs of every way that keeps its promise, and measure the command with a filled cache."""
+    random = np.random.default_rng(16)
+    off = [difference for _ in range(_SETTINGS) for difference in differences(*draw(random, _MOST_REQUESTS))]
+    command = ["-m", "meritorder", "estimate", *EXAMPLE]
+    measure(command, {})
+    return {
+        "settings": _SETTINGS,
+        "ways": len(off),
+        "difference_largest": max(off),
+        "difference_p90": float(np.quantile(off, 0.9)),
+        "command_s": measure(command, {}).seconds,
+    }
+
+
+def draw(random: np.random.Generator, most_requests: float) -> tuple[Traffic, CompareOptions]:
+    """Draw traffic in a few numbers, and what may serve it."""
+    traffic = Traffic(
+        requests_per_day=float(np.exp(random.uniform(np.log(1_000), np.log(most_requests)))),
+        input_tokens=float(np.exp(random.uniform(np.log(100), np.log(4_000)))),
+        output_tokens=float(np.exp(random.uniform(np.log(20), np.log(600)))),
+        cached_share=float(random.choice([0.0, 0.5])),
+        peak_to_mean=float(random.uniform(1.2, 4.0)),
+    )
+    share, hours = random.integers(10, 91), random.choice([1, 4, 12, 24])
+    options = CompareOptions(
+        model=str(random.choice(["llama-3.1-8b", "llama-3.1-70b", "qwen3-32b"])),
+        hardware=tuple(map(str, random.choice(["a100", "h100", "h200", "b200", "l40s"], 2, replace=False))),
+        defer=(f"{share}%@{hours}h",),
+        seed=int(random.integers(1000)),
+    )
+    return traffic, options
+
+
+def differences(traffic: Traffic, options: CompareOptions) -> list[float]:
+    """Return by how much the estimate of each way that keeps its promise is off the comparison of the same requests."""
+    trace = simulated_trace(traffic, options, SIMULATED_REQUESTS)
+    estimated = {way.name: way for way in reversed(estimate_traffic(traffic, options).ways)}
+    compared = compare(trace, options)
+    usd_factor = HOURS_PER_MONTH / HOURS_PER_DAY / traffic.days
+    return [
+        abs(estimated[arrangement.name].usd / (arrangement.total_usd * usd_factor) - 1)
+        for arrangement in compared.arrangements
+        if arrangement.replica and arrangement.feasible
+    ]
