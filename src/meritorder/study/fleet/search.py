@@ -255,8 +255,8 @@ class Search:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
         best: Trial | None = None
         worth_finding = 1 - _COARSE_SAVING if self.coarse else 1.0
-        for machine in sorted(self.batch_machines, key=lambda machine: _min_batch_usd(machine, load)):
-            if best and best.feasible and _min_batch_usd(machine, load) >= best.usd * worth_finding:
+        for machine in sorted(self.batch_machines, key=lambda machine: machine.least_batch_usd(load)):
+            if best and best.feasible and machine.least_batch_usd(load) >= best.usd * worth_finding:
                 break
             trial = batch_fleet(machine, load)
             if not load.verdict_suffices:
@@ -288,7 +288,7 @@ class Search:
         """
         deferrable = self.load.select(self.load.deferrable)
         if self.coarse:
-            priced = sorted(((_min_batch_usd(m, deferrable), m) for m in self.batch_machines), key=lambda pair: pair[0])
+            priced = sorted(((m.least_batch_usd(deferrable), m) for m in self.batch_machines), key=lambda pair: pair[0])
             cheapest = [m for usd, m in priced if not best.feasible or base.usd + usd < best.usd][:_COARSE_MACHINES]
             own = [base.machine] if backfill else []
             return [*own, *(machine for machine in cheapest if machine not in own)]
@@ -314,7 +314,7 @@ class Search:
         with ThreadPoolExecutor(max_workers=1) as background:
             for machine in machines:
                 own, held = machine is base.machine, False
-                if not own and best.feasible and base.usd + _min_start_usd(machine) >= best.usd:
+                if not own and best.feasible and base.usd + machine.least_start_usd >= best.usd:
                     continue
                 apart = None
                 if not stretches.stretches or not best.feasible or self._apart_usd(base, machine) < best.usd:
@@ -399,17 +399,3 @@ def _waiting_less(load: TraceLoad) -> Iterator[TraceLoad]:
         return
     longest_s = float((load.deadline_s - load.arrived_s)[load.deferrable].max())
     yield from (load.waiting_at_most(patience_s) for patience_s in _WAITS_S if patience_s < longest_s)
-
-
-def _min_start_usd(machine: CandidateMachine) -> float:
-    """Return the least that one rented machine costs."""
-    paid_s = max(machine.startup_paid_s, machine.offer.minimum_billing_s)
-    return machine.offer.usd_per_hour * paid_s / SECONDS_PER_HOUR
-
-
-def _min_batch_usd(machine: CandidateMachine, load: TraceLoad) -> float:
-    """Return a lower bound on the cost of requests on machines that are rented for them."""
-    return max(
-        _min_start_usd(machine),
-        machine.price_work(load) + machine.offer.usd_per_hour * machine.startup_paid_s / SECONDS_PER_HOUR,
-    )
