@@ -13,7 +13,14 @@ from typing import Final, Self
 from meritorder.errors import InfeasibleError, WorkloadsError
 
 # mxfp4: 4 bits, and an 8-bit scale for each 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
-_BYTES_PER_PARAMETER: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}
+_BYTES_PER_PARAMETER: Final = {
+    "bf16": 2.0,
+    "fp16": 2.0,
+    "fp8": 1.0,
+    "mxfp4": 4.25 / 8,
+    "nvfp4": 4.5 / 8,
+    "int4": 4.5 / 8,
+}
 
 
 class Lane(StrEnum):
@@ -115,7 +122,7 @@ class Model:
         parameters: Number of parameters.
         active_parameters: Parameters used for one token (fewer in a mixture of experts).
         kv_bytes_per_token: KV cache memory of one token at the cache's native precision.
-        precision: Native precision of the weights: bf16, fp8, mxfp4.
+        precision: Native precision of the weights: bf16, fp8, mxfp4, int4, nvfp4.
         context_tokens: Longest context.
         source: Source of the facts.
         as_of: Date of the facts, ISO 8601.
@@ -131,6 +138,11 @@ class Model:
     context_tokens: int
     source: str
     as_of: str
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether it is a mixture of experts."""
+        return self.active_parameters < self.parameters
 
     def weights_bytes(self, precision: str) -> float | None:
         """Return the least memory that the weights take, None for an unknown precision."""

@@ -141,8 +141,12 @@ class Replica:
         return self.pool.profile.kv_capacity_tokens // self.pool.limits.block_tokens
 
     @property
+    def state_blocks(self) -> int:
+        return math.ceil(self.pool.profile.state_tokens / self.pool.limits.block_tokens)
+
+    @property
     def blocks_used(self) -> int:
-        return sum(sequence.blocks for sequence in self.running)
+        return sum(sequence.blocks + self.state_blocks for sequence in self.running)
 
     def blocks_of(self, tokens: int) -> int:
         blocks = 0
@@ -157,7 +161,8 @@ class Replica:
     def fits(self, request: Request, share: float = 1.0) -> bool:
         """Whether there is memory for its prompt; an engine that holds nothing may fill all of it."""
         blocks = int(share * self.kv_blocks) if self.running else self.kv_blocks
-        return self.blocks_used + self.blocks_of(request.input_tokens + request.generated) <= blocks
+        needed = self.blocks_of(request.input_tokens + request.generated) + self.state_blocks
+        return self.blocks_used + needed <= blocks
 
     def requeue(self, sequence: Sequence) -> None:
         """Return a sequence to the front of its queue: all its text is to be computed again."""

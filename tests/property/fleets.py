@@ -35,6 +35,7 @@ def profile(
     decode_per_kv_token_s: list[float],
     mixed_base_s: list[float],
     prefill_per_pair_s: float,
+    state_tokens: int = 0,
 ) -> Profile:
     """Return a profile whose columns have as many grid points, one apart, as values are given."""
     return Profile(
@@ -53,6 +54,7 @@ def profile(
         step_tokens=list(range(1, len(mixed_base_s) + 1)),
         mixed_base_s=mixed_base_s,
         prefill_per_pair_s=prefill_per_pair_s,
+        state_tokens=state_tokens,
     )
 
 
@@ -145,11 +147,14 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
     max_num_seqs = draw(st.integers(1, 8))
     block_tokens = draw(st.sampled_from([1, 2, 3, 4, 16]))
     blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 20, 100]))
+    state_tokens = draw(st.sampled_from([0, 0, 1, 7]))
     growth = draw(st.sampled_from([0.0, 1 / 512] if times.ties else [0.0, 1e-15, 1 / 512]))
     scaling = _scaling(draw, times, realtime=realtime)
     return SimPool(
         profile=profile(
-            kv_capacity_tokens=blocks * block_tokens + int(times.rng.integers(block_tokens)),
+            kv_capacity_tokens=(blocks + -(-state_tokens // block_tokens)) * block_tokens
+            + int(times.rng.integers(block_tokens)),
+            state_tokens=state_tokens,
             decode_base_s=times.steps(8, 0.03),
             decode_per_kv_token_s=[growth * factor for factor in times.steps(8, 1.0)],
             mixed_base_s=times.steps(12, 0.05),

@@ -164,6 +164,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         source: Name and version of the source.
         as_of: Date of the source, ISO 8601.
         kv_capacity_tokens: Tokens of context that fit in memory beside the weights.
+        state_tokens: Memory that a running sequence takes beside its context, in tokens of context: the state of
+            recurrent layers, and the windows of layers that attend to a window.
         decode_sequences: Grid of the decode columns, increasing from 1.
         decode_base_s: Time of a decode step without context.
         decode_per_kv_token_s: Time added for each context token of the decoding sequences.
@@ -199,6 +201,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     step_tokens: list[int]
     mixed_base_s: list[float]
     prefill_per_pair_s: float
+    state_tokens: int = 0
     step_overhead_s: float = 0.0
     table_error_p90: float = 0.0
     request_overhead_s: float = 0.0
@@ -240,12 +243,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             raise PerformanceError("a step time is negative or not a number", where=self.replica.label)
         if min(*self.decode_base_s, *self.mixed_base_s) == 0:
             raise PerformanceError("a step time of a column is 0", where=self.replica.label, fix="measure it again")
-        if self.kv_capacity_tokens < 1:
+        if self.state_tokens < 0:
+            raise PerformanceError("state_tokens is negative", where=self.replica.label)
+        if self.longest_tokens < 1:
             raise PerformanceError(
                 "the weights leave no memory for context",
                 where=self.replica.label,
                 fix="use more GPUs per replica",
             )
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest context of a sequence that runs alone."""
+        return self.kv_capacity_tokens - self.state_tokens
 
     @property
     def replica(self) -> Replica:

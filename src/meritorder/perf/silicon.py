@@ -39,8 +39,10 @@ SYSTEMS: Final = {
 }
 """The library's systems that have data, by `Hardware.id`."""
 
-# The library's names of precisions; native precision is its default.
-_GEMM_MODE: Final = {"fp8": "fp8"}
+# The library's names of precisions, of dense weights and of mixtures of experts; native precision is its default.
+# Llama's FP8 checkpoints scale whole tensors, those of mixtures (DeepSeek, Qwen, GLM) blocks of 128.
+_DENSE_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8"}}
+_MIXTURE_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"}}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DECODE_CONTEXTS: Final = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _STEP_TOKENS: Final = (
@@ -63,13 +65,14 @@ _SMALL_CACHES: Final = (_FP8_CACHE, *_CACHES)
 _SMALL_WEIGHTS: Final = frozenset({"fp8", "fp4", "nvfp4"})
 
 
-def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
+def sample_profile(replica: Replica, hf_id: str, *, native: bool, mixture: bool) -> Profile:
     """Sample one replica from the library's tables.
 
     Args:
         replica: The replica.
         hf_id: Name of the weights on the Hugging Face hub, as the library knows it.
         native: Whether the replica's precision is that of these weights.
+        mixture: Whether the model is a mixture of experts.
 
     Raises:
         MissingExtraError: aiconfigurator-core is not installed.
@@ -81,7 +84,7 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
             where=replica.label,
             fix=f"measured are {', '.join(sorted(SYSTEMS))}",
         )
-    options = {} if native else {"gemm_quant_mode": _GEMM_MODE.get(replica.precision, replica.precision)}
+    options = {} if native else _quantized(replica, mixture=mixture)
     small = replica.engine == "trtllm" and replica.precision in _SMALL_WEIGHTS
     failures: list[str] = []
     # Experts are split by tensor or expert parallelism; not every split was measured.
@@ -95,6 +98,18 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
         except PerformanceError as error:
             failures.append(error.what)
     raise PerformanceError(failures[0], where=replica.label)
+
+
+def _quantized(replica: Replica, *, mixture: bool) -> dict[str, str]:
+    """Return the library's settings for weights at another precision than their own.
+
+    Raises:
+        PerformanceError: They are not known.
+    """
+    modes = _MIXTURE_MODES if mixture else _DENSE_MODES
+    if replica.precision not in modes:
+        raise PerformanceError(f"no weights in {replica.precision} are known", where=replica.label)
+    return modes[replica.precision]
 
 
 def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
@@ -120,7 +135,7 @@ def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile
 def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
     system = SYSTEMS[replica.hardware]
     handle = library.engine.EngineHandle.compile(hf_id, system, replica.engine, **split)
-    memory, capacity = memory_of(library, hf_id, replica, split)
+    memory, capacity, state = memory_of(library, hf_id, replica, split)
     decode_base_s, per_kv_s = _decode_columns(handle, capacity)
     per_pair_s = _pair_time_s(handle)
     tokens = np.array(_STEP_TOKENS, float)
@@ -136,6 +151,7 @@ def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -
         source=SOURCE,
         as_of=AS_OF,
         kv_capacity_tokens=capacity,
+        state_tokens=state,
         decode_sequences=list(_DECODE_SEQUENCES),
         decode_base_s=_round(decode_base_s),
         decode_per_kv_token_s=_round(per_kv_s),
@@ -166,8 +182,8 @@ def _library() -> Any:
     return found
 
 
-def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any]) -> tuple[Memory, int]:
-    """Return what occupies each GPU of a replica, and the tokens of context that fit beside it.
+def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any]) -> tuple[Memory, int, int]:
+    """Return what occupies each GPU of a replica, the tokens that fit beside it, and those of a sequence's state.
 
     Raises:
         PerformanceError: The weights leave no memory for context.
@@ -192,7 +208,12 @@ def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any])
     free_bytes = context_bytes(replica.engine, memory)
     if not free_bytes:
         raise PerformanceError("the weights leave no memory for context", where=replica.label)
-    return memory, int(counts["tokens_from_kv_bytes"](free_bytes))
+    # The library fits one sequence: state + tokens * bytes of a token = free bytes.
+    longest, shorter = (int(counts["tokens_from_kv_bytes"](free_bytes // share)) for share in (1, 2))
+    if longest <= shorter:
+        raise PerformanceError("the weights leave no memory for context", where=replica.label)
+    state_tokens = max(0, longest - 2 * shorter - 1)
+    return memory, longest + state_tokens, state_tokens
 
 
 def _decode_columns(handle: Any, capacity_tokens: int) -> tuple[Floats, Floats]:

@@ -112,6 +112,7 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
     for record, pool in zip(records, pools, strict=True):
         record["kv_blocks"] = pool.profile.kv_capacity_tokens // pool.limits.block_tokens
         record["block_tokens"] = pool.limits.block_tokens
+        record["state_blocks"] = -(-pool.profile.state_tokens // pool.limits.block_tokens)
         record["max_seqs"] = pool.limits.max_num_seqs
         record["max_tokens"] = pool.limits.max_num_batched_tokens
         record["prefill_first"] = pool.limits.prefill_first

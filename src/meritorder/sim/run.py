@@ -111,7 +111,8 @@ def _check(requests: Requests, pools: tuple[SimPool, ...], tick_s: float) -> Non
 
 def _check_memory(pool: SimPool, longest: int) -> None:
     block_tokens = pool.limits.block_tokens
-    capacity = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
+    state_blocks = -(-pool.profile.state_tokens // block_tokens)
+    capacity = (pool.profile.kv_capacity_tokens // block_tokens - state_blocks) * block_tokens
     if longest > capacity:
         raise InfeasibleError(
             f"a request needs memory for {longest:,} tokens, but a replica has memory for {capacity:,}",

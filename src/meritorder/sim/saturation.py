@@ -138,7 +138,7 @@ def _saturate_stretch(requests: Requests, stretch: Indices, profile: Profile, li
 def _most_sequences(requests: Requests, profile: Profile, limits: EngineLimits) -> int:
     """Return the sequences of a full batch: the engine's limit, or as many requests of mean length as memory holds."""
     tokens = float(np.mean(requests.input_tokens.astype(float) + requests.output_tokens))
-    return max(1, min(limits.max_num_seqs, int(profile.kv_capacity_tokens / tokens)))
+    return max(1, min(limits.max_num_seqs, int(profile.kv_capacity_tokens / (tokens + profile.state_tokens))))
 
 
 def _weights(profile: Profile, limits: EngineLimits, sequences: float, context: float) -> Floats:

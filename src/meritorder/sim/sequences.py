@@ -195,15 +195,21 @@ def _enqueue_first(kernel: KernelState, r: int, lane: int, request: int) -> None
 
 
 @inlined
+def _blocks_of(kernel: KernelState, r: int, tokens: int) -> int:
+    """Return the memory blocks that a sequence of this many tokens takes on the replica."""
+    pool = kernel.pools[kernel.replicas[r].pool]
+    return (tokens + pool.block_tokens - 1) // pool.block_tokens + pool.state_blocks
+
+
+@inlined
 def fits(kernel: KernelState, r: int, request: int, blocks: int) -> bool:
     """Whether the prompt fits below this many blocks of memory, beside what the next decode step needs."""
     rep = kernel.replicas[r]
     pool = kernel.pools[rep.pool]
     row = kernel.requests[request]
-    block = pool.block_tokens
     tokens = np.int64(row.input_tokens) + row.generated
-    taken = rep.blocks_used + rep.crossing[rep.step % block]
-    return taken + (tokens + block - 1) // block <= blocks
+    taken = rep.blocks_used + rep.crossing[rep.step % pool.block_tokens]
+    return taken + _blocks_of(kernel, r, tokens) <= blocks
 
 
 @inlined
@@ -219,10 +225,8 @@ def would_be_split(kernel: KernelState, r: int, request: int, prompt_tokens: int
 def admit(kernel: KernelState, r: int, request: int, now: float) -> int:
     """Give a request a sequence and memory for its prompt; return the sequence."""
     rep = kernel.replicas[r]
-    pool = kernel.pools[rep.pool]
     fleet = kernel.fleet[0]
     row = kernel.requests[request]
-    block = pool.block_tokens
     tokens = np.int64(row.input_tokens) + row.generated
     rep.free_seqs -= 1
     seq = np.int64(rep.free_seq[rep.free_seqs])
@@ -237,7 +241,7 @@ def admit(kernel: KernelState, r: int, request: int, now: float) -> int:
     rep.prefilling += 1
     rep.running += 1
     _update_load(kernel, r)
-    rep.blocks_used += (tokens + block - 1) // block
+    rep.blocks_used += _blocks_of(kernel, r, tokens)
     row.replica = r
     if np.isnan(row.admitted_s):
         row.admitted_s = now
@@ -268,7 +272,7 @@ def free(kernel: KernelState, r: int, seq: int) -> None:
         rep.seq_cost_s[seq] += rep.share_s
     else:
         tokens += rep.seq_prompt_left[seq]
-    rep.blocks_used -= (tokens + block - 1) // block
+    rep.blocks_used -= _blocks_of(kernel, r, tokens)
     rep.running -= 1
     _update_load(kernel, r)
     rep.seq_request[seq] = NONE

@@ -117,6 +117,7 @@ POOL: Final = np.dtype(
         # engine
         ("kv_blocks", "i8"),
         ("block_tokens", "i8"),
+        ("state_blocks", "i8"),  # memory of a running sequence beside its context
         ("max_seqs", "i8"),
         ("prefill_first", "i8"),  # a step has prompts or decodes, never both
         ("whole_prompts", "i8"),  # a step splits no prompt unless it is the only one in it

@@ -144,8 +144,8 @@ def test_find_defaults_to_native_precision() -> None:
 
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_replica: Replica, _hf_id: str, *, native: bool) -> Profile:
-        raise MissingExtraError(f"no aiconfigurator-core here, native={native}")
+    def refuse(_replica: Replica, _hf_id: str, *, native: bool, mixture: bool) -> Profile:
+        raise MissingExtraError(f"no aiconfigurator-core here, native={native}, mixture={mixture}")
 
     monkeypatch.setattr(shipped, "_sample", refuse)
 
@@ -199,7 +199,18 @@ def test_invalid_profile_file_refused(tmp_path: Path) -> None:
 def test_sampling_reproduces_shipped_profile() -> None:
     pytest.importorskip("aiconfigurator_core")
     profile = next(p for p in shipped_profiles() if p.replica.label == "llama-3.1-8b on 1xh100 (vllm, bf16)")
-    again = sample_profile(profile.replica, "meta-llama/Meta-Llama-3.1-8B", native=True)
+    again = sample_profile(profile.replica, "meta-llama/Meta-Llama-3.1-8B", native=True, mixture=False)
     assert again.kv_capacity_tokens == profile.kv_capacity_tokens
     np.testing.assert_allclose(again.decode_base_s, profile.decode_base_s, rtol=0.01)
     np.testing.assert_allclose(again.mixed_base_s, profile.mixed_base_s, rtol=0.01)
+
+
+@pytest.mark.slow
+def test_sampled_state_matches_model_config() -> None:
+    """Qwen3.5-27B keeps 48 heads of 128 x 128 floats in each of its 48 recurrent layers; 16 layers hold context."""
+    pytest.importorskip("aiconfigurator_core")
+    replica = Replica(model="qwen3.5-27b", hardware="h200", gpus=1, precision="bf16")
+    profile = sample_profile(replica, "Qwen/Qwen3.5-27B", native=True, mixture=False)
+    state_bytes = 48 * 48 * 128 * 128 * 4
+    context_bytes = 16 * 2 * 4 * 256 * 2
+    assert profile.state_tokens == pytest.approx(state_bytes / context_bytes, rel=0.03)

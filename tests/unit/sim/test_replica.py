@@ -45,6 +45,17 @@ def test_whole_prompts_not_split_beside_others() -> None:
     np.testing.assert_allclose(finished(wanted, whole), [0.1, 0.2, 0.4])
 
 
+def test_state_of_sequences_takes_memory() -> None:
+    """Steps of 0.1 s; each of three takes 10 tokens, and 10 more for its state: in 40 only two run at once."""
+    wanted = requests(*[(0.0, 5, 5, math.inf)] * 3)
+    limits = EngineLimits(max_num_seqs=4, max_num_batched_tokens=100, block_tokens=1)
+    small = msgspec.structs.replace(STEADY, kv_capacity_tokens=40)
+    stateless = SimPool(profile=small, scaling=Fixed(instances=1), limits=limits)
+    stateful = replace(stateless, profile=msgspec.structs.replace(small, state_tokens=10))
+    np.testing.assert_allclose(finished(wanted, stateless), [0.5, 0.5, 0.5])
+    np.testing.assert_allclose(finished(wanted, stateful), [0.5, 0.5, 1.0])
+
+
 def test_step_after_preemption_admits() -> None:
     """A long deferrable sequence is preempted; the real-time request that it kept out fits one step later."""
     wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))

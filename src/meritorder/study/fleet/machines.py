@@ -190,7 +190,7 @@ def find_machines(
     for profile in candidate_profiles(catalog, model, options, problems):
         limits = options.engine_limits(profile)
         longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
-        if longest > profile.kv_capacity_tokens:
+        if longest > profile.longest_tokens:
             problems.append(_too_long(profile, longest))
             continue
         try:
@@ -329,7 +329,7 @@ def _too_large(model: Model, hardware: Hardware, options: CompareOptions) -> Inf
 
 def _too_long(profile: Profile, longest: int) -> InfeasibleError:
     return InfeasibleError(
-        f"the longest request has {longest:,} tokens, but memory holds {profile.kv_capacity_tokens:,}",
+        f"the longest request has {longest:,} tokens, but memory holds {profile.longest_tokens:,}",
         where=profile.replica.label,
         fix="use more GPUs per replica (--tp) or hardware with more memory (--hardware)",
     )

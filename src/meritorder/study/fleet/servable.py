@@ -78,9 +78,9 @@ def split_servable(
     for place, server in enumerate(servers):
         requests = load.select(pending)
         permitted = _may_run(requests, server.offers)
-        larger = permitted & (server.profile.kv_capacity_tokens > memory[pending])
-        largest[pending[larger]], memory[pending[larger]] = place, server.profile.kv_capacity_tokens
-        fits = permitted & (tokens[pending] <= server.profile.kv_capacity_tokens)
+        larger = permitted & (server.profile.longest_tokens > memory[pending])
+        largest[pending[larger]], memory[pending[larger]] = place, server.profile.longest_tokens
+        fits = permitted & (tokens[pending] <= server.profile.longest_tokens)
         alone_s = np.where(fits, _alone_s(requests, server), np.inf)
         faster = alone_s < needs_s[pending]
         fastest[pending[faster]] = place

@@ -248,7 +248,7 @@ def _tokens_per_s(profile: Profile) -> float:
     time per token = decode step / sequences + prompt tokens * prefill time per token
     """
     limits = profile.limits or EngineLimits()  # the same on all hardware, so that only the hardware differs
-    sequences = max(1, min(limits.max_num_seqs, profile.kv_capacity_tokens // _CONTEXT_TOKENS))
+    sequences = max(1, min(limits.max_num_seqs, profile.kv_capacity_tokens // (_CONTEXT_TOKENS + profile.state_tokens)))
     context = float(sequences * _CONTEXT_TOKENS)
     prompt = float(limits.max_num_batched_tokens)
     decode_s = float(profile.step_time_s(0.0, float(sequences), context)) / sequences
