@@ -12,7 +12,9 @@ from typing import Final, Self
 
 from meritorder.errors import InfeasibleError, WorkloadsError
 
-# mxfp4: 4 bits, and an 8-bit scale for each 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
+# mxfp4: 4 bits, and an 8-bit scale for each 32 of them. Source: OCP Microscaling Formats 1.0, 2023. nvfp4: an 8-bit
+# scale for each 16. Source: NVIDIA, "Introducing NVFP4", 2025. int4: a 16-bit scale for each 32. Source: Kimi-K2.5
+# config.json, 2026.
 _BYTES_PER_PARAMETER: Final = {
     "bf16": 2.0,
     "fp16": 2.0,
@@ -21,6 +23,8 @@ _BYTES_PER_PARAMETER: Final = {
     "nvfp4": 4.5 / 8,
     "int4": 4.5 / 8,
 }
+
+PRECISIONS: Final = tuple(_BYTES_PER_PARAMETER)
 
 
 class Lane(StrEnum):

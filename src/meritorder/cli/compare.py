@@ -9,6 +9,7 @@ from rich.status import Status
 
 from meritorder.cli.options import (
     Aggregate,
+    AllowPrecision,
     BatchDeadline,
     CatalogFiles,
     ColdStart,
@@ -46,7 +47,15 @@ from meritorder.cli.options import (
     Traces,
     Workloads,
 )
-from meritorder.cli.parsing import parse_duration, parse_names, parse_slo, parse_startup, progress, read_trace
+from meritorder.cli.parsing import (
+    parse_duration,
+    parse_names,
+    parse_precisions,
+    parse_slo,
+    parse_startup,
+    progress,
+    read_trace,
+)
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.units import format_duration
 
@@ -69,6 +78,7 @@ def compare(
     spread: Spread = "1h",
     engine: Engine = "vllm",
     precision: Precision = None,
+    allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
@@ -111,6 +121,7 @@ def compare(
         regions=parse_names(region),
         engine=engine,
         precision=precision,
+        allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.options import (
+    AllowPrecision,
     CatalogFiles,
     Columns,
     Engine,
@@ -33,6 +34,7 @@ from meritorder.cli.options import (
 from meritorder.cli.parsing import (
     parse_duration,
     parse_names,
+    parse_precisions,
     parse_share,
     parse_slo,
     parse_startup,
@@ -79,6 +81,7 @@ def estimate(
     startup: StartupTime = "5m",
     engine: Engine = "vllm",
     precision: Precision = None,
+    allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
@@ -131,6 +134,7 @@ def estimate(
         regions=parse_names(region),
         engine=engine,
         precision=precision,
+        allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,

@@ -121,7 +121,16 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Precision of the weights: bf16, fp8 or mxfp4; the model's own if left out.",
+        help="Precision of the weights: bf16, fp8, mxfp4, nvfp4 or int4; the model's own if left out.",
+    ),
+]
+AllowPrecision = Annotated[
+    str,
+    typer.Option(
+        "--allow-precision",
+        metavar="NAMES",
+        help="Precisions that the weights may have as well, such as fp8,nvfp4: cheaper, at a loss of quality that is "
+        "yours to judge.",
     ),
 ]
 GpusPerReplica = Annotated[

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.status import Status
 
 from meritorder.cli.options import SLO_TEXT
-from meritorder.domain import Slo
-from meritorder.errors import MeritorderError, WorkloadsError
+from meritorder.domain import PRECISIONS, Slo
+from meritorder.errors import ConfigError, MeritorderError, WorkloadsError
 from meritorder.units import parse_duration_s
 
 if TYPE_CHECKING:
@@ -75,6 +75,20 @@ class _Lines(Status):
 def parse_names(text: str) -> tuple[str, ...]:
     """Parse `a,b,c`."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """Parse `fp8,nvfp4`.
+
+    Raises:
+        ConfigError: A precision is unknown.
+    """
+    names = parse_names(text)
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise ConfigError(
+            f"unknown precision {unknown[0]!r}", where="--allow-precision", fix=f"one of {', '.join(PRECISIONS)}"
+        )
+    return names
 
 
 def parse_pairs(text: str, option: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from meritorder.cli.options import (
     Aggregate,
+    AllowPrecision,
     CatalogFiles,
     Columns,
     Defer,
@@ -42,6 +43,7 @@ from meritorder.cli.options import (
 from meritorder.cli.parsing import (
     parse_duration,
     parse_names,
+    parse_precisions,
     parse_share,
     parse_slo,
     parse_startup,
@@ -135,6 +137,7 @@ def plan(
     spread: Spread = "1h",
     engine: Engine = "vllm",
     precision: Precision = None,
+    allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
@@ -191,6 +194,7 @@ def plan(
         regions=parse_names(region),
         engine=engine,
         precision=precision,
+        allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from meritorder.cli.options import (
     Aggregate,
+    AllowPrecision,
     BatchDeadline,
     CatalogFiles,
     ColdStart,
@@ -45,7 +46,7 @@ from meritorder.cli.options import (
     Traces,
     Workloads,
 )
-from meritorder.cli.parsing import parse_duration, parse_names, parse_slo, parse_startup, read_trace
+from meritorder.cli.parsing import parse_duration, parse_names, parse_precisions, parse_slo, parse_startup, read_trace
 
 
 def sweep(
@@ -72,6 +73,7 @@ def sweep(
     spread: Spread = "1h",
     engine: Engine = "vllm",
     precision: Precision = None,
+    allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
@@ -125,6 +127,7 @@ def sweep(
         regions=parse_names(region),
         engine=engine,
         precision=precision,
+        allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,

@@ -3,7 +3,7 @@
 import pytest
 
 from meritorder.cli import parsing
-from meritorder.errors import MeritorderError
+from meritorder.errors import ConfigError, MeritorderError
 from meritorder.study.fleet.options import CompareOptions
 
 
@@ -63,3 +63,9 @@ def test_invalid_duration_names_its_option(text: str) -> None:
     with pytest.raises(MeritorderError) as caught:
         parsing.parse_duration(text, "--batch-deadline")
     assert str(caught.value).startswith("--batch-deadline: ")
+
+
+def test_unknown_precision_names_known_ones() -> None:
+    assert parsing.parse_precisions("fp8, nvfp4") == ("fp8", "nvfp4")
+    with pytest.raises(ConfigError, match=r"--allow-precision: unknown precision 'fp7'; one of bf16.*nvfp4"):
+        parsing.parse_precisions("fp8,fp7")

@@ -130,6 +130,7 @@ def search_arrangements(
         assumptions=[
             *assigned.assumptions,
             *access_assumptions(assigned.workloads),
+            *options.precision_assumptions(),
             *_assumptions(options, load),
             *spot_assumptions(machines_used(result.batch, result.mix), options),
             *serverless_assumptions(serverless, options),

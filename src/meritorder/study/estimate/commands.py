@@ -43,6 +43,7 @@ def option_arguments(model: str, options: CompareOptions) -> list[str]:
         "--spread": _duration(options.spread_s) if options.spread_s != _DEFAULT.spread_s else "",
         "--engine": options.engine if options.engine != _DEFAULT.engine else "",
         "--precision": options.precision,
+        "--allow-precision": ",".join(options.allowed_precisions),
         "--tp": options.tp,
         "--max-num-seqs": options.max_num_seqs,
         "--max-num-batched-tokens": options.max_num_batched_tokens,

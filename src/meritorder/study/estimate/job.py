@@ -125,7 +125,7 @@ def _assumptions(options: CompareOptions, requests: int) -> list[Assumption]:
     if requests > _MANY_REQUESTS and len(options.hardware) > _SHORTLISTED:
         text = f"only the {_SHORTLISTED} kinds of hardware whose work is cheapest are simulated for so large a job"
         assumptions.append(Assumption(text=text, option="--hardware"))
-    return [*assumptions, options.startup_assumption()]
+    return [*assumptions, *options.precision_assumptions(), options.startup_assumption()]
 
 
 def _trials(

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final, Self
 
@@ -259,16 +260,17 @@ def _known_profiles(
         return
     if not options.hardware:
         raise CatalogError("no hardware was given", where="--hardware", fix="name GPUs, such as h100,h200")
-    for name in options.hardware:
+    precisions = dict.fromkeys((options.precision or model.precision, *options.allowed_precisions))
+    for name, precision in product(options.hardware, precisions):
         hardware = catalog.find_hardware(name)
         try:
             yield from measured_profiles(
-                catalog, model, hardware, engine=options.engine, precision=options.precision, gpus=options.tp
+                catalog, model, hardware, engine=options.engine, precision=precision, gpus=options.tp
             )
         except (PerformanceError, MissingExtraError) as error:
             if options.roofline:
-                yield from _rooflines(model, hardware, options)
-            problems.append(_too_large(model, hardware, options) or error)
+                yield from _rooflines(model, hardware, options, precision)
+            problems.append(_too_large(model, hardware, options, precision) or error)
 
 
 def measured_profiles(
@@ -287,7 +289,7 @@ def measured_profiles(
     return [from_sibling(apply_correction(profile), sibling, hardware) for profile in found]
 
 
-def _rooflines(model: Model, hardware: Hardware, options: CompareOptions) -> Iterable[Profile]:
+def _rooflines(model: Model, hardware: Hardware, options: CompareOptions, precision: str) -> Iterable[Profile]:
     """Yield profiles estimated from data sheets, for every number of GPUs that holds the weights."""
     for gpus in (options.tp,) if options.tp else (1, 2, 4, _MAX_GPUS):
         replica = Replica(
@@ -295,7 +297,7 @@ def _rooflines(model: Model, hardware: Hardware, options: CompareOptions) -> Ite
             hardware=hardware.id,
             gpus=gpus,
             engine=options.engine,
-            precision=options.precision or model.precision,
+            precision=precision,
         )
         with suppress(PerformanceError):
             yield roofline(model, hardware, replica, as_of=hardware.as_of)
@@ -313,9 +315,9 @@ def _own_profiles(path: Path, model: Model) -> list[Profile]:
     return of_model
 
 
-def _too_large(model: Model, hardware: Hardware, options: CompareOptions) -> InfeasibleError | None:
+def _too_large(model: Model, hardware: Hardware, options: CompareOptions, precision: str) -> InfeasibleError | None:
     """Return an error if the weights alone exceed the memory of a replica's GPUs."""
-    weights_bytes = model.weights_bytes(options.precision or model.precision) or 0.0
+    weights_bytes = model.weights_bytes(precision) or 0.0
     gpus = options.tp or _MAX_GPUS
     if weights_bytes <= gpus * hardware.memory_bytes:
         return None

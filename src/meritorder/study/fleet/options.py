@@ -35,6 +35,7 @@ class CompareOptions:
         regions: Regions to rent in; empty means all.
         engine: Inference engine.
         precision: Precision of the weights; None means the model's own.
+        allowed_precisions: Precisions that the weights may have as well, with what that costs in quality.
         tp: GPUs per replica (tensor parallel); None means the cheapest number that meets the SLO.
         slo: SLO of real-time workloads that state none; None assumes `DEFAULT_SLO`.
         defer: Shares of the requests that can wait, such as `40%@4h`.
@@ -68,6 +69,7 @@ class CompareOptions:
     regions: tuple[str, ...] = ()
     engine: str = "vllm"
     precision: str | None = None
+    allowed_precisions: tuple[str, ...] = ()
     tp: int | None = None
     slo: Slo | None = None
     defer: tuple[str, ...] = ()
@@ -114,6 +116,14 @@ class CompareOptions:
             f"and a TPOT of at most {slo.tpot_s:g} s"
         )
         return Assumption(text=text, option="--slo")
+
+    def precision_assumptions(self) -> list[Assumption]:
+        """Return the assumption of other precisions than the model's own, if any are allowed."""
+        if not self.allowed_precisions:
+            return []
+        allowed = " or ".join(self.allowed_precisions)
+        text = f"weights in {allowed} answer well enough, which is not measured here; try them on your own tasks"
+        return [Assumption(text=text, option="--allow-precision")]
 
     def startup_assumption(self, consequence: str = "") -> Assumption:
         """Return the assumption of the start-up time, and what follows from it."""

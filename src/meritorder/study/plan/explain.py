@@ -220,7 +220,7 @@ def promise_assumptions(loads: Iterable[TraceLoad], options: PlanOptions, conseq
     """
     assumed = any(workload.assumed or not workload.slo for load in loads for workload in load.workloads)
     slo = [options.slo_assumption()] if options.slo is None and assumed else []
-    return [*slo, options.startup_assumption(consequence)]
+    return [*slo, *options.precision_assumptions(), options.startup_assumption(consequence)]
 
 
 def sentence(

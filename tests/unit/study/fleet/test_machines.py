@@ -55,3 +55,10 @@ def test_too_little_memory_leaves_larger_replicas() -> None:
 def test_long_requests_fit_as_published() -> None:
     """GPUStack served requests of 32,080 tokens with Qwen3-32B in bf16 on one H100, in vLLM's default settings."""
     assert served([], tp=1)[0].kv_capacity_tokens >= 32_080
+
+
+def test_precision_is_lowered_only_where_allowed() -> None:
+    assert {profile.precision for profile in served([])} == {"bf16"}
+    allowed = served([], allowed_precisions=("fp8",))
+    assert {profile.precision for profile in allowed} == {"bf16", "fp8"}
+    assert [profile for profile in allowed if profile.precision == "bf16"] == served([])
