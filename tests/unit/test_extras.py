@@ -49,6 +49,7 @@ def imported_packages(file: str) -> set[str]:
     [
         ("", ("meritorder.cli", "meritorder.library")),
         ("gateway", ("meritorder.cli.serve", "meritorder.gateway.app.server", "meritorder.gateway.app.administration")),
+        ("client", ("meritorder.client",)),
         ("study", ("meritorder.web.app", "meritorder.study.plan.answer", "meritorder.report.plan.html", *OTHERS)),
     ],
 )
@@ -68,6 +69,7 @@ def test_extra_holds_what_is_imported(extra: str, modules: tuple[str, ...]) -> N
         ("numpy", "all"),
         ("obstore", "all"),
         ("genai_prices", "study"),
+        ("openai", "client"),
     ],
 )
 def test_missing_package_names_its_extra(module: str, extra: str) -> None:

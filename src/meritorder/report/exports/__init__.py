@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from meritorder.errors import ConfigError
 from meritorder.records.planfile import Plan
 from meritorder.report.exports import kubernetes, skypilot, tables
 from meritorder.report.exports.fleets import Fleet, fleets
@@ -27,6 +28,9 @@ def export(plan: Plan, target: str, start_s: float | None) -> Files:
         start_s: When the plan's first slot begins, epoch seconds; None for the start of its trace.
 
     Raises:
-        ConfigError: The target cannot run a pool of the plan, or the plan has no start.
+        ConfigError: The target cannot run a pool of the plan, or the plan has no start or no machines.
     """
-    return TARGETS[target](plan, fleets(plan, start_s)) | tables.purchases(plan)
+    rented = fleets(plan, start_s)
+    if not rented:
+        raise ConfigError("the plan rents no machines, so there is nothing to export")
+    return TARGETS[target](plan, rented) | tables.purchases(plan)

@@ -12,7 +12,8 @@ _RESERVED: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null",
 
 def documents(parts: Sequence[Mapping[str, Any]], comment: str) -> str:
     """Return documents with a comment at the top."""
-    head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    lines = ("".join(filter(str.isprintable, line)) for line in comment.splitlines())
+    head = "".join(f"# {line}\n" for line in lines)
     return head + "".join(f"---\n{block(part)}\n" for part in parts)
 
 
@@ -27,8 +28,6 @@ def block(value: Any, indent: int = 0) -> str:  # noqa: ANN401 - whatever JSON h
 
 
 def _after(value: Any, indent: int) -> str:  # noqa: ANN401
-    if isinstance(value, str) and "\n" in value:
-        return " |\n" + "\n".join((" " * indent + line).rstrip() for line in value.rstrip("\n").split("\n"))
     is_block = isinstance(value, Mapping | list) and value
     return f"\n{block(value, indent)}" if is_block else f" {_scalar(value)}"
 

@@ -179,6 +179,20 @@ def test_services_state_places_and_replicas() -> None:
     assert policy["base_ondemand_fallback_replicas"] == min(row.machines) * pools[0].replicas
 
 
+def test_plan_without_machines_is_refused() -> None:
+    with pytest.raises(ConfigError, match="rents no machines"):
+        exports.export(structs.replace(week(), schedule=[]), "csv", None)
+
+
+def test_hostile_names_stay_text() -> None:
+    name = 'x"\n---\nkind: Evil # \u2028 \x00: {}'
+    pool = structs.replace(week().pools[0], name=name, model="a; rm -rf /\n$(x)", provider="aws", machine="=1+1")
+    plan = structs.replace(week(), pools=[pool], schedule=[structs.replace(week().schedule[0], pool=name)])
+    assert {part["kind"] for part in manifests(plan, "keda")} <= {"Deployment", "Service", "ScaledObject"}
+    rows = csv.DictReader(io.StringIO(exports.export(plan, "csv", None)["schedule.csv"]))
+    assert {row["machine"] for row in rows} == {"'=1+1"}
+
+
 def test_unsupported_provider_is_named() -> None:
     pools = [structs.replace(pool, provider="crusoe") for pool in week().pools]
     with pytest.raises(ConfigError, match="does not rent from crusoe"):
@@ -227,5 +241,5 @@ def test_text_is_quoted_where_yaml_needs_it() -> None:
         "true": {"c": {}},
         "n": 1.5,
     }
-    text = documents([value, value], "one\n--- two")
+    text = documents([value, value], "one\n--- two\x00")
     assert list(yaml.safe_load_all(text)) == [value, value]
