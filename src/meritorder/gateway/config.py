@@ -119,15 +119,11 @@ class LanesTable(_Table, frozen=True):
         _about("Flex requests without idle capacity: `hold` defers them, `refuse` answers 429 `resource_unavailable`."),
     ] = "hold"
     flex_deadline: Annotated[
-        str,
-        _about('Deadline of `service_tier: "flex"`, and of background responses due `soonest`.'),
+        str, _about('Deadline of `service_tier: "flex"`, and of background responses due `soonest`.')
     ] = "10m"
     background_window: Annotated[str, _about("Window of background responses that name none.")] = "24h"
     margin: Annotated[str, _about("Requests escalate this long before their latest start.")] = "1m"
-    backfill: Annotated[
-        bool,
-        _about("Limit backfill by the measured real-time latency."),
-    ] = True
+    backfill: Annotated[bool, _about("Limit backfill by the measured real-time latency.")] = True
     honor_quotes: Annotated[
         bool, _about("Charge a batch that uses a quote what was quoted, whatever it costs, also against budgets.")
     ] = False
@@ -166,8 +162,7 @@ class VenueTable(_Table, frozen=True):
     lanes: Annotated[tuple[str, ...], _about("Lanes that it serves.")] = (REALTIME, DEFERRABLE)
     fallback: Annotated[bool, _about("Only for requests that would be late elsewhere.")] = False
     max_concurrency: Annotated[
-        Positive | None,
-        _about("Concurrent requests; by default the engine's limit, or 64."),
+        Positive | None, _about("Concurrent requests; by default the engine's limit, or 64.")
     ] = None
     tokens_per_minute: Annotated[Positive | None, _about("Rate limit on tokens.")] = None
     responses: Annotated[
