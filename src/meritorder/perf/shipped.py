@@ -22,11 +22,12 @@ from meritorder.units import format_count
 
 
 @functools.cache
-def shipped_profiles() -> tuple[Profile, ...]:
-    """Read the shipped profiles, one JSON object per line."""
+def shipped_profiles(model: str = "") -> tuple[Profile, ...]:
+    """Read the shipped profiles, of one model or of all: one JSON object a line, which begins with its model."""
+    start = msgspec.json.encode({"model": model})[:-1] if model else b""
     lines = (files("meritorder.perf") / "data" / "profiles.jsonl").read_bytes().splitlines()
     decoder = msgspec.json.Decoder(Profile)
-    return tuple(decoder.decode(line) for line in lines)
+    return tuple(decoder.decode(line) for line in lines if line.startswith(start))
 
 
 @functools.cache
@@ -103,7 +104,7 @@ def find_profiles(
         PerformanceError: There are no measurements; the message names those that exist.
     """
     wanted = precision or model.precision
-    shipped = [p for p in shipped_profiles() if p.model == model.id and p.hardware == hardware and p.engine == engine]
+    shipped = [p for p in shipped_profiles(model.id) if p.hardware == hardware and p.engine == engine]
     found = [p for p in shipped if p.precision == wanted and gpus in (None, p.gpus)]
     if found:
         return tuple(sorted(found, key=lambda profile: profile.gpus))
@@ -144,7 +145,7 @@ def _sample(replica: Replica, hf_id: str, *, native: bool, mixture: bool) -> Pro
 
 
 def _describe_available(model: Model, hardware: str, engine: str) -> str:
-    of_model = [p for p in shipped_profiles() if p.model == model.id]
+    of_model = shipped_profiles(model.id)
     here = sorted({(p.precision, p.gpus) for p in of_model if p.hardware == hardware and p.engine == engine})
     if here:
         return "measured here are " + ", ".join(

@@ -9,8 +9,9 @@ Source: aiconfigurator-core 0.12.0 (Apache-2.0), systems data of 2026.
 
 import logging
 import warnings
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any, Final
 
@@ -62,6 +63,7 @@ _BF16_ATTENTION: Final = _BF16_CACHE | {"fmha_quant_mode": "bfloat16"}
 _FP8_CACHE: Final = {"kvcache_quant_mode": "fp8"}
 _CACHES: Final = (_BF16_CACHE, _BF16_ATTENTION, _FP8_CACHE)
 _SMALL_CACHES: Final = (_FP8_CACHE, *_CACHES)
+_STATE_LENGTHS: Final = (512, 4096)
 _SMALL_WEIGHTS: Final = frozenset({"fp8", "fp4", "nvfp4"})
 
 
@@ -208,12 +210,27 @@ def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any])
     free_bytes = context_bytes(replica.engine, memory)
     if not free_bytes:
         raise PerformanceError("the weights leave no memory for context", where=replica.label)
-    # The library fits one sequence: state + tokens * bytes of a token = free bytes.
-    longest, shorter = (int(counts["tokens_from_kv_bytes"](free_bytes // share)) for share in (1, 2))
-    if longest <= shorter:
+    if counts["tokens_from_kv_bytes"](free_bytes) < 1:
         raise PerformanceError("the weights leave no memory for context", where=replica.label)
-    state_tokens = max(0, longest - 2 * shorter - 1)
-    return memory, longest + state_tokens, state_tokens
+    state_tokens, token_bytes = _sequence_memory(counts["tokens_from_kv_bytes"], int(free_bytes))
+    return memory, int(free_bytes / token_bytes), state_tokens
+
+
+def _sequence_memory(tokens_of: Callable[[int], int], free_bytes: int) -> tuple[int, float]:
+    """Return the state of one sequence, in tokens of context, and the bytes of a token: the line through two lengths.
+
+    Windows of attention fill up with the first tokens of a sequence; a line through usual lengths is near.
+
+    Args:
+        tokens_of: The longest sequence in a number of bytes.
+        free_bytes: Memory for context.
+    """
+    short, usual = _STATE_LENGTHS
+    if tokens_of(free_bytes) <= usual:
+        return 0, free_bytes / tokens_of(free_bytes)
+    short_bytes, usual_bytes = (bisect_left(range(free_bytes), tokens, key=tokens_of) for tokens in (short, usual))
+    token_bytes = (usual_bytes - short_bytes) / (usual - short)
+    return max(0, round(short_bytes / token_bytes) - short), token_bytes
 
 
 def _decode_columns(handle: Any, capacity_tokens: int) -> tuple[Floats, Floats]:

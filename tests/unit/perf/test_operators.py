@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from meritorder import catalog
 from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, operator_class
 from meritorder.perf.shipped import shipped_profiles
 
@@ -40,6 +41,7 @@ def test_shares_interpolated_in_log_size() -> None:
 
 
 def test_shipped_profiles_have_operator_shares() -> None:
+    models = catalog.load(()).models
     for profile in shipped_profiles():
         shares = profile.operators
         assert shares is not None
@@ -47,5 +49,4 @@ def test_shipped_profiles_have_operator_shares() -> None:
             total = np.sum(list(columns.values()), axis=0)
             assert (total > 0.2).all()
             assert (total < 1.01).all()
-        mixture = profile.model.startswith(("deepseek", "gpt-oss")) or "-a" in profile.model
-        assert ("experts" in shares.decode) == mixture
+        assert ("experts" in shares.decode) == models[profile.model].is_mixture

@@ -271,7 +271,8 @@ def profile_of(kv_capacity_tokens: int, sequences: int, limits: EngineLimits | N
             return 0.5
         return 0.4 if (prompt, decodes, context) == (0.0, sequences, 2000.0 * sequences) else 99.0
 
-    fields = {"kv_capacity_tokens": kv_capacity_tokens, "limits": limits, "engine": "vllm", "hardware": "h100"}
+    fields = {"kv_capacity_tokens": kv_capacity_tokens, "state_tokens": 0, "limits": limits}
+    fields |= {"engine": "vllm", "hardware": "h100"}
     return SimpleNamespace(**fields, step_time_s=step_time_s)  # type: ignore[return-value]
 
 
