@@ -13,7 +13,7 @@ import typer
 
 from meritorder.cli.audit import audit
 from meritorder.cli.batch import batch, status
-from meritorder.cli.calibrate import calibrate, watch
+from meritorder.cli.calibrate import calibrate, shadow, watch
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.estimate import estimate
 from meritorder.cli.export import export
@@ -39,7 +39,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, ui, keys, batch, status, ledger, watch, autopilot):
+for _serving in (serve, ui, keys, batch, status, ledger, watch, shadow, autopilot):
     app.command()(_serving)
 
 

@@ -1,4 +1,4 @@
-"""calibrate: a profile from measured requests; watch: what a running engine's tokens cost."""
+"""calibrate: a profile from measured requests; watch and shadow: what running engines cost, and what waiting saves."""
 
 import os
 from dataclasses import replace
@@ -9,8 +9,26 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import ApiKeyVariable, CatalogFiles, Columns, Engine, Format, JsonFile, Precision
-from meritorder.cli.parsing import parse_pairs, progress
+from meritorder.cli.options import (
+    ApiKeyVariable,
+    CatalogFiles,
+    Columns,
+    Defer,
+    Engine,
+    Format,
+    GpusPerReplica,
+    Hardware,
+    JsonFile,
+    Model,
+    Precision,
+    ProfileFile,
+    Provider,
+    Replicas,
+    Seed,
+    SloText,
+    Workloads,
+)
+from meritorder.cli.parsing import parse_duration, parse_names, parse_pairs, parse_slo, progress
 from meritorder.errors import ConfigError
 from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.units import SECONDS_PER_MINUTE, parse_duration_s
@@ -145,6 +163,77 @@ def watch(
             interval_s=interval_s,
             output_weight=output_weight,
             read=partial(study.read_metrics, api_key=api_key),
+            progress=status.update,
+        )
+    if json:
+        files.write_bytes(json, documents.encode(answer))
+    report.render(answer, Console())
+
+
+def shadow(
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", metavar="URL", help="Metrics of an engine that is in use (repeatable)."),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="FILE", help="Log of requests with dates, read as it grows (repeatable)."),
+    ] = None,
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long to watch.")] = "24h",
+    every: Annotated[str, typer.Option("--every", metavar="TIME", help="How often to say what was seen.")] = "1h",
+    model: Model = "",
+    hardware: Hardware = "h100",
+    provider: Provider = "",
+    defer: Defer = None,
+    workloads: Workloads = None,
+    slo: SloText = "",
+    engine: Engine = "vllm",
+    tp: GpusPerReplica = None,
+    replicas: Replicas = None,
+    profile: ProfileFile = None,
+    catalog: CatalogFiles = None,
+    seed: Seed = 0,
+    api_key_env: ApiKeyVariable = "",
+    json: JsonFile = None,
+) -> None:
+    """Watch engines in use and say what waiting would have saved; nothing is moved or changed.
+
+    Ctrl-C ends it with what was seen until then. For example:
+
+    meritorder shadow --metrics http://engine:8000/metrics --model llama-3.1-8b --defer 40%@4h --for 24h
+    """
+    from meritorder import documents
+    from meritorder.report import files
+    from meritorder.report.compare import shadow as report
+    from meritorder.study.compare import shadow as study
+    from meritorder.study.fleet.options import CompareOptions
+    from meritorder.study.watch import metrics_url, read_metrics
+
+    files.check_target(json)
+    options = CompareOptions(
+        model=model,
+        hardware=parse_names(hardware),
+        providers=parse_names(provider),
+        defer=tuple(defer or ()),
+        workloads=workloads,
+        slo=parse_slo(slo),
+        engine=engine,
+        tp=tp,
+        replicas=replicas,
+        profile=profile,
+        catalogs=tuple(catalog or ()),
+        seed=seed,
+    )
+    api_key = os.environ.get(api_key_env, "") if api_key_env else ""
+    with progress() as status:
+        answer = study.shadow(
+            [metrics_url(url) for url in metrics or ()],
+            log or (),
+            options,
+            for_s=parse_duration(for_, "--for"),
+            every_s=parse_duration(every, "--every"),
+            read=partial(read_metrics, api_key=api_key),
+            on_period=lambda period: typer.echo(report.sentence(period)),
             progress=status.update,
         )
     if json:

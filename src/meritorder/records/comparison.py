@@ -11,6 +11,7 @@ from meritorder.records.evidence import Assumption, Interval, PriceUsed, Unserva
 from meritorder.records.planproof import Credit
 
 SCHEMA: Final = "meritorder.compare/1"
+SHADOW_SCHEMA: Final = "meritorder.shadow/1"
 
 
 class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,3 +151,29 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
     unservable: UnservableRequests | None = None
     schema: str = SCHEMA
+
+
+class ShadowPeriod(msgspec.Struct, frozen=True, kw_only=True):
+    """What the requests of a period would cost in real time and with waiting; null where nothing can be said."""
+
+    start_epoch_s: float
+    end_epoch_s: float
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    realtime_usd: float | None = None
+    saving_usd: float | None = None
+    saving_interval: Interval | None = None
+    credited: list[Credit] = []
+    assumptions: list[Assumption] = []
+    no_saving_because: str = ""
+
+
+class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `shadow`: each period alone, and the whole time, in which requests also wait across periods."""
+
+    periods: list[ShadowPeriod]
+    whole: ShadowPeriod
+    unreachable_s: float
+    warnings: list[str] = []
+    schema: str = SHADOW_SCHEMA

@@ -57,16 +57,18 @@ class Reading:
         engine: Which engine it is.
         sequences: Sequences that run or wait.
         tokens: Tokens since the engine started, by counter.
+        requests: Requests that have ended since then; None if it does not count them.
     """
 
     at_s: float
     engine: VenueKind
     sequences: float
     tokens: Mapping[Series, float]
+    requests: float | None = None
 
 
 @dataclass(slots=True)
-class _Total:
+class Counted:
     """What was counted between readings."""
 
     measured_s: float = 0.0
@@ -75,6 +77,7 @@ class _Total:
     restarts: int = 0
     input_tokens: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     output_tokens: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    requests: float = 0.0
 
     def add(self, before: Reading, after: Reading, *, was_unreachable: bool) -> None:
         """Add the time between two readings.
@@ -89,6 +92,9 @@ class _Total:
             model, is_output, _ = series
             (self.output_tokens if is_output else self.input_tokens)[model] += increase
             tokens += increase
+        if after.requests is not None:
+            earlier = before.requests or 0.0
+            self.requests += after.requests if after.requests < earlier else after.requests - earlier
         self.restarts += has_restarted
         self.measured_s += elapsed_s
         if was_unreachable:
@@ -205,6 +211,7 @@ def parse_reading(text: bytes, *, at_s: float, where: str = "") -> Reading:
                 for name, is_output in counters
                 for labels, value in samples.get(name, ())
             },
+            requests=sum(value for _, value in samples[names.requests]) if names.requests in samples else None,
         )
     raise ConfigError(
         f"has no counters of {', '.join(ENGINE_METRICS)}",
@@ -246,7 +253,7 @@ def watch(
         ConfigError: The metrics cannot be read, or are not those of a known engine.
         KeyboardInterrupt: It was interrupted before anything was measured.
     """
-    total, was_unreachable = _Total(), False
+    total, was_unreachable = Counted(), False
     last = parse_reading(read(url), at_s=clock(), where=url)
     ends_s = last.at_s + interval_s
     try:
@@ -278,7 +285,7 @@ def watch(
 
 
 def _report(
-    total: _Total,
+    total: Counted,
     engine: VenueKind,
     url: str,
     *,
@@ -322,7 +329,7 @@ def _report(
     )
 
 
-def _warnings(total: _Total, *, is_gone: bool) -> Iterator[str]:
+def _warnings(total: Counted, *, is_gone: bool) -> Iterator[str]:
     if total.restarts:
         yield (
             f"its counters went back {format_count(total.restarts, 'time')}: the engine has started again, or several "

@@ -19,11 +19,13 @@ class Handler(BaseHTTPRequestHandler):
     readings = 0
 
     def do_GET(self) -> None:
-        statuses = {"/metrics": 200, "/locked": 401}
+        statuses = {"/metrics": 200, "/answers": 200, "/locked": 401}
         Handler.readings += 1
         self.send_response(statuses.get(self.path, 404))
         self.end_headers()
         counters = f"sglang:prompt_tokens_total {1000 * Handler.readings}\nsglang:num_running_reqs 1\n"
+        if self.path == "/answers":
+            counters += f"sglang:generation_tokens_total {50 * Handler.readings}\n"
         self.wfile.write(counters.encode())
 
     def log_message(self, *_: object) -> None:
@@ -52,6 +54,18 @@ def test_answer_in_terminal_and_as_json(server: str, tmp_path: Path) -> None:
     assert answer["paid_usd"] == pytest.approx(0.01 * seconds)
     assert answer["usd_per_mtok"]["all_usd"] == pytest.approx(0.01 * seconds / tokens * 1e6)
     assert "A million tokens cost" in result.output
+
+
+def test_shadow_says_what_was_saved(server: str, tmp_path: Path) -> None:
+    target = tmp_path / "shadow.json"
+    options = ["--model", "llama-3.1-8b", "--defer", "40%@1h", "--for", "2s", "--every", "1s"]
+    result = CliRunner().invoke(app, ["shadow", "--metrics", f"{server}/answers", *options, "--json", str(target)])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(target.read_text())
+    assert answer["schema"] == "meritorder.shadow/1"
+    assert len(answer["periods"]) == 2
+    assert answer["whole"]["input_tokens"] == 1000 * answer["whole"]["requests"]
+    assert "would have been saved" in result.output
 
 
 @pytest.mark.parametrize(

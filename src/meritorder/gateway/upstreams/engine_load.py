@@ -27,6 +27,7 @@ class EngineMetrics:
         kv_cache_shares: Share of the KV cache in use; later names are those of older versions.
         input_tokens: Counters that sum to the prompt tokens, cached ones included.
         output_tokens: Counter of generated tokens.
+        requests: Counter of requests that ended; empty if it has none.
         option: Option of the engine that makes it serve its metrics; empty if it always does.
     """
 
@@ -35,6 +36,7 @@ class EngineMetrics:
     kv_cache_shares: tuple[str, ...]
     input_tokens: tuple[str, ...]
     output_tokens: str
+    requests: str = ""
     option: str = ""
 
 
@@ -45,6 +47,7 @@ ENGINE_METRICS: Final = {
         kv_cache_shares=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
         input_tokens=("vllm:prompt_tokens_total",),
         output_tokens="vllm:generation_tokens_total",
+        requests="vllm:request_success_total",
     ),
     VenueKind.SGLANG: EngineMetrics(
         running="sglang:num_running_reqs",
@@ -52,6 +55,7 @@ ENGINE_METRICS: Final = {
         kv_cache_shares=("sglang:token_usage",),
         input_tokens=("sglang:prompt_tokens_total",),
         output_tokens="sglang:generation_tokens_total",
+        requests="sglang:num_requests_total",
         option="--enable-metrics",
     ),
     VenueKind.LLAMA_CPP: EngineMetrics(
