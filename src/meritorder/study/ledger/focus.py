@@ -67,6 +67,7 @@ def focus_rows(costed: CostedLedger) -> pl.DataFrame:
     quantity = pl.when(by_tokens).then(tokens).otherwise(pl.when(price > 0).then(usd / price).otherwise(0.0))
     unused = pl.col("use") == Use.UNUSED_COMMITMENT
     cost = (pl.col("picousd").cast(MONEY) / PICOUSD_PER_USD).cast(MONEY)
+    unit_price = pl.when(quantity > 0).then(usd / quantity).otherwise(0.0)
     unit = pl.when(by_tokens).then(pl.lit(_TOKENS)).otherwise(pl.lit(_HOURS))
     return rows.select(
         BilledCost=cost,
@@ -91,6 +92,7 @@ def focus_rows(costed: CostedLedger) -> pl.DataFrame:
         ChargeDescription=pl.col("use").replace_strict({use.value: text for use, text in _DESCRIPTIONS.items()}),
         ProviderName=pl.lit("meritorder"),
         PublisherName=pl.lit("meritorder"),
+        InvoiceId=pl.lit(None, pl.String),
         InvoiceIssuerName=pl.lit("meritorder"),
         ServiceName=pl.lit("LLM inference"),
         ServiceCategory=pl.lit("AI and Machine Learning"),
@@ -100,18 +102,24 @@ def focus_rows(costed: CostedLedger) -> pl.DataFrame:
         ResourceType=unit.replace_strict({_TOKENS: "Token API", _HOURS: "Inference engine"}),
         SkuId=pl.format("{}/{}", "venue", "use"),
         SkuPriceId=pl.format("{}/{}", "venue", "use"),
+        SkuPriceDetails=pl.struct(x_Use="use").struct.json_encode(),
         SkuMeter=pl.format("LLM inference: {}", "use"),
         PricingCategory=pl.when(unused).then(pl.lit("Committed")).otherwise(pl.lit("Standard")),
         PricingQuantity=quantity,
         PricingUnit=unit,
         ConsumedQuantity=pl.when(~unused).then(quantity),
         ConsumedUnit=pl.when(~unused).then(unit),
-        ListUnitPrice=pl.when(quantity > 0).then(usd / quantity).otherwise(0.0),
-        ContractedUnitPrice=pl.when(quantity > 0).then(usd / quantity).otherwise(0.0),
+        ListUnitPrice=unit_price,
+        ContractedUnitPrice=unit_price,
+        PricingCurrencyEffectiveCost=cost,
+        PricingCurrencyListUnitPrice=unit_price,
+        PricingCurrencyContractedUnitPrice=unit_price,
         CommitmentDiscountId=pl.when(unused).then(pl.col("venue")),
         CommitmentDiscountName=pl.when(unused).then(pl.col("venue")),
         CommitmentDiscountCategory=pl.when(unused).then(pl.lit("Usage")),
         CommitmentDiscountType=pl.when(unused).then(pl.lit("Reserved")),
+        CommitmentDiscountQuantity=pl.when(unused).then(quantity),
+        CommitmentDiscountUnit=pl.when(unused).then(unit),
         CommitmentDiscountStatus=pl.when(unused).then(pl.lit("Unused")),
         x_Model=_known("model"),
         x_Use=pl.col("use"),

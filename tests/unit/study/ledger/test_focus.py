@@ -1,3 +1,6 @@
+import os
+import re
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +15,18 @@ from meritorder.study.ledger.answer import cost_all
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.study.ledger.focus import check_suffix, focus_rows, to_focus
 
+_APPLICABLE = (
+    *("ACCOUNT_NAMING_SUPPORTED", "COMMITMENT_DISCOUNT_SUPPORTED", "MULTIPLE_PRICING_CATEGORIES_SUPPORTED"),
+    *("NEGOTIATED_PRICING_SUPPORTED", "PUBLIC_PRICE_LIST_SUPPORTED", "USAGE_MEASUREMENT_SUPPORTED"),
+    *("UNIT_PRICING_SUPPORTED", "SUB_ACCOUNT_SUPPORTED", "RESOURCE_TYPE_ASSIGNMENT_SUPPORTED"),
+    *("MULTIPLE_SUB_ACCOUNT_TYPES_SUPPORTED", "MULTIPLE_BILLING_ACCOUNT_TYPES_SUPPORTED"),
+    "BILLING_BASED_ON_PROVISIONED_RESOURCES_SUPPORTED",
+)
+# The validator's own: it checks an invoice without its condition, and a status where the text says that there is none.
+_WRONG_RULES = {
+    "InvoiceId-C-005-C",
+    *(f"CommitmentDiscountStatus-C-00{number}-C" for number in (0, 2, 4)),
+}
 _START_S = 1_798_761_600.0 - 5400  # over the end of December 2026
 
 
@@ -59,3 +74,18 @@ def test_charges_stay_in_their_month(costed: CostedLedger) -> None:
 def test_unknown_suffix_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown suffix '\.xlsx'"):
         check_suffix(Path("costs.xlsx"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("FOCUS_VALIDATOR" not in os.environ, reason="needs focus-validator 2.2.1 on Python 3.12")
+def test_specification_validator_accepts_costs(costed: CostedLedger, tmp_path: Path) -> None:
+    path = tmp_path / "costs.parquet"
+    path.write_bytes(to_focus(costed, ".parquet"))
+    validator = Path(os.environ["FOCUS_VALIDATOR"])
+    packages = next(validator.parents[1].glob("lib/python3.*/site-packages"))
+    options = ("--validate-version", "1.2", "--block-download", "--applicability-criteria", ",".join(_APPLICABLE))
+    command = [validator, "--data-file", path, *options]
+    said = subprocess.run(command, cwd=packages, capture_output=True, text=True, check=True).stdout
+    failed = set(re.findall(r"^- ([\w-]+): violations", said, re.MULTILINE))
+    assert "Total: 578" in said
+    assert failed == _WRONG_RULES
