@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from tests.samples.fleets import profile
 
 from meritorder import catalog
-from meritorder.domain import BackfillLimits, Provenance, Slo
+from meritorder.domain import BackfillLimits, Slo
 from meritorder.gateway.config import AutopilotTable, BudgetTable
 from meritorder.offers import machine_id
-from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import to_toml
 from meritorder.records.autopilot import APPLIED, Decision
 from meritorder.records.planfile import Plan, PlanPool, PoolSchedule, Promises
@@ -48,6 +48,8 @@ _SLO: Final = Slo(ttft_s=30.0, tpot_s=1.0, attainment=0.95)
 _PATIENCE_S: Final = 7200.0
 _PACE_S: Final = 0.42
 _USD: Final = 2.0
+_SPEED: Final = 1 / 40
+"""Half a second a step, so that a few thousand requests a day need several machines."""
 _PAYMENT: Final = "on demand"
 _CLOUDS: Final = ("bench-cloud", "rival-cloud")
 MAX_COST: Final = 1.15
@@ -91,7 +93,7 @@ class World:
     rows: list[pl.DataFrame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        (self.folder / "profile.toml").write_text(to_toml([_profile()]))
+        (self.folder / "profile.toml").write_text(to_toml([profile(faster=_SPEED)]))
         truths = [*[Day()] * self.history_days, *self.week]
         self.rows = [self._requests(number, round(day.demand * self.requests)) for number, day in enumerate(truths)]
 
@@ -386,28 +388,6 @@ def _row(pool: str, machine: CandidateMachine) -> PoolSchedule:
         deferrable=True,
         usd=0.0,
     )
-
-
-def _profile() -> Profile:
-    """Return a slow engine: half a second a step, so that a few thousand requests a day need several machines."""
-    known = Profile(
-        model=_MODEL,
-        hardware="h100",
-        gpus=1,
-        engine="vllm",
-        precision="bf16",
-        provenance=Provenance.CALIBRATED,
-        source="bench",
-        as_of="2026-11-01",
-        kv_capacity_tokens=50_000,
-        decode_sequences=[1, 32],
-        decode_base_s=[0.010, 0.0162],
-        decode_per_kv_token_s=[1e-7, 1e-7],
-        step_tokens=[1, 1024],
-        mixed_base_s=[0.010, 0.100],
-        prefill_per_pair_s=1e-9,
-    )
-    return known.slowed(40.0)
 
 
 def _offer(provider: str, usd_per_hour: float) -> str:

@@ -21,6 +21,10 @@ from meritorder.units import SECONDS_PER_WEEK
 
 _KEPT_S: Final = SECONDS_PER_WEEK
 _BUSY_S: Final = 30.0
+_RECORD: Final = {
+    "file_id": "UPDATE batches SET file_id = coalesce(file_id, ?) WHERE id = ? RETURNING file_id",
+    "quote_id": "UPDATE batches SET quote_id = coalesce(quote_id, ?) WHERE id = ? RETURNING quote_id",
+}
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS batches (
     id TEXT PRIMARY KEY,
@@ -131,14 +135,16 @@ class Journal:
             if added:
                 self._add(batch, b"".join(call.line for call in added))
             rows = [(scope, call.key, call.digest, batch.id, time.time()) for call in added]
-            columns = "(scope, key, digest, batch_id, changed_s)"
-            self._connection.executemany(f"INSERT INTO calls {columns} VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608
+            insert = "INSERT INTO calls (scope, key, digest, batch_id, changed_s) VALUES (?, ?, ?, ?, ?)"
+            self._connection.executemany(insert, rows)
         return entries | {call.key: Entry(digest=call.digest, batch_id=batch.id, answer=None) for call in added}
 
     def batch(self, batch_id: str) -> Batch | None:
         """Return a batch that is not settled."""
-        columns = "endpoint, model, deadline, max_usd, window_s, input, file_id, quote_id"
-        row = self._connection.execute(f"SELECT {columns} FROM batches WHERE id = ?", (batch_id,)).fetchone()  # noqa: S608
+        select = (
+            "SELECT endpoint, model, deadline, max_usd, window_s, input, file_id, quote_id FROM batches WHERE id = ?"
+        )
+        row = self._connection.execute(select, (batch_id,)).fetchone()
         if row is None:
             return None
         endpoint, model, deadline, max_usd, window_s, lines, file_id, quote_id = row
@@ -153,8 +159,7 @@ class Journal:
     def record(self, batch_id: str, column: Literal["file_id", "quote_id"], value: str) -> str:
         """Record the file or the quote of a batch, unless another program has; return the one that counts."""
         with self._transaction():
-            change = f"UPDATE batches SET {column} = coalesce({column}, ?) WHERE id = ? RETURNING {column}"  # noqa: S608
-            row = self._connection.execute(change, (value, batch_id)).fetchone()
+            row = self._connection.execute(_RECORD[column], (value, batch_id)).fetchone()
         return value if row is None else str(row[0])
 
     def settle(self, batch_id: str, answers: Mapping[str, Answer]) -> None:
@@ -182,16 +187,18 @@ class Journal:
     def _add(self, batch: Batch, lines: bytes) -> None:
         promise = batch.promise
         row = (batch.id, promise.endpoint, promise.model, promise.deadline, promise.max_usd, batch.window_s, lines)
-        columns = "(id, endpoint, model, deadline, max_usd, window_s, input, created_s)"
-        values = "(?, ?, ?, ?, ?, ?, ?, ?)"
-        self._connection.execute(f"INSERT INTO batches {columns} VALUES {values}", (*row, time.time()))  # noqa: S608
+        insert = (
+            "INSERT INTO batches (id, endpoint, model, deadline, max_usd, window_s, input, created_s) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        self._connection.execute(insert, (*row, time.time()))
 
     def _forget_old(self) -> None:
         before_s = time.time() - _KEPT_S
         with self._transaction():
-            old = "SELECT id FROM batches WHERE created_s + window_s < ?"
             self._connection.execute(
-                f"DELETE FROM calls WHERE batch_id IN ({old}) OR status IS NOT NULL AND changed_s < ?",  # noqa: S608
+                "DELETE FROM calls WHERE batch_id IN (SELECT id FROM batches WHERE created_s + window_s < ?) "
+                "OR status IS NOT NULL AND changed_s < ?",
                 (before_s, before_s),
             )
             self._connection.execute("DELETE FROM batches WHERE created_s + window_s < ?", (before_s,))

@@ -85,19 +85,19 @@ def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return ours, {name: value for name, value in options.items() if name not in _OURS}
 
 
-def _transport_of(http_client: Any, ours: Mapping[str, Any]) -> AsyncBatchTransport:  # noqa: ANN401
+def _transport_of(http_client: object, ours: Mapping[str, Any]) -> AsyncBatchTransport:
     """Return the transport of a copy, which shares the connections of its original.
 
     Raises:
         ConfigError: The connections are not those of one of our clients.
     """
     transport = getattr(http_client, "meritorder_transport", None)
-    if transport is None or ours:
+    if not isinstance(transport, AsyncBatchTransport) or ours:
         raise ConfigError(
             "http_client= and the options of batches exclude each other",
             fix="leave out http_client",
         )
-    return transport  # type: ignore[no-any-return]
+    return transport
 
 
 def _take_deadlines(client: openai.OpenAI | openai.AsyncOpenAI) -> None:
@@ -111,13 +111,13 @@ def _take_deadlines(client: openai.OpenAI | openai.AsyncOpenAI) -> None:
 def _with_deadline(call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def wrapped(
-        *arguments: Any,  # noqa: ANN401
+        *arguments: Any,  # noqa: ANN401 - as the official call
         deadline: str | None = None,
         quote: float | None = None,
         key: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **fields: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        **fields: Any,  # noqa: ANN401 - as the official call
+    ) -> Any:  # noqa: ANN401 - as the official call
         if deadline is None and (quote is not None or key is not None):
             raise ConfigError("quote= and key= need a deadline", fix='add deadline="4h"')
         values = {DEADLINE_HEADER: deadline, MAX_USD_HEADER: quote, KEY_HEADER: key}

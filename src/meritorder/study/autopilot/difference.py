@@ -200,8 +200,6 @@ def _changes(before: Plan, after: Plan) -> Iterator[Change]:
         old, new = fewest_machines(before, row), fewest_machines(after, row)
         if (old != new).any():
             yield Change(what=f"{what}: fewest machines", before=_range(old), after=_range(new))
-        if before.policy is None or after.policy is None:
-            continue
         for name, first, second in _rule_values(before, after, row):
             if first != second:
                 yield Change(what=f"{what}: {name}", before=first, after=second)
@@ -213,8 +211,8 @@ def _changes(before: Plan, after: Plan) -> Iterator[Change]:
 
 
 def _rule_values(before: Plan, after: Plan, row: Row) -> Iterator[tuple[str, str, str]]:
-    assert before.policy is not None  # noqa: S101 - the caller checks both
-    assert after.policy is not None  # noqa: S101
+    if before.policy is None or after.policy is None:
+        return
     old, new = before.policy.rules_of(*row), after.policy.rules_of(*row)
     if old.reactive and new.reactive:
         yield (

@@ -11,6 +11,7 @@ from msgspec import structs
 from meritorder import documents
 from meritorder.errors import ConfigError, MeritorderError
 from meritorder.gateway import config_file
+from meritorder.gateway.venues.plans.matching import read_plan as match_plan
 from meritorder.records.autopilot import APPLIED, REVERTED, SUGGESTED, Decision
 from meritorder.records.planfile import Plan, read_plan
 from meritorder.report import files
@@ -128,8 +129,6 @@ class Autopilot:
 
     def _refusal(self, plan: Plan) -> str:
         """Return why the gateway cannot execute a plan; empty if it can."""
-        from meritorder.gateway.venues.plans.matching import read_plan as match_plan  # noqa: PLC0415
-
         path = self.log.folder / self.log.keep_plan(plan)
         try:
             match_plan(structs.replace(self._settings, plan=str(path)))

@@ -10,6 +10,9 @@ import polars as pl
 from meritorder.errors import TraceError
 from meritorder.metering.capacity import Paid
 from meritorder.metering.words import NOT_FINAL
+from meritorder.study.ledger.answer import account, cost_all, whole_period
+from meritorder.study.ledger.attempts import from_columns
+from meritorder.study.ledger.costing import Period
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.traces.trace import cut
@@ -50,7 +53,7 @@ class Observation:
     def tokens_per_day(self) -> float:
         """Tokens of the requests of the last 24 hours, or of the whole history at its rate if that is shorter."""
         last = self.last_day
-        first_s = float(self.rows["arrived_s"].min() or self.now_s)  # type: ignore[arg-type]
+        first_s = float(self.rows.select(pl.col("arrived_s").min()).item() or self.now_s)
         covered_s = min(SECONDS_PER_DAY, max(self.now_s - first_s, 1.0))
         tokens = last.select((pl.col("input_tokens") + pl.col("output_tokens")).sum()).item()
         return float(tokens or 0) * SECONDS_PER_DAY / covered_s
@@ -103,10 +106,6 @@ def read_store(config: Path, *, now_s: float, history_s: float) -> Observation:
 
 def _paid_usd_per_day(rows: pl.DataFrame, paid: Sequence[Paid], now_s: float) -> float | None:
     """Return what was paid in the last 24 hours, at its rate if the ledger is younger; None without a price."""
-    from meritorder.study.ledger.answer import account, cost_all, whole_period  # noqa: PLC0415
-    from meritorder.study.ledger.attempts import from_columns  # noqa: PLC0415
-    from meritorder.study.ledger.costing import Period  # noqa: PLC0415
-
     if not any(record.usd_per_hour is not None for record in paid) and not rows["cost_picousd"].drop_nulls().len():
         return None
     attempts = from_columns(rows.to_dict(as_series=False))
