@@ -21,6 +21,7 @@ _TIME_WORDS: Final = frozenset(
     | {"zeit", "zeitpunkt", "zeitstempel", "datum", "heure", "horodatage", "fecha", "hora", "data", "ora"}
     | {"日時", "时间", "時刻"}
 )
+_TOKEN_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "cache", "cached"})
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
 # Words of columns that count neither side of one call.
 _NO_SIDE: Final = frozenset({"total", "sum", "both", "avg", "average", "mean", "median", "max", "min", "limit"})
@@ -43,11 +44,7 @@ def guess(shape: Shape) -> dict[str, str]:
     values = _values(shape)
     times = {name: _time_score(name, column) for name, column in values.items()}
     taken = {"arrival": _best(times)}
-    counts = [
-        name
-        for name, column in values.items()
-        if name != taken["arrival"] and not _words(name) & _NO_SIDE and _are_counts(column)
-    ]
+    counts = [name for name in _counts(values) if name != taken["arrival"]]
     for field in _WORDS:
         free = [name for name in counts if name not in taken.values()]
         taken[field] = _best({name: _count_score(name, field) for name in free})
@@ -70,7 +67,14 @@ def proposal(shape: Shape) -> str:
         " ".join(f"{field}={values[name][place]}" for field, name in found.items())
         for place in range(min(_SHOWN_ROWS, len(shape.records)))
     ]
-    return f"if this is right, add --columns {line} (its first rows: {'; '.join(rows)}); else correct it"
+    unused = [name for name in _counts(values) if name not in found.values() and _words(name) & _TOKEN_WORDS]
+    left_out = f"; it leaves out {', '.join(unused)}, which may belong to a sum or to cached=" if unused else ""
+    return f"if this is right, add --columns {line} (its first rows: {'; '.join(rows)}{left_out}); else correct it"
+
+
+def _counts(values: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the columns of counts of one side of a call."""
+    return [name for name, column in values.items() if not _words(name) & _NO_SIDE and _are_counts(column)]
 
 
 def _values(shape: Shape) -> dict[str, list[Any]]:
