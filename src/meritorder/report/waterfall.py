@@ -41,8 +41,9 @@ def walk(waterfall: Waterfall) -> list[Step]:
 def waterfall_title(fall: Waterfall) -> str:
     """Return the title of a waterfall whose `start` and `end` are titles."""
     start, end = within_sentence(fall.start), within_sentence(fall.end)
-    compared = "less" if fall.to_usd <= fall.from_usd else "more"
-    return f"Why {end} costs {compared} than {start}"
+    if fall.to_usd == fall.from_usd:
+        return f"Why {end} costs as much as {start}"
+    return f"Why {end} costs {'less' if fall.to_usd < fall.from_usd else 'more'} than {start}"
 
 
 def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 from tests.samples.comparison import week
 
 from meritorder.records.comparison import Waterfall, WaterfallPart
-from meritorder.report.waterfall import bars, walk, waterfall_cells
+from meritorder.report.waterfall import bars, walk, waterfall_cells, waterfall_title
 
 
 @pytest.mark.parametrize("fall", week().waterfall)
@@ -35,3 +35,9 @@ def test_zero_part_has_no_sign() -> None:
     assert saving[0] == "\N{MINUS SIGN}"
     assert set(zeros) == {"$0.000000"}
     assert (first, last) == ("$100.000000", "$50.000000")
+
+
+@pytest.mark.parametrize(("to_usd", "compared"), [(5.0, "less than"), (20.0, "more than"), (10.0, "as much as")])
+def test_title_compares_the_totals(to_usd: float, compared: str) -> None:
+    fall = Waterfall(start="Batch", end="Mix", from_usd=10.0, to_usd=to_usd, parts=[])
+    assert waterfall_title(fall) == f"Why mix costs {compared} batch"

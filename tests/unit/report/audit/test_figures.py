@@ -34,7 +34,7 @@ def test_areas_are_stacked() -> None:
     assert [area.title for area in (other, reserved, on_demand)] == ["refunds", "reservations", "on demand"]
     assert peak(SHAPE) == 4.0
     assert on_demand.path.startswith(f"M0.0 {HEIGHT / 2:.1f} L500.0 {HEIGHT / 2:.1f} L500.0 0.0 L1000.0 0.0")
-    assert (reserved.color, other.color) == ("saving", "idle")
+    assert (reserved.color, other.color) == ("savings", "idle")
 
 
 def test_negative_spend_has_no_height() -> None:
