@@ -78,6 +78,32 @@ def fingerprint(columns: Iterable[pl.Expr]) -> pl.Expr:
     return reduce(xor, hashes)
 
 
+_NO: Final = pl.lit(value=False)
+_TAX: Final = r"(?i)\b(sales tax|tax(es)?|vat|gst)\b"
+NAMES: Final = ("service", "sku", "description", "instance_type")
+"""Columns that say what is charged."""
+
+
+def with_taxes_and_credits(columns: Mapping[str, pl.Expr]) -> Mapping[str, pl.Expr]:
+    """Return columns of CHARGES in which what is named a tax is one, and a negative amount is a credit.
+
+    A negative amount with a negative quantity corrects a charge, and stays what it is.
+    """
+    names = [columns[name] for name in NAMES if name in columns]
+    named_tax = pl.concat_str(names, separator=" ", ignore_nulls=True).str.contains(_TAX) if names else _NO
+    credit = columns["billed_usd"] < 0
+    if "quantity" in columns:
+        credit &= (columns["quantity"] >= 0).fill_null(value=True)
+    purchase = (
+        pl.when(named_tax)
+        .then(pl.lit(PurchaseOption.TAX))
+        .when(credit)
+        .then(pl.lit(PurchaseOption.CREDIT))
+        .otherwise(columns["purchase"])
+    )
+    return {**columns, "purchase": purchase}
+
+
 def exact(amount: Decimal | float | None) -> Decimal:
     """Return an amount with no more digits than it needs, and at least one after the point: sums over MONEY have 12."""
     value = Decimal(amount or 0)
@@ -97,7 +123,6 @@ def whole_hours() -> tuple[pl.Expr, pl.Expr]:
     return start, pl.max_horizontal(end, start.dt.offset_by(HOUR))
 
 
-_NO: Final = pl.lit(value=False)
 _PERIOD: Final = ("period_start", "period_end")
 _EARLIEST: Final = dt.datetime.fromtimestamp(EARLIEST_S, dt.UTC)
 _LATEST: Final = dt.datetime.fromtimestamp(LATEST_S, dt.UTC)

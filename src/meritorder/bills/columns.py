@@ -19,6 +19,14 @@ _INSTANT: Final = pl.Datetime("us", "UTC")
 # Larger amounts do not fit MONEY; no bill has them.
 _MAX_USD: Final = 1e20
 _SAMPLE_ROWS: Final = 1000
+_PROVIDERS: Final = (
+    (r"(?i)^(aws|amazon)", "aws"),
+    (r"(?i)(microsoft|azure)", "azure"),
+    (r"(?i)(google|gcp)", "gcp"),
+    (r"(?i)oracle", "oracle"),
+    (r"(?i)openai", "openai"),
+    (r"(?i)anthropic", "anthropic"),
+)
 _WRITTEN_TIME: Final = r"\d[-/.:, ]|[A-Za-z]{3,9}[ -]\d"
 
 
@@ -173,6 +181,14 @@ def mapped(column: pl.Expr, words: Mapping[str, str], otherwise: pl.Expr | None 
     for name, word in words.items():
         value = pl.when(column == name).then(pl.lit(str(word))).otherwise(value)
     return value
+
+
+def provider_by_name(name: pl.Expr) -> pl.Expr:
+    """Return the short name of a provider, as every format has it: `aws` of "Amazon Web Services, Inc."."""
+    provider = name.str.to_lowercase()
+    for pattern, short in reversed(_PROVIDERS):
+        provider = pl.when(name.str.contains(pattern)).then(pl.lit(short)).otherwise(provider)
+    return provider
 
 
 def _after(column: str, prefixes: tuple[str, ...]) -> str:

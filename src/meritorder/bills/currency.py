@@ -1,17 +1,54 @@
 """The currency of a bill: US dollars, or another at the rates that the user gives."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
 import polars as pl
 
-from meritorder.bills.columns import to_money
+from meritorder.bills.columns import SourceColumns, to_money
 from meritorder.errors import BillError
 from meritorder.records.evidence import Assumption
 
 DOLLARS: Final = "USD"
 _AMOUNTS: Final = ("billed_usd", "amortised_usd", "list_usd", "stated_usd")
+
+_COLUMNS: Final = frozenset({"currency", "currencycode", "billingcurrency", "billingcurrencycode"})
+_SEPARATORS: Final = re.compile(r"[\s_-]")
+_SIGNS: Final = {"$": DOLLARS, "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
+_CODES: Final = (
+    "AED|ARS|AUD|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NOK|NZD|PHP|PLN|RON|RUB|SAR"
+    "|SEK|SGD|THB|TRY|TWD|USD|VND|ZAR"
+)
+_SIGN: Final = "|".join(map(re.escape, _SIGNS))
+_IN_NAME: Final = re.compile(
+    rf"\s*\((?:US)?(?P<inside>{_SIGN}|(?i:{_CODES}))\)\s*$|[\s_-]+(?P<after>{_SIGN}|(?i:{_CODES}))$|(?<=[a-z])(?P<joined>{_CODES})$"
+)
+"""A currency at the end of a column's name: Cost ($), cost_usd, CostUSD."""
+
+
+def in_name(column: str) -> str | None:
+    """Return the currency that the name of a column of amounts states, as its ISO code."""
+    match = _IN_NAME.search(column)
+    sign = match and next(filter(None, match.groups()))
+    return _SIGNS.get(sign, sign.upper()) if sign else None
+
+
+def without(column: str) -> str:
+    """Return the name of a column without a currency at its end."""
+    return _IN_NAME.sub("", column)
+
+
+def beside(fields: SourceColumns, amounts: str) -> pl.Expr:
+    """Return the currency of each amount: of a column for it, else of a sign in the amount, else dollars."""
+    columns = [name for name in fields.schema if _SEPARATORS.sub("", name).casefold() in _COLUMNS]
+    if not columns:
+        fields.assumptions.append("amounts without a currency are taken as US dollars")
+    by_sign: pl.Expr = pl.lit(DOLLARS)
+    for sign, code in _SIGNS.items():
+        by_sign = pl.when(fields.text(amounts).str.contains(sign, literal=True)).then(pl.lit(code)).otherwise(by_sign)
+    return pl.coalesce(fields.text(*columns, needed=False), by_sign)
 
 
 def in_dollars(columns: dict[str, pl.Expr], rates: Mapping[str, Decimal]) -> dict[str, pl.Expr]:

@@ -2,14 +2,14 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
+from meritorder.bills.accounts import pages
 from meritorder.errors import BillError, input_errors_as
 from meritorder.inputs import json_records, spreadsheets
 from meritorder.inputs.csv_header import read_header
@@ -27,9 +27,7 @@ SUFFIXES: Final = (
     *(f"{kind}.{packed}" for kind in (".csv", ".json", ".jsonl") for packed in ("gz", "zst")),
 )
 _TAIL_BYTES: Final = 1 << 20
-_FIX: Final = "download or export it again"
-# Objects inside a result of a cost or usage API, whose members are columns of the CSV export.
-_NESTED: Final = ("amount", "cache_creation", "server_tool_use", "properties")
+_FIX: Final = pages.FIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +154,8 @@ def _check_last_line(file: PlainFile, columns: int, separator: str) -> tuple[str
 def _json(file: PlainFile, scratch: ScratchFolder) -> SourceFile:
     with input_errors_as(BillError):
         lines = json_records.as_lines(file, scratch, lists=())
-    pages = list(_pages(file.name, lines))
-    records = [_flat(record) for page in pages for record in _records(page)]
+    found = pages.read(file.name, lines)
+    records = found.records
     names = dict.fromkeys(name for record in records for name in record)
     frame = pl.LazyFrame(
         {name: [record.get(name) for record in records] for name in names},
@@ -167,56 +165,5 @@ def _json(file: PlainFile, scratch: ScratchFolder) -> SourceFile:
         name=file.name,
         frame=frame.with_row_index("row", offset=1),
         columns=frozenset(names),
-        more_pages=bool(pages and pages[-1].get("has_more")),
+        more_pages=found.has_more,
     )
-
-
-def _pages(name: str, lines: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of JSON lines; numbers stay text, so that no digit of an amount is lost."""
-    with lines.open("rb") as source:
-        for line in source:
-            if line.isspace():
-                continue
-            try:
-                page = json.loads(line.decode("utf-8-sig"), parse_float=str, parse_int=str)
-            except (ValueError, RecursionError) as error:
-                what = "its JSON is damaged or truncated, or nested too deeply"
-                raise BillError(what, where=name, fix=_FIX) from error
-            if not isinstance(page, dict):
-                raise BillError("not a bill: its JSON has no records", where=name)
-            yield page
-
-
-def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the records of a page: the results of time buckets (OpenAI, Anthropic), its `data`, or the page itself."""
-    entries = page.get("data", page)
-    for entry in entries if isinstance(entries, list) else [entries]:
-        if isinstance(entry, dict) and isinstance(entry.get("results"), list):
-            bucket = {name: value for name, value in entry.items() if name not in ("results", "object")}
-            yield from (bucket | result for result in entry["results"])
-        elif isinstance(entry, dict) and entry and all(map(_is_allocation, entry.values())):
-            yield from entry.values()
-        elif isinstance(entry, dict):
-            yield entry
-
-
-def _is_allocation(value: object) -> bool:
-    """Return whether this is a cost by name, as in the sets of OpenCost's allocation API."""
-    return isinstance(value, dict) and "totalCost" in value
-
-
-def _flat(record: dict[str, Any]) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in record.items():
-        if isinstance(value, dict) and name in _NESTED:
-            flat |= {f"{name}_{inner}": _text(member) for inner, member in value.items() if member is not None}
-        elif value is not None:
-            flat[name] = _text(value)
-    if "cost_type" in flat and "amount" in flat:
-        # Anthropic's cost report counts in cents: "123.45" is $1.2345.
-        flat["amount_usd"] = str(Decimal(flat.pop("amount")).scaleb(-2))
-    return flat
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -101,14 +101,18 @@ def _family(instance_type: pl.Expr) -> pl.Expr:
 
 
 def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
-    """Return the kind that the first matching rule assigns, and the model that it extracts."""
+    """Return the kind that the first matching rule assigns, and the model that it extracts.
+
+    Types of machines and meters of one provider are those of charges without a provider too.
+    """
     kind: pl.Expr = pl.lit(None, dtype=pl.String)
     model: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(table):
         column = pl.col(rule["column"])
         matches = column.str.contains(rule["pattern"])
         if "provider" in rule:
-            matches &= pl.col("provider") == rule["provider"]
+            is_of = pl.col("provider") == rule["provider"]
+            matches &= is_of if rule["column"] == "text" else is_of.fill_null(value=True)
         kind = pl.when(matches).then(pl.lit(rule["kind"])).otherwise(kind)
         extracted = column.str.extract(rule["model"]) if "model" in rule else pl.lit(None, dtype=pl.String)
         model = pl.when(matches).then(extracted).otherwise(model)

@@ -28,7 +28,7 @@ def audit(
         list[str],
         typer.Argument(
             metavar="BILL...",
-            help="Bills, folders: FOCUS, CUR, OpenAI, Anthropic, LiteLLM, OpenRouter, OpenCost; CSV, Parquet or JSON.",
+            help="Bills, folders: FOCUS, CUR, Cost Explorer, Azure, GCP, OpenAI, Anthropic, ...; CSV, Parquet or JSON.",
         ),
     ],
     trace: Annotated[

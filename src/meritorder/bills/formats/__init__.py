@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from meritorder.bills.files import SourceFile
-from meritorder.bills.formats import aws, azure, cost_explorer, declared, focus, gcp, kubernetes, tokens
+from meritorder.bills.formats import aws, azure, cost_explorer, crosstab, declared, focus, gcp, kubernetes, tokens
 from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
@@ -84,6 +84,13 @@ FORMATS: Final = (
         invoiced=False,
     ),
     *(table.to_format() for table in declared.DECLARED),
+    BillFormat(
+        name="crosstab",
+        matches=crosstab.is_crosstab,
+        columns=crosstab.columns,
+        title=lambda _: "cross table of costs",
+        prepare=crosstab.prepare,
+    ),
 )
 
 _SHOWN: Final = 12

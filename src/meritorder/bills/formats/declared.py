@@ -1,27 +1,39 @@
 """Formats that need no code: which columns of a file are which columns of CHARGES.
 
 Sources, read 2026-11: OpenRouter, "Activity export" and API reference "Get user activity", openrouter.ai/docs; OCI,
-"Cost and Usage Reports Overview", docs.oracle.com/iaas.
+"Cost and Usage Reports Overview", docs.oracle.com/iaas; Microsoft Learn, "Save and share customized views", downloads
+of cost analysis; Google Cloud, "Cost table report" and "Reports",
+cloud.google.com/billing/docs; Alibaba Cloud, "Detailed file format",
+alibabacloud.com/help/boa; Runpod REST API, "Pod billing history", docs.runpod.io.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
 
-from meritorder.bills.charges import PurchaseOption
-from meritorder.bills.columns import SourceColumns
+from meritorder.bills import currency
+from meritorder.bills.charges import NAMES, PurchaseOption, with_taxes_and_credits
+from meritorder.bills.columns import SourceColumns, provider_by_name
 from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
 _TIMES: Final = ("period_start", "period_end")
-_TYPES: Final = {"quantity": "number", "billed_usd": "money"}
+_WHOLE_PERIOD: Final = r"(?i)^\W*(?:\w+ )?(?:tax(?:es)?|vat|gst|credits?|discounts?|rounding(?: \w+)?)\b\W*$"
+_RANGE: Final = r"^(.*\d)\s*(?:\s(?:[-\u2013\u2014]|to|until|bis)\s|/\d{4}-)"
+_SEPARATORS: Final = re.compile(r"[\s_-]")
+
+
+def _plain(column: str) -> str:
+    """Return the name of a column without case, separators, and a currency at its end."""
+    return _SEPARATORS.sub("", currency.without(column)).casefold()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredFormat:
-    """A format as a table of columns.
+    """A format as a table of columns, whose names may differ in case, separators, and a currency at their end.
 
     Args:
         name: Its name in `--format`.
@@ -47,38 +59,72 @@ class DeclaredFormat:
         """Return the format for the reader."""
         return BillFormat(
             name=self.name,
-            matches=lambda columns: any(needed <= columns for needed in self.recognized_by),
+            matches=self._matches,
             columns=self.read,
             title=lambda _: self.title,
             identity=lambda fields: [fields.text(self.identity)] if fields.has(self.identity) else None,
             invoiced=self.invoiced,
         )
 
+    def _matches(self, columns: frozenset[str]) -> bool:
+        plain = set(map(_plain, columns))
+        return any(set(map(_plain, needed)) <= plain for needed in self.recognized_by)
+
     def read(self, fields: SourceColumns) -> Mapping[str, pl.Expr]:
         """Return the columns of CHARGES as expressions over the columns of the file."""
         read: dict[str, pl.Expr] = {name: pl.lit(value) for name, value in self.constants.items()}
         for name, sources in self.columns.items():
+            spelled = _spelled(fields, sources)
             if name in _TIMES:
-                read[name] = fields.time(*sources)
-            elif name in _TYPES:
-                read[name] = _sum(fields, sources, _TYPES[name])
-            else:
-                read[name] = fields.text(*sources)
-        read["amortised_usd"] = read["billed_usd"]
-        read["list_usd"] = read["billed_usd"]
+                read[name] = fields.time(*spelled)
+            elif name == "quantity":
+                read[name] = _sum([fields.number(term) for term in _terms(fields, sources)])
+            elif name != "billed_usd":
+                read[name] = fields.text(*spelled)
+        read["period_start"] = _of_whole_period(read)
+        amounts = _terms(fields, self.columns["billed_usd"])
+        cost = _sum([fields.money(term) for term in amounts])
+        read |= {"billed_usd": cost, "amortised_usd": cost, "list_usd": cost}
+        if "currency" not in read:
+            named = currency.in_name(amounts[0])
+            read["currency"] = pl.lit(named) if named else currency.beside(fields, amounts[0])
+        if "provider" in self.columns:
+            read["provider"] = provider_by_name(read["provider"])
+        if not self.identity:
+            read["anonymous"] = read["resource"].is_null() if "resource" in read else pl.lit(value=True)
         if self.tags:
-            tags = {name: fields.text(*sources, needed=False) for name, sources in self.tags.items()}
+            tags = {name: fields.text(*_spelled(fields, sources), needed=False) for name, sources in self.tags.items()}
             read["tags"] = pl.struct(value.alias(name) for name, value in tags.items()).struct.json_encode()
-        return read
+        return with_taxes_and_credits(read)
 
 
-def _sum(fields: SourceColumns, sources: tuple[str, ...], kind: str) -> pl.Expr:
-    """Return the first of the columns, or sums of columns, that the file has."""
-    read = fields.money if kind == "money" else fields.number
-    terms = next((source.split("+") for source in sources if all(map(fields.has, source.split("+")))), [sources[0]])
-    if len(terms) == 1:
-        return read(terms[0])
-    return pl.sum_horizontal([read(term).fill_null(0) for term in terms])
+def _of_whole_period(read: Mapping[str, pl.Expr]) -> pl.Expr:
+    """Return the start of each charge; a tax, credit or rounding without a time is of the whole period."""
+    start = read["period_start"]
+    of_whole_period = [read[name].str.contains(_WHOLE_PERIOD) for name in NAMES if name in read]
+    if not of_whole_period:
+        return start
+    return pl.when(start.is_null() & pl.any_horizontal(of_whole_period)).then(start.min()).otherwise(start)
+
+
+def _spelled(fields: SourceColumns, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns of the file with these names, as it spells them; the first name if it has none of them."""
+    spelled = {_plain(column): column for column in reversed(fields.schema)}
+    columns = [name if fields.has(name) else spelled.get(_plain(name)) for name in names]
+    return tuple(filter(None, columns)) or names[:1]
+
+
+def _terms(fields: SourceColumns, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first of the columns that the file has, or the columns of the first sum of which it has all."""
+    for source in sources:
+        terms = [term for name in source.split("+") for term in _spelled(fields, (name,))]
+        if fields.has(source) or all(map(fields.has, terms)):
+            return (source,) if fields.has(source) else tuple(terms)
+    return sources[:1]
+
+
+def _sum(terms: list[pl.Expr]) -> pl.Expr:
+    return terms[0] if len(terms) == 1 else pl.sum_horizontal([term.fill_null(0) for term in terms])
 
 
 _TOKENS: Final = {"purchase": PurchaseOption.TOKENS, "unit": "tokens", "currency": "USD"}
@@ -125,6 +171,100 @@ DECLARED: Final = (
         },
         constants={"provider": "oracle", "purchase": PurchaseOption.ON_DEMAND},
     ),
+    DeclaredFormat(
+        name="azure-cost-analysis",
+        title="Azure cost analysis",
+        recognized_by=(
+            frozenset({"UsageDate", "CostUSD"}),
+            frozenset({"BillingMonth", "CostUSD"}),
+            frozenset({"UsageDate", "Cost", "Currency"}),
+            frozenset({"BillingMonth", "Cost", "Currency"}),
+        ),
+        columns={
+            "period_start": ("UsageDate", "BillingMonth"),
+            "account": ("SubscriptionName", "SubscriptionId"),
+            "region": ("ResourceLocation", "Location"),
+            "service": ("ServiceName", "MeterCategory", "ServiceFamily"),
+            "sku": ("Meter", "MeterName", "MeterSubcategory", "Product"),
+            "description": ("ResourceType", "ChargeType", "ResourceGroupName", "ResourceGroup"),
+            "resource": ("ResourceId", "Resource"),
+            "billed_usd": ("CostUSD", "Cost"),
+        },
+        constants={"provider": "azure", "purchase": PurchaseOption.ON_DEMAND},
+    ),
+    DeclaredFormat(
+        name="gcp-cost-table",
+        title="GCP cost table",
+        recognized_by=(frozenset({"Service description", "SKU description", "Cost type", "Usage start date", "Cost"}),),
+        columns={
+            "period_start": ("Usage start date",),
+            "period_end": ("Usage end date",),
+            "payer": ("Billing account ID",),
+            "account": ("Project ID",),
+            "service": ("Service description",),
+            "sku": ("SKU description",),
+            "description": ("Credit type", "Cost type"),
+            "quantity": ("Usage amount",),
+            "unit": ("Usage unit",),
+            "billed_usd": ("Unrounded cost", "Cost"),
+        },
+        constants={"provider": "gcp", "purchase": PurchaseOption.ON_DEMAND},
+    ),
+    DeclaredFormat(
+        name="gcp-report",
+        title="GCP billing report",
+        recognized_by=tuple(
+            frozenset({date, "Service description", "Subtotal"})
+            for date in ("Usage start date", "Usage date", "Date", "Day", "Month", "Invoice month")
+        ),
+        columns={
+            "period_start": ("Usage start date", "Usage date", "Date", "Day", "Month", "Invoice month"),
+            "account": ("Project ID", "Project name"),
+            "region": ("Region", "Location"),
+            "service": ("Service description",),
+            "sku": ("SKU description",),
+            "billed_usd": ("Unrounded subtotal", "Subtotal"),
+        },
+        constants={"provider": "gcp", "purchase": PurchaseOption.ON_DEMAND},
+    ),
+    DeclaredFormat(
+        name="alibaba",
+        title="Alibaba Cloud bill",
+        recognized_by=(frozenset({"PretaxAmount", "ProductName", "InstanceID"}),),
+        columns={
+            "period_start": ("UsageStartTime", "BillingDate", "BillingCycle", "BillingMonth"),
+            "period_end": ("UsageEndTime",),
+            "payer": ("AccountID", "BillAccountID"),
+            "account": ("OwnerID", "OwnerAccountName", "AccountName"),
+            "region": ("Region",),
+            "service": ("ProductName",),
+            "sku": ("BillingItem", "ProductDetail", "ProductCode"),
+            "description": ("InstanceConfig", "InstanceSpec", "ProductDetail"),
+            "instance_type": ("InstanceSpec",),
+            "resource": ("InstanceID",),
+            "tags": ("Tag", "InstanceTag"),
+            "billed_usd": ("PretaxAmount",),
+        },
+        constants={"provider": "alibaba", "purchase": PurchaseOption.ON_DEMAND},
+    ),
+    DeclaredFormat(
+        name="runpod",
+        title="Runpod billing history",
+        recognized_by=(frozenset({"time", "amount", "timeBilledMs"}),),
+        columns={
+            "period_start": ("time",),
+            "instance_type": ("gpuTypeId",),
+            "sku": ("gpuTypeId",),
+            "resource": ("podId", "endpointId", "networkVolumeId"),
+            "billed_usd": ("amount",),
+        },
+        constants={
+            "provider": "runpod",
+            "service": "Runpod",
+            "currency": "USD",
+            "purchase": PurchaseOption.ON_DEMAND,
+        },
+    ),
 )
 """Formats in the order in which they are tried."""
 
@@ -150,8 +290,6 @@ FIELDS: Final = {
 }
 """Names that a user gives to columns of a bill, and the columns of CHARGES that they are."""
 
-_SIGNS: Final = {"€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
-_TAX: Final = r"(?i)\b(sales tax|tax|vat|gst)\b"
 BY_COLUMNS: Final = "columns"
 EXAMPLE: Final = "--columns start=Date,cost=Amount,instance=Product,hours=Hours"
 
@@ -178,38 +316,20 @@ def by_columns(named: Mapping[str, str]) -> BillFormat:
     table = DeclaredFormat(
         name=BY_COLUMNS,
         title="columns named by hand",
-        recognized_by=(frozenset(term for column in named.values() for term in column.split("+")),),
+        recognized_by=(),
         columns={FIELDS[name]: (column,) for name, column in named.items()},
         constants=constants,
     )
+    needed = frozenset(term for column in named.values() for term in column.split("+"))
 
-    def read(fields: SourceColumns) -> Mapping[str, pl.Expr]:
-        columns = dict(_with_taxes_and_credits(table.read(fields)))
-        columns.setdefault("currency", _currency_by_sign(fields, named["cost"].split("+")[0]))
-        return columns
+    def with_ends(raw: pl.LazyFrame) -> pl.LazyFrame:
+        return raw if "end" in named else _split_ranges(raw, named["start"])
 
-    return replace(table.to_format(), columns=read)
-
-
-def _currency_by_sign(fields: SourceColumns, name: str) -> pl.Expr:
-    """Return the currency whose sign is beside each amount, else dollars."""
-    currency: pl.Expr = pl.lit("USD")
-    for sign, code in _SIGNS.items():
-        currency = pl.when(fields.text(name).str.contains(sign, literal=True)).then(pl.lit(code)).otherwise(currency)
-    return currency
+    return replace(table.to_format(), matches=lambda columns: needed <= columns, prepare=with_ends)
 
 
-def _with_taxes_and_credits(columns: Mapping[str, pl.Expr]) -> Mapping[str, pl.Expr]:
-    """Return columns in which negative amounts are credits, and what is named a tax is one."""
-    texts = [columns[name] for name in ("service", "sku", "description", "instance_type") if name in columns]
-    named_tax = (
-        pl.concat_str(texts, separator=" ", ignore_nulls=True).str.contains(_TAX) if texts else pl.lit(value=False)
-    )
-    purchase = (
-        pl.when(named_tax)
-        .then(pl.lit(PurchaseOption.TAX))
-        .when(columns["billed_usd"] < 0)
-        .then(pl.lit(PurchaseOption.CREDIT))
-        .otherwise(columns["purchase"])
-    )
-    return {**columns, "purchase": purchase}
+def _split_ranges(raw: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    """Keep the start of periods such as "10/1/2026 - 10/31/2026"."""
+    if raw.collect_schema()[column] != pl.String:
+        return raw
+    return raw.with_columns(pl.coalesce(pl.col(column).str.extract(_RANGE), column).alias(column))

@@ -19,7 +19,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import PurchaseOption
-from meritorder.bills.columns import SourceColumns, mapped
+from meritorder.bills.columns import SourceColumns, mapped, provider_by_name
 from meritorder.tables import MONEY
 
 REQUIRED: Final = ("BilledCost", "ChargePeriodStart", "BillingCurrency")
@@ -41,15 +41,6 @@ _VERSIONS: Final = (
         },
     ),
     ("1.0", {"ChargeClass", "ContractedCost", "RegionId", "ConsumedQuantity"}),
-)
-
-_PROVIDERS: Final = (
-    (r"(?i)^(aws|amazon)", "aws"),
-    (r"(?i)(microsoft|azure)", "azure"),
-    (r"(?i)(google|gcp)", "gcp"),
-    (r"(?i)oracle", "oracle"),
-    (r"(?i)openai", "openai"),
-    (r"(?i)anthropic", "anthropic"),
 )
 
 _STATUS: Final = {
@@ -122,7 +113,9 @@ def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
     return {
         "period_start": fields.time("ChargePeriodStart"),
         "period_end": fields.time("ChargePeriodEnd"),
-        "provider": _provider(fields.text("ServiceProviderName", "ProviderName", "HostProviderName", "PublisherName")),
+        "provider": provider_by_name(
+            fields.text("ServiceProviderName", "ProviderName", "HostProviderName", "PublisherName")
+        ),
         "payer": fields.text("BillingAccountId"),
         "account": fields.text("SubAccountId"),
         "invoice": fields.text("InvoiceId", "x_InvoiceId", needed=False),
@@ -152,13 +145,6 @@ def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
         "billing_start": fields.time("BillingPeriodStart"),
         "billing_end": fields.time("BillingPeriodEnd"),
     }
-
-
-def _provider(name: pl.Expr) -> pl.Expr:
-    provider = name.str.to_lowercase()
-    for pattern, short in reversed(_PROVIDERS):
-        provider = pl.when(name.str.contains(pattern)).then(pl.lit(short)).otherwise(provider)
-    return provider
 
 
 def _specific(meter: pl.Expr) -> pl.Expr:

@@ -22,9 +22,9 @@ _NUMBER: Final = r"^[\s$€£(+-]*\d[\d.,'\s]*[\s$€£%)]*$|^[A-Z]{3}$|^$"
 _DATE: Final = r"\d[./-]\d{1,2}[./-]\d"
 """What cells of a total hold: numbers that are no dates, and the code of a currency."""
 
-_CENT: Final = Decimal("0.01")
-_HALF_CENT: Final = Decimal("0.005")
-_ROUNDED: Final = Decimal("0.001")
+CENT: Final = Decimal("0.01")
+HALF_CENT: Final = Decimal("0.005")
+ROUNDED: Final = Decimal("0.001")
 _NEAR_TOTALS: Final = 32
 """Totals across which the rows of another one are searched for, besides all as far as the file's start or end."""
 _MAX_DATED: Final = 1000
@@ -59,7 +59,7 @@ def suspected(groups: pl.DataFrame) -> list[str]:
     Args:
         groups: Sums of like line items, with the largest amount of each.
     """
-    half = (2 * pl.col("largest_usd").max() - pl.col("stated_usd").sum()).abs() <= 2 * _CENT
+    half = (2 * pl.col("largest_usd").max() - pl.col("stated_usd").sum()).abs() <= 2 * CENT
     says = pl.any_horizontal(pl.col(_NAMES).str.contains(SAYS_TOTAL).fill_null(value=False))
     by_file = groups.group_by("source").agg(
         suspected=says.any() | pl.col("first").is_null().any() | (half & (pl.col("rows").sum() > 2))
@@ -194,13 +194,13 @@ def _adjoining(blocks: Sequence[_Block], place: int) -> Iterator[_Block]:
 
 def _is_sum(amount: Decimal, block: _Block) -> bool:
     """Return whether an amount is the sum of charges, each of which may be rounded to a cent."""
-    rounding = min(block.rows * _HALF_CENT, abs(amount) * _ROUNDED)
-    return abs(amount - block.usd) <= max(_CENT, rounding)
+    rounding = min(block.rows * HALF_CENT, abs(amount) * ROUNDED)
+    return abs(amount - block.usd) <= max(CENT, rounding)
 
 
 def _is_exact_sum(amount: Decimal, block: _Block) -> bool:
     """Return whether an amount is the sum of two charges or more but for a thousandth of it."""
-    return block.rows > 1 and amount != 0 and abs(amount - block.usd) <= abs(amount) * _ROUNDED
+    return block.rows > 1 and amount != 0 and abs(amount - block.usd) <= abs(amount) * ROUNDED
 
 
 def _unequal(

@@ -135,3 +135,98 @@ def test_statement_of_payments_is_warned_of(tmp_path: Path) -> None:
     path = written(tmp_path / "account.csv", "When,Amount\n2026-10-01,100\n2026-10-02,-25\n2026-10-03,-25\n")
     report = bills.read(path, columns={"start": "When", "cost": "Amount"}).report
     assert any("most rows are negative" in text for text in report.warnings)
+
+
+def read(path: Path, text: str, **named: str) -> bills.Bill:
+    return bills.read(written(path, text), columns=named)
+
+
+def inference_usd(bill: bills.Bill) -> Decimal:
+    return Decimal(bill.groups.filter(bill.groups["kind"].is_not_null())["amortised_usd"].sum())
+
+
+def test_cost_table_of_gcp(tmp_path: Path) -> None:
+    """As downloaded: a preamble, a credit, and at the end a difference of rounding and the total, both without a date.
+
+    800.003441 - 200 + 50 = 650.003441 of usage and credits, less 0.003441 of rounding, are the 650.00 of the invoice.
+    """
+    rows = (
+        "Invoice number,123,\nCurrency,USD,\nTotal amount due,$650.00,\n"
+        "Billing account ID,Project ID,Service description,SKU description,Credit type,Cost type,Usage start date,"
+        "Usage end date,Usage amount,Usage unit,Unrounded Cost ($),Cost ($)\n"
+        "0-1,p,Compute Engine,Nvidia H100 80GB GPU in Iowa,,Usage,2026-10-01,2026-10-31,10,hour,800.003441,800\n"
+        "0-1,p,Compute Engine,Nvidia H100 80GB GPU in Iowa,PROMOTION,Usage,2026-10-01,2026-10-31,,,-200,-200\n"
+        "0-1,p,Cloud Storage,Standard Storage,,Usage,2026-10-01,2026-10-31,1,gibibyte,50,50\n"
+        ",,,,,Rounding error,,,,,-0.003441,-0.00\n,,,,,Total,,,,,650.000000,650.00\n"
+    )
+    bill = read(tmp_path / "costs.csv", rows)
+    assert (bill.report.billed_usd, bill.report.refused_rows) == (Decimal(650), 0)
+    assert inference_usd(bill) == Decimal("600.003441")
+
+
+def test_dollars_of_azure_beside_euros(tmp_path: Path) -> None:
+    rows = "2026-10-01,Azure OpenAI,110,100,EUR\n2026-10-01,Storage,11,10,EUR\n"
+    bill = read(tmp_path / "a.csv", f"UsageDate,ServiceName,CostUSD,Cost,Currency\n{rows}")
+    assert (bill.report.billed_usd, inference_usd(bill)) == (Decimal(121), Decimal(110))
+
+
+def test_bill_of_alibaba(tmp_path: Path) -> None:
+    """What is due after discounts, 800 + 45 - 10 of inference; the gross amounts are no charges."""
+    text = (
+        "BillingCycle,ProductName,ProductDetail,UsageStartTime,InstanceID,InstanceSpec,PretaxGrossAmount,PretaxAmount,"
+        "Currency\n"
+        "2026-10,Elastic Compute Service,ECS,2026-10-01 00:00:00,i-1,ecs.gn7e-c16g1.16xlarge,900,800,USD\n"
+        "2026-10,Model Studio,Inference,2026-10-01 00:00:00,qwen-plus;input,,50,45,USD\n"
+        "2026-10,Object Storage Service,OSS,2026-10-01 00:00:00,oss-1,,20,20,USD\n"
+        "2026-10,Elastic Compute Service,ECS,2026-10-02 00:00:00,i-1,ecs.gn7e-c16g1.16xlarge,-10,-10,USD\n"
+    )
+    bill = read(tmp_path / "a.csv", text)
+    assert (bill.report.billed_usd, inference_usd(bill)) == (Decimal(855), Decimal(835))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Day,Net (EUR)", "2026-10-01,5"),
+        ("Day,net_eur", "2026-10-01,5"),
+        ("Day,Net (€)", "2026-10-01,5"),
+        ("Day,Net,Currency", "2026-10-01,5,EUR"),
+        ("Day,Net,Billing Currency Code", "2026-10-01,5,eur"),
+        ("Day,Net", "2026-10-01,€5"),
+    ],
+)
+def test_currency_that_nobody_named(tmp_path: Path, header: str, row: str) -> None:
+    """Euros are never taken as dollars, whether a column, its name or the amounts say so."""
+    with pytest.raises(BillError, match="the bill is in EUR, not in USD"):
+        read(tmp_path / "a.csv", f"{header}\n{row}\n", start="Day", cost=header.split(",")[1])
+
+
+def test_like_machines_are_counted_each(tmp_path: Path) -> None:
+    """Two rows that name no machine may be two machines."""
+    text = INVOICE + INVOICE.splitlines()[1] + "\n"
+    bill = read(tmp_path / "a.csv", text, **NAMED)
+    assert bill.report.billed_usd == Decimal("720.94") + Decimal("478.56")
+
+
+def test_tax_without_a_date(tmp_path: Path) -> None:
+    """A tax of the whole invoice has no date; a total has none either, and is no charge."""
+    text = "Day,Item,Amount\n2026-10-01,gpu_8x_h100_sxm5,100\n,Sales tax,8\n,Promotional credit,-20\n,Total due,88\n"
+    bill = read(tmp_path / "a.csv", text, start="Day", cost="Amount", description="Item")
+    assert dict(bill.groups.select("purchase", "billed_usd").rows()) == {
+        "on_demand": Decimal(100),
+        "tax": Decimal(8),
+        "credit": Decimal(-20),
+    }
+
+
+@pytest.mark.parametrize("period", ["10/13/2026 - 10/31/2026", "2026-10-13/2026-10-31", "2026-10-13 to 2026-10-31"])
+def test_periods_in_one_cell(tmp_path: Path, period: str) -> None:
+    bill = read(tmp_path / "a.csv", f"Period,Amount\n{period},5\n", start="Period", cost="Amount")
+    assert f"{bill.report.period_start:%F}" == "2026-10-13"
+
+
+def test_provider_as_people_write_it(tmp_path: Path) -> None:
+    text = "Date,Provider,Service,Cost\n2026-10-01,OpenAI,GPT-4o,20\n2026-10-01,Amazon Web Services,Amazon S3,1\n"
+    bill = read(tmp_path / "a.csv", text, start="Date", cost="Cost", provider="Provider", service="Service")
+    assert sorted(bill.groups["provider"]) == ["aws", "openai"]
+    assert inference_usd(bill) == 20

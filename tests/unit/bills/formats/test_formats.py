@@ -36,6 +36,10 @@ def file_with(*columns: str) -> SourceFile:
         (("billing_account_id", "usage_start_time", "cost"), "gcp", "GCP billing export"),
         (("CPU Cost", "GPU Cost", "Total Cost"), "opencost", "OpenCost or Kubecost allocations"),
         (("generation_id", "cost_total", "model_permaslug"), "openrouter", "OpenRouter activity"),
+        (("UsageDate", "ServiceName", "CostUSD", "Cost", "Currency"), "azure-cost-analysis", "Azure cost analysis"),
+        (("Usage start date", "Service description", "Subtotal (€)"), "gcp-report", "GCP billing report"),
+        (("Pretax Amount", "Product Name", "Instance ID"), "alibaba", "Alibaba Cloud bill"),
+        (("Service", "S3($)", "Total costs($)"), "crosstab", "cross table of costs"),
     ],
 )
 def test_format_by_columns(columns: tuple[str, ...], name: str, title: str) -> None:
@@ -51,8 +55,8 @@ def test_spend_log_needs_a_model() -> None:
 
 def test_invoiced_formats_are_marked() -> None:
     assert {known.name for known in FORMATS if known.invoiced} == {
-        *("focus", "cur", "aws-cost-explorer", "azure", "gcp", "openai-costs", "anthropic-costs", "openrouter"),
-        "oci",
+        *("focus", "cur", "aws-cost-explorer", "azure", "azure-cost-analysis", "gcp", "gcp-cost-table", "gcp-report"),
+        *("openai-costs", "anthropic-costs", "openrouter", "oci", "alibaba", "runpod", "crosstab"),
     }
 
 
