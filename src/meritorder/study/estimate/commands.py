@@ -9,7 +9,7 @@ from meritorder.records.estimation import Way
 from meritorder.sim.pools import Startup
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
-from meritorder.traces.formats.texts import BATCH, PROMPTS
+from meritorder.traces.formats.prompts.texts import BATCH, PROMPTS
 from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 _SUBMITTED: Final = frozenset({BATCH.name, PROMPTS.name})

@@ -12,7 +12,7 @@ from meritorder.traces.formats.guess import proposal
 from meritorder.traces.formats.logs import LOGS
 from meritorder.traces.formats.public_traces import PUBLIC
 from meritorder.traces.formats.shape import shape_of
-from meritorder.traces.formats.texts import BATCH, PROMPTS
+from meritorder.traces.formats.prompts.texts import BATCH, PROMPTS
 from meritorder.traces.formats.usage import USAGE
 from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Source

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from meritorder.traces.formats.tokenizer import RULE, tokenizer_for
+from meritorder.traces.formats.prompts.tokenizer import RULE, tokenizer_for
 
 
 def test_rule_without_any_tokenizer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

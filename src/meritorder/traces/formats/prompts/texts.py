@@ -14,9 +14,9 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder.traces.formats.declared import TraceFormat
-from meritorder.traces.formats.media import ASSUMED_SIZE, DATA_URL, Image, image_of, image_tokens
+from meritorder.traces.formats.prompts.media import ASSUMED_SIZE, DATA_URL, Image, image_of, image_tokens
 from meritorder.traces.formats.shape import Shape
-from meritorder.traces.formats.tokenizer import Tokenizer, tokenizer_for
+from meritorder.traces.formats.prompts.tokenizer import Tokenizer, tokenizer_for
 from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.sources import Record, SourceKind
 from meritorder.traces.trace import Kind

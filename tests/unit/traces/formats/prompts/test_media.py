@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from meritorder.traces.formats.media import Image, image_of, image_tokens, size_of
+from meritorder.traces.formats.prompts.media import Image, image_of, image_tokens, size_of
 
 HEADERS = {
     "png": b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480),

@@ -1,0 +1,1 @@
+"""Prompts without token counts: their texts and images, counted."""
