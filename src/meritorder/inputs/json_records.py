@@ -32,6 +32,7 @@ LISTS: Final = (
     "traces",
     "runs",
     "spans",
+    "hits",
 )
 """Names under which an API or an export keeps its list of records."""
 
@@ -153,7 +154,10 @@ def _list_in(document: bytes | msgspec.Raw, lists: tuple[str, ...]) -> list[msgs
                 members = _RAW_LIST.decode(fields[name])
                 if members and bytes(members[0]).startswith(b"{"):
                     return members
-        return list(_rows_of_columns(fields))
+        # Answers of GraphQL and of Elasticsearch hold their list in objects around it.
+        around = [name for name in fields if name in lists or len(fields) == 1]
+        inner = (_list_in(fields[name], lists) for name in around if bytes(fields[name]).startswith(b"{"))
+        return next(filter(None, inner), []) or list(_rows_of_columns(fields))
     except msgspec.DecodeError:
         return []
 

@@ -1,7 +1,8 @@
 """How a column writes times: dates in text or numbers since an epoch, decided by the column as a whole.
 
 A date such as 3/2/2026 has its month first or its day first: a cell with a number above 12 or with AM or PM tells
-which, else the reading in which the column covers less time is taken. Either is stated.
+which, else the reading in which the column covers less time is taken, else that of the place where the file was
+written. Either is stated.
 """
 
 import re
@@ -77,7 +78,7 @@ _CLOCKS: Final = (
 )
 _WRITTEN: Final = re.compile(
     r"(?P<open>\[?)(?:(?P<weekday>(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*), )?(?P<date>{dates})"
-    r"(?:(?P<gap>T|, | at |:| +)(?P<clock>{clocks})"
+    r"(?:(?P<gap>T|, | at | @ |:| +)(?P<clock>{clocks})"
     r"(?P<zone>Z| ?[+-]\d\d(?::?\d\d)?)?(?P<name>(?: [A-Z]{{3,4}})?))?(?P<close>\]?)".format(
         dates="|".join(pattern for pattern, _ in _DATES), clocks="|".join(pattern for pattern, _ in _CLOCKS)
     )
@@ -131,7 +132,13 @@ class TimeStyle:
 
 
 def decide_times(
-    table: pl.LazyFrame, column: str, *, where: str, unit_s: float | None = None, usual: TimeStyle | None = None
+    table: pl.LazyFrame,
+    column: str,
+    *,
+    where: str,
+    unit_s: float | None = None,
+    usual: TimeStyle | None = None,
+    day_first: bool = False,
 ) -> TimeStyle:
     """Decide how a column writes times, from its first values; where they leave it open, from all.
 
@@ -141,6 +148,7 @@ def decide_times(
         where: File and column for messages.
         unit_s: Seconds in one unit of a number, where the format states it; else it follows from the magnitude.
         usual: Style of other columns of the file, for what this column leaves open.
+        day_first: Whether dates that nothing decides have their day first, as where the file was written.
 
     Raises:
         InputError: No value is a time, or a spreadsheet rounded the numbers.
@@ -159,7 +167,7 @@ def decide_times(
         return _of_numbers(samples, plain, unit_s, where=where)
     formats = _formats(samples)
     if formats:
-        return _of_dates(table, column, formats, usual, where=where)
+        return _of_dates(table, column, formats, usual, where=where, day_first=day_first)
     if samples.str.contains(r"^\d[\d.,\s'eE+]*$").any():
         style = decide_style(table, column, whole=False, where=where)
         numbers = samples.to_frame().select(number(pl.col(column), samples.dtype, style))[column].drop_nulls()
@@ -303,26 +311,29 @@ def _format(text: str) -> str | None:
 
 
 def _of_dates(
-    table: pl.LazyFrame, column: str, formats: Sequence[str], usual: TimeStyle | None, *, where: str
+    table: pl.LazyFrame, column: str, formats: Sequence[str], usual: TimeStyle | None, *, where: str, day_first: bool
 ) -> TimeStyle:
     """Return the style of dates, with the order of day and month decided by the whole column."""
     if not any("{first}" in form for form in formats):
         return TimeStyle(absolute=True, formats=_in_order(formats), assumptions=_assumptions(formats))
-    day_first = _has_day_first(table, column, formats, usual=usual.day_first if usual else None, where=where)
-    order = _DAY_FIRST if day_first else _MONTH_FIRST
+    known = usual.day_first if usual else None
+    decided_first = _has_day_first(table, column, formats, usual=known, where=where, likely=day_first)
+    order = _DAY_FIRST if decided_first else _MONTH_FIRST
     decided = [form.format(**order) for form in formats]
     example = table.select(pl.col(column).drop_nulls().first()).collect(engine="streaming").item()
-    written = "day/month/year" if day_first else "month/day/year"
+    written = "day/month/year" if decided_first else "month/day/year"
     stated = f"dates such as {example} are read as {written}"
     return TimeStyle(
         absolute=True,
         formats=_in_order(decided),
         assumptions=(stated, *_assumptions(decided)),
-        day_first=day_first,
+        day_first=decided_first,
     )
 
 
-def _has_day_first(table: pl.LazyFrame, column: str, formats: Sequence[str], *, usual: bool | None, where: str) -> bool:
+def _has_day_first(
+    table: pl.LazyFrame, column: str, formats: Sequence[str], *, usual: bool | None, where: str, likely: bool
+) -> bool:
     """Decide whether the day comes first rather than the month."""
     text = pl.col(column)
     parts = text.str.extract_groups(r"(\d{1,2})[/-](\d{1,2})[/-]\d")
@@ -351,7 +362,9 @@ def _has_day_first(table: pl.LazyFrame, column: str, formats: Sequence[str], *, 
         return False
     if usual is not None:
         return usual
-    return by_day is not None and by_month is not None and bool(by_day < by_month)
+    if by_day is None or by_month is None:
+        return likely
+    return bool(by_day < by_month) or (likely and by_day == by_month)
 
 
 def _in_order(formats: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Rows that sum up several requests, spread over their interval: `--aggregate`.
+"""Rows that sum up several requests: recognized if no column says so, and spread over their interval by `--aggregate`.
 
     arrival of a request     = start + interval u
     tokens of request k of n = floor((k + 1) total / n) - floor(k total / n)
@@ -12,13 +12,26 @@ import numpy as np
 import polars as pl
 
 from meritorder.errors import TraceError
-from meritorder.units import SECONDS_PER_MINUTE, format_duration
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_duration
 
 MAX_SPREAD: Final = 50_000_000
 """More requests than this are not made of sums."""
 
 MAX_TOKENS: Final = 1e12
 """More tokens in one row are a mistake."""
+
+SUM_TOKENS: Final = 100_000
+"""If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
+_MIN_INTERVALS: Final = 3
+_MIN_COUNTED: Final = 20
+_COUNTER_GROWTH: Final = 10
+_SAMPLE: Final = 10_000
+_ROW: Final = ("arrival", "model", "tenant", "session")
+_HOURLY_TOKENS: Final = 10_000
+_NO_CLOCK: Final = (
+    "arrivals are days without a clock: all requests of a day are taken to arrive at its midnight, so rates and peaks "
+    "are not those of a service"
+)
 
 _MIN_ROWS: Final = 3
 _MIN_VARIATION: Final = 0.05
@@ -119,3 +132,55 @@ def _usual_interval_s(arrivals: pl.Series) -> float:
     gaps = arrivals.drop_nulls().unique().sort().diff().drop_nulls()
     middle = gaps.median()
     return float(middle) if isinstance(middle, float) and middle > 0 else SECONDS_PER_MINUTE
+
+
+def refuse_sums(requests: pl.DataFrame, where: str) -> tuple[str, ...]:
+    """Refuse rows that are sums of several requests or states of counters; return notes on rows that could be sums.
+
+    Rows at one constant interval are sums if they are longer than prompts are. Rows for whole days are sums if no two
+    are of the same day, model, tenant and session; rows for whole hours are if they are long as well.
+
+    Args:
+        requests: Columns `arrival, input, output, model, tenant, session`.
+        where: Name of the source.
+
+    Raises:
+        TraceError: The rows are no requests.
+    """
+    _refuse_counters(requests, where)
+    first = requests.head(_SAMPLE)
+    middle = first["input"].median()
+    whole_hours = not (first["arrival"] % SECONDS_PER_HOUR != 0).any()
+    if not isinstance(middle, float) or not (whole_hours or middle > SUM_TOKENS):
+        return ()
+    instants = requests["arrival"].unique().sort()
+    gaps = instants.diff().drop_nulls().round(3)
+    if gaps.len() < _MIN_INTERVALS - 1:
+        return ()
+    single = whole_hours and bool(requests.select(_ROW).is_unique().all())
+    whole_days = not (instants % SECONDS_PER_DAY != 0).any()
+    long = middle > (SUM_TOKENS if not single else _HOURLY_TOKENS)
+    if (whole_days and single) or (gaps.n_unique() == 1 and gaps.len() >= _MIN_INTERVALS and long):
+        raise TraceError(
+            f"the rows look like sums of several requests: one every {gaps[0]:g} s, each with about "
+            f"{middle:,.0f} input tokens",
+            where=where,
+            fix="name the column that counts the requests, and spread them: --columns calls=NAME --aggregate",
+        )
+    return (_NO_CLOCK,) if whole_days else ()
+
+
+def _refuse_counters(requests: pl.DataFrame, where: str) -> None:
+    """Refuse rows whose input and output only rise, and to many times the first: they are states of counters."""
+    if requests.height < _MIN_COUNTED:
+        return
+    ordered = requests.head(_SAMPLE).sort("arrival").select("input", "output")
+    first, last = ordered.row(0), ordered.row(-1)
+    rising = ordered.select((pl.all().diff().drop_nulls() > 0).all()).row(0)
+    if not all(rising) or any(end < _COUNTER_GROWTH * begin for begin, end in zip(first, last, strict=True)):
+        return
+    raise TraceError(
+        "the token counts rise with every row: they are running totals of a counter, not requests",
+        where=where,
+        fix="give what was added in each interval, with the number of requests, and --aggregate",
+    )

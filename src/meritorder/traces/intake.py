@@ -46,6 +46,7 @@ class RawTable:
         estimated_tokens: True if token counts are estimates.
         ids_unique: True if the format states that rows with one id are one request.
         ids_everywhere: True if that holds across files too.
+        day_first: Whether dates that nothing decides have their day first, by the language of the columns.
     """
 
     table: pl.LazyFrame
@@ -56,6 +57,7 @@ class RawTable:
     estimated_tokens: bool = False
     ids_unique: bool = False
     ids_everywhere: bool = False
+    day_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
     )
     try:
         table = _trimmed(_with_whole_times(raw.table.select(pl.exclude(unused))))
-        columns = _columns(source, table, raw.unit_s)
+        columns = _columns(source, table, raw)
         frame = table.select(_typed(columns)).collect(engine="streaming")
         if _is_odd(frame, columns):
             table = _with_summaries(_without_missing(table))
@@ -183,14 +185,16 @@ def _with_summaries(table: pl.LazyFrame) -> pl.LazyFrame:
     return table.with_columns(aside=pl.coalesce("aside", says) if "aside" in schema else says)
 
 
-def _columns(source: Source, table: pl.LazyFrame, unit_s: float | None) -> _Columns:
+def _columns(source: Source, table: pl.LazyFrame, raw: RawTable) -> _Columns:
     """Decide by their first values how times are written; numbers are taken as Python writes them."""
     schema = table.collect_schema()
     times: dict[str, TimeStyle] = {}
+    # Spreadsheets separate columns by semicolons where the decimal sign is a comma, which is where the day comes first.
+    day_first = raw.day_first or source.separator == ";"
     for name in ("arrival", "deadline", *_INSTANTS):
         if name in schema:
-            where = _where(source, name)
-            times[name] = decide_times(table, name, where=where, unit_s=unit_s, usual=times.get("arrival"))
+            where, usual = _where(source, name), times.get("arrival")
+            times[name] = decide_times(table, name, where=where, unit_s=raw.unit_s, usual=usual, day_first=day_first)
     deadline = times.get("deadline")
     if deadline is not None and deadline.present and deadline.absolute != times["arrival"].absolute:
         what = "deadlines and arrivals are not on one clock"
@@ -219,7 +223,7 @@ def _decided(source: Source, table: pl.LazyFrame, columns: _Columns) -> _Columns
     texts = table.select(part.alias(name) for name, part in parts.items())
     styles = decide_styles(texts, whole, where=source.name) if whole else {}
     numbers = {
-        name: tuple(styles.get(_part(name, place)) for place, _ in enumerate(_parts(columns.schema, name)))
+        name: tuple(styles.get(_part(name, place)) for place, _ in enumerate(parts_of(columns.schema, name)))
         for name in names
     }
     times: dict[str, TimeStyle] = {}
@@ -284,11 +288,11 @@ def _typed(columns: _Columns) -> list[pl.Expr]:
 
 
 def _given(columns: _Columns, name: str) -> pl.Expr:
-    given = pl.any_horizontal(part.is_not_null() for part, _ in _parts(columns.schema, name))
+    given = pl.any_horizontal(part.is_not_null() for part, _ in parts_of(columns.schema, name))
     return given.alias(f"{name}_given")
 
 
-def _parts(schema: pl.Schema, name: str) -> list[tuple[pl.Expr, pl.DataType]]:
+def parts_of(schema: pl.Schema, name: str) -> list[tuple[pl.Expr, pl.DataType]]:
     """Return the columns that a number is the sum of, with their types."""
     dtype = schema[name]
     if not isinstance(dtype, pl.Struct):
@@ -299,7 +303,7 @@ def _parts(schema: pl.Schema, name: str) -> list[tuple[pl.Expr, pl.DataType]]:
 
 def _texts(schema: pl.Schema, name: str) -> list[tuple[int, pl.Expr]]:
     """Return the parts of a number that are text, each with its place."""
-    return [(place, part) for place, (part, dtype) in enumerate(_parts(schema, name)) if dtype == pl.String]
+    return [(place, part) for place, (part, dtype) in enumerate(parts_of(schema, name)) if dtype == pl.String]
 
 
 def _part(name: str, place: int) -> str:
@@ -308,7 +312,7 @@ def _part(name: str, place: int) -> str:
 
 def _number(columns: _Columns, name: str) -> pl.Expr:
     """Return a number, null if it or a part of it cannot be read; a part that is missing counts as 0."""
-    parts = _parts(columns.schema, name)
+    parts = parts_of(columns.schema, name)
     styles = columns.numbers.get(name, (None,) * len(parts))
     values = [number(part, dtype, style) for (part, dtype), style in zip(parts, styles, strict=True)]
     if len(values) == 1:

@@ -58,8 +58,8 @@ def read_trace(
     with opened(cast("Sequence[SourceLike]", sources if several else [sources])) as opened_sources:
         parts: list[tuple[str, RawTable, SourceRequests]] = []
         for source in opened_sources:
-            name, raw = formats.read(source, name=format, mapping=columns)
-            parts.append((name, raw, to_requests(source, raw, aggregate=aggregate)))
+            for name, raw in formats.read(source, name=format, mapping=columns):
+                parts.append((name, raw, to_requests(source, raw, aggregate=aggregate)))
         report = _report([source.name for source in opened_sources], parts)
     if strict and report.bad_rows:
         raise TraceError(

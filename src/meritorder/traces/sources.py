@@ -22,6 +22,9 @@ Record = json_records.Record
 
 _RECORDS_PER_PART: Final = 100_000
 _SNIFFED_RECORDS: Final = 20
+_COMPARED_ROWS: Final = 1000
+# Polars names a column whose name is there already `name_duplicated_0`.
+_AGAIN: Final = "_duplicated_"
 # A column of the source may itself be named "line".
 _LINE: Final = "\0line"
 _MAX_ROWS: Final = 10_000_000
@@ -83,6 +86,18 @@ class Source:
         missing = [".".join(term) for term in terms if not self._has(term)]
         if missing:
             raise TraceError(f"no column {', '.join(missing)} among {_listed(self.columns)}", where=self.name)
+
+    def ambiguous(self) -> list[str]:
+        """Return the names that several columns of a CSV have, with different values in the first rows."""
+        repeated = [name for name in dict.fromkeys(self.columns) if self.columns.count(name) > 1]
+        if not repeated or self.kind is not SourceKind.CSV:
+            return []
+        head = self._rows().head(_COMPARED_ROWS).collect()
+        return [
+            name
+            for name in repeated
+            if any(not head[name].equals(head[other]) for other in head.columns if other.startswith(f"{name}{_AGAIN}"))
+        ]
 
     def table(self, fields: Mapping[str, str]) -> pl.LazyFrame:
         """Return the line number and the requested columns under their new names, as the source has them.

@@ -100,8 +100,8 @@ def read_timed(
     logs: list[TimedLog] = []
     with opened(sources) as files:
         for source in files:
-            _, raw = formats.read(source, name=format, mapping=columns)
-            logs += _logs(source, raw)
+            for _, raw in formats.read(source, name=format, mapping=columns):
+                logs += _logs(source, raw)
     if config:
         chosen = tuple(log for log in logs if log.name == config)
         if not chosen:

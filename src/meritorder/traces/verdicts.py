@@ -11,8 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS
+from meritorder.traces.buckets import refuse_sums
 from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, BadRow, Kind
 
 MAX_TOKENS: Final = 10_000_000
@@ -45,13 +45,7 @@ _NO_TEXT_MODELS: Final = re.compile(r"embed|rerank|moderation|\bbge-|\be5-|whisp
 _MAX_DEPTH: Final = 12
 _ALIKE: Final = 0.01
 
-SUM_TOKENS: Final = 100_000
-"""If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
-_MIN_INTERVALS: Final = 3
 _MIN_SUMMED: Final = 2
-_MIN_COUNTED: Final = 20
-_COUNTER_GROWTH: Final = 10
-_SAMPLE: Final = 10_000
 _MOST_TOKENS: Final = 1e12
 
 
@@ -84,7 +78,7 @@ def judge(frame: pl.DataFrame, *, where: str) -> Judged:
     verdict = pl.Enum([*dict.fromkeys(reason for reason, _ in faults), *Kind])
     judged = frame.with_columns(_verdict(frame, faults).cast(verdict).alias("verdict"))
     requests = judged.filter(pl.col("verdict").is_null())
-    _refuse_sums(requests, where)
+    notes = (*notes, *refuse_sums(requests, where))
     names = [column.name for column in REQUESTS]
     extra = [name for name in _MEASURED if name in frame.columns]
     typed = requests.select(*_columns(frame.columns), *(pl.col(name) for name in extra)).select(*names, *extra)
@@ -254,39 +248,6 @@ def _missing_parts(frame: pl.DataFrame) -> tuple[str, ...]:
         "thought tokens may be in a column that is not read; add it with --columns output=A+B or input=A+B"
     )
     return (text,)
-
-
-def _refuse_sums(requests: pl.DataFrame, where: str) -> None:
-    """Refuse rows at one constant interval that are longer than prompts are: they are sums of several requests."""
-    _refuse_counters(requests, where)
-    middle = requests["input"].head(_SAMPLE).median()
-    if requests.height < _MIN_INTERVALS or not isinstance(middle, float) or middle <= SUM_TOKENS:
-        return
-    gaps = requests["arrival"].unique().sort().diff().drop_nulls()
-    if gaps.len() < _MIN_INTERVALS or gaps.round(3).n_unique() > 1:
-        return
-    raise TraceError(
-        f"the rows look like sums of several requests: one every {gaps[0]:g} s, each with about "
-        f"{middle:,.0f} input tokens",
-        where=where,
-        fix="name the column that counts the requests, and spread them: --columns calls=NAME --aggregate",
-    )
-
-
-def _refuse_counters(requests: pl.DataFrame, where: str) -> None:
-    """Refuse rows whose input and output only rise, and to many times the first: they are states of counters."""
-    if requests.height < _MIN_COUNTED:
-        return
-    ordered = requests.head(_SAMPLE).sort("arrival").select("input", "output")
-    first, last = ordered.row(0), ordered.row(-1)
-    rising = ordered.select((pl.all().diff().drop_nulls() > 0).all()).row(0)
-    if not all(rising) or any(end < _COUNTER_GROWTH * begin for begin, end in zip(first, last, strict=True)):
-        return
-    raise TraceError(
-        "the token counts rise with every row: they are running totals of a counter, not requests",
-        where=where,
-        fix="give what was added in each interval, with the number of requests, and --aggregate",
-    )
 
 
 def _account(other: pl.DataFrame, where: str) -> tuple[dict[str, int], tuple[BadRow, ...], dict[Kind, Aside]]:

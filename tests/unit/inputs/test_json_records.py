@@ -31,6 +31,8 @@ def read(tmp_path: Path, text: str | bytes) -> list[object]:
         "\n".join(json.dumps(record, indent=2) for record in RECORDS),
         json.dumps({"object": "list", "data": RECORDS, "has_more": False}),
         json.dumps({"meta": {"page": 1}, "observations": RECORDS}, indent=1),
+        json.dumps({"data": {"actor": {"nrql": {"results": RECORDS}}}}),
+        json.dumps({"took": 3, "hits": {"total": 3, "hits": RECORDS}}, indent=1),
         json.dumps({"data": RECORDS[:1]}) + "\n" + json.dumps({"data": RECORDS[1:]}) + "\n",
         "\r\n".join(LINES.splitlines()),
         b"\xef\xbb\xbf" + LINES.encode(),

@@ -35,6 +35,7 @@ def decided(cells: list[object], unit_s: float | None = None) -> tuple[TimeStyle
         "[02/Mar/2026:12:30:45 +0000]",
         "Mon, 02 Mar 2026 12:30:45 GMT",
         "Mar 2, 2026, 12:30:45 PM",
+        "Mar 2, 2026 @ 12:30:45.000",
         "March 2, 2026 12:30:45PM",
         "2026/03/02 12:30:45",
         "1772454645",

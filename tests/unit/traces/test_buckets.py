@@ -73,3 +73,22 @@ def test_constant_sums_are_split(tmp_path: Path) -> None:
     )
     trace = read_trace([written(tmp_path, text)], aggregate=True)
     assert trace.requests["input_tokens"].sum() == 270_000
+
+
+@pytest.mark.parametrize(("form", "count"), [("2026-11-{:02}", 5), ("2026-11-02 {:02}:00", 24)])
+def test_one_row_a_day_or_hour_is_a_sum(tmp_path: Path, form: str, count: int) -> None:
+    """A log has times to the second: rows at every midnight or whole hour, one for each model, are sums."""
+    rows = [
+        f"{form.format(place + 1 if count < 24 else place)},{model},45000,3000"
+        for place in range(count)
+        for model in "ab"
+    ]
+    path = written(tmp_path, "\n".join(["date,model,input_tokens,output_tokens", *rows]))
+    assert "the rows look like sums of several requests: one every" in refused(path)
+
+
+def test_days_without_a_clock_are_stated(tmp_path: Path) -> None:
+    rows = [f"2026-11-0{1 + place % 3},{1000 + place},300" for place in range(12)]
+    trace = read_trace([written(tmp_path, "\n".join(["date,input_tokens,output_tokens", *rows]))])
+    assert trace.requests.height == 12
+    assert any("arrivals are days without a clock" in text for text in trace.report.assumptions)

@@ -1,11 +1,22 @@
 """Any table by column names: well-known ones, or a mapping given by the user."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.formats.declared import UNITS_S, AsideRule, at_once, unit_by_name, with_kinds
+from meritorder.traces.formats.declared import AsideRule, at_once, unit_by_name, with_kinds
+from meritorder.traces.formats.guess import holds_dates, holds_durations
+from meritorder.traces.formats.names import (
+    DAY_FIRST_WORDS,
+    NAMES,
+    PAIRS,
+    plain,
+    says_time,
+    says_tokens_of,
+    variants,
+    words_in,
+)
 from meritorder.traces.formats.shape import Shape
 from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.trace import Kind
@@ -16,25 +27,25 @@ FIELDS: Final = (
     *("config", "hardware", "gpus", "replicas"),
 )
 _REQUIRED: Final = FIELDS[:3]
-_BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
-_ZONE: Final = re.compile(r"\s*[(\[](?:utc|gmt)[)\]]$", re.IGNORECASE)
-_UNIT: Final = re.compile(r"\s*[(\[](s|ms|us|ns)[)\]]$")
-_DAYS: Final = ("date", "day")
+_COUNTS: Final = ("input", "output")
+_COUNT: Final = re.compile(r"[-+]?[\d.,\s'\u2019]*\d(?:[eE][-+]?\d+)?")
+# Names of columns that hold the duration of a request in the logs of some servers.
+_ALSO_DURATIONS: Final = ("time", "request_time")
+_DAYS: Final = ("date", "day", "datum", "fecha", "jour")
 _CLOCK: Final = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?\s*")
-_TIMES: Final = ("arrival", "first", "ended", "ttft", "tpot", "e2e")
 
+_CALLED: Final = ("endpoint", "path", "url", "route", "request_path", "operation", "call_type", "request_type")
 _RULES: Final = tuple(
     AsideRule(kind=kind, column=column, pattern=pattern)
-    for column in ("endpoint", "path", "url", "route", "request_path", "operation", "call_type", "request_type")
-    for kind, pattern in (
-        (Kind.BATCH_CALL, r"/(files|batches)\b"),
-        (Kind.NO_GENERATION, "embedding|moderation|rerank|transcription|images/|image_gen|audio/speech"),
+    for columns, kind, pattern in (
+        (_CALLED, Kind.BATCH_CALL, r"/(files|batches)\b"),
+        (_CALLED, Kind.NO_GENERATION, "embedding|moderation|rerank|transcription|images/|image_gen|audio/speech"),
+        (("success", "is_success", "succeeded", "successful"), Kind.ERROR, "^(false|no)$"),
+        (("cached", "cache_hit", "from_cache", "is_cached", "cache_status"), Kind.RESPONSE_CACHE, "^(true|yes|hit)$"),
     )
-) + tuple(
-    AsideRule(kind=Kind.ERROR, column=column, pattern=r"^(false|no)$")
-    for column in ("success", "is_success", "succeeded", "successful")
+    for column in columns
 )
-"""What a call is for and whether it failed, where a column of this name says so."""
+"""What a call is for, whether it failed, and whether a cache answered, where a column of this name says so."""
 
 _SHOWN_PARTS: Final = 4
 _TOKEN_WORDS: Final = frozenset({"token", "tokens"})
@@ -43,147 +54,6 @@ _NO_PART: Final = frozenset(
     {"max", "min", "limit", "budget", "remaining", "per", "cost", "price", "usd", "rate", "total", "id", "ids", "avg"}
     | {"mean", "tps", "s", "ms", "latency", "time", "type", "speed", "throughput", "text", "sum"}
 )
-
-_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "arrival": (
-        "arrival",
-        "arrived",
-        "arrival_time",
-        "arrived_at",
-        "timestamp",
-        "time",
-        "ts",
-        "start_time",
-        "starttime",
-        "start",
-        "request_time",
-        "created_at",
-        "created",
-        "datetime",
-        "date",
-        *(
-            "asctime",
-            "time_generated",
-            "timegenerated",
-            "event_time",
-            "logging_time",
-            "logged_at",
-            "log_time",
-            "started_at",
-        ),
-        *("request_timestamp", "request_start_time", "requested_at", "received_at", "submitted_at", "sent_at"),
-        *("minute", "hour", "day", "bucket_start", "window_start", "interval_start", "period_start", "starting_at"),
-    ),
-    "input": (
-        "input_tokens",
-        "prompt_tokens",
-        "input_length",
-        "input_len",
-        "prompt_len",
-        "prompt_length",
-        "isl",
-        "input",
-        "contexttokens",
-        "context_tokens",
-        "request_tokens",
-        "num_input_tokens",
-        "num_prefill_tokens",
-        "input_token_count",
-        "tokens_in",
-        "input_toks",
-        "gen_ai.usage.input_tokens",
-        "usage.prompt_tokens",
-        "usage.input_tokens",
-        "response.usage.prompt_tokens",
-        "response.usage.input_tokens",
-        *("usage_metadata.input_tokens", "usage.tokens.input_tokens", "meta.tokens.input_tokens"),
-        *("usage.billed_units.input_tokens", "meta.billed_units.input_tokens"),
-    ),
-    "output": (
-        "output_tokens",
-        "completion_tokens",
-        "generated_tokens",
-        "generatedtokens",
-        "output_length",
-        "output_len",
-        "osl",
-        "output",
-        "response_tokens",
-        "num_output_tokens",
-        "num_decode_tokens",
-        "num_generated_tokens",
-        "output_token_count",
-        "tokens_out",
-        "output_toks",
-        "gen_ai.usage.output_tokens",
-        "usage.completion_tokens",
-        "usage.output_tokens",
-        "response.usage.completion_tokens",
-        "response.usage.output_tokens",
-        *("usage_metadata.output_tokens", "usage.tokens.output_tokens", "meta.tokens.output_tokens"),
-        *("usage.billed_units.output_tokens", "meta.billed_units.output_tokens"),
-    ),
-    "cached": (
-        "cached_tokens",
-        "cached_prefix_tokens",
-        "prefix_tokens",
-        "cached_input_tokens",
-        "cache_read_input_tokens",
-        "gen_ai.usage.cache_read.input_tokens",
-        "prompt_tokens_details.cached_tokens",
-        "input_tokens_details.cached_tokens",
-        "usage.prompt_tokens_details.cached_tokens",
-        "usage.input_tokens_details.cached_tokens",
-        "response.usage.prompt_tokens_details.cached_tokens",
-        "response.usage.input_tokens_details.cached_tokens",
-        "usage_metadata.input_token_details.cache_read",
-    ),
-    "model": ("model", "model_name", "model_id", "gen_ai.request.model"),
-    "tenant": (
-        "tenant",
-        "tenant_id",
-        "team",
-        "team_id",
-        "customer",
-        "client",
-        "client_id",
-        "user",
-        "user_id",
-    ),
-    "session": (
-        "session",
-        "session_id",
-        "conversation",
-        "conversation_id",
-        "chat_id",
-        "gen_ai.conversation.id",
-    ),
-    "workload": ("workload",),
-    "deadline": ("deadline_s", "deadline"),
-    "id": ("request_id", "requestid", "req_id", "call_id", "span_id", "generation_id", "response_id", "id"),
-    "parent": ("parent_id", "parent_run_id", "parent_span_id", "parent_observation_id", "parentobservationid"),
-    "status": ("status_code", "http_status", "response_status", "status"),
-    "error": ("error", "error_message", "error_type", "exception"),
-    "config": ("config", "setup", "run"),
-    "hardware": ("hardware", "gpu", "accelerator"),
-    "gpus": ("tp", "gpus", "tensor_parallel_size"),
-    "replicas": ("dp", "replicas", "data_parallel_size"),
-    "ttft": ("ttft", "time_to_first_token"),
-    "tpot": ("tpot", "time_per_output_token", "mean_itl", "itl"),
-    "e2e": ("e2e", "e2e_latency", "e2el", "latency", "duration", "request_latency", "response_time"),
-    "first": ("first_token_at", "first_token_time", "first_token"),
-    "calls": (
-        *("num_model_requests", "num_requests", "request_count", "requests", "n_requests", "total_requests"),
-        *("calls", "num_calls", "api_calls", "call_count", "invocations", "api_requests"),
-    ),
-    "total": ("total_tokens", "total_token_count", "usage.total_tokens", "tokens_total"),
-    "ended": ("end_time", "endtime", "ended", "ended_at", "finished_at", "completed_at"),
-}
-"""Well-known names, in lower case; the first one present is taken.
-
-Names with dots are from the OpenTelemetry semantic conventions for generative AI,
-https://opentelemetry.io/docs/specs/semconv, 2026.
-"""
 
 
 def recognizes(shape: Shape) -> bool:
@@ -222,14 +92,15 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             where=source.name,
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
-    units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(_plain(fields.get(name, ""))))}
+    units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(plain(fields.get(name, ""))))}
     table = with_kinds(shape, fields, _RULES)
     return RawTable(
         table=at_once(table) if timeless else table,
-        unit_s=1.0 if timeless else unit_by_name(_plain(fields["arrival"])),
+        unit_s=1.0 if timeless else unit_by_name(plain(fields["arrival"])),
         units_s=units_s,
         columns=fields,
-        assumptions=(*_unread(shape, fields), *([AT_ONCE] if timeless else [])),
+        day_first=bool(words_in(fields.get("arrival", "")) & DAY_FIRST_WORDS),
+        assumptions=(*_unread(shape, fields), *_disorder(shape, fields), *([AT_ONCE] if timeless else [])),
     )
 
 
@@ -253,8 +124,18 @@ def _unread(shape: Shape, fields: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def _disorder(shape: Shape, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence on arrivals that look like durations."""
+    arrival = fields.get("arrival", "")
+    if not holds_durations(shape.leaves().get(arrival, ())):
+        return ()
+    return (
+        f"{arrival} is taken as the time since a start, although it is in no order; if it is a duration, name another",
+    )
+
+
 def _counts_tokens(name: str) -> bool:
-    words = set(re.split(r"[^a-z0-9]+", _plain(name)))
+    words = set(re.split(r"[^a-z0-9]+", plain(name)))
     return bool(words & _TOKEN_WORDS) and not words & _NO_PART
 
 
@@ -266,36 +147,87 @@ def _is_count(value: object) -> bool:
 
 
 def _known_columns(shape: Shape) -> dict[str, str]:
-    present = {_plain(name): name for name in sorted(shape.paths - set(shape.source.columns))}
-    present |= {_plain(name): name for name in reversed(shape.source.columns)}
+    """Return the fields whose columns have well-known names, or names that say nothing else, and values that fit."""
+    values = shape.leaves()
+    present = {plain(name): name for name in sorted(values.keys() - set(shape.source.columns))}
+    present |= {plain(name): name for name in reversed(shape.source.columns)}
     present |= {name.strip().lower(): name for name in reversed(shape.source.columns)}
-    known = {
-        field: next((present[name] for name in _variants(field, names) if name in present), None)
-        for field, names in _NAMES.items()
+    known = {field: _column(field, "", present, values) or _by_words(field, values) for field in NAMES}
+    if not (known["input"] and known["output"]):
+        prefix, pair = _prefixed_pair(present, values)
+        known |= zip(("input", "output"), pair, strict=False)
+        for place in _around(prefix) if pair else ():
+            known |= {field: _column(field, place, present, values) for field, name in known.items() if not name}
+    if not known["arrival"] or holds_durations(values.get(known["arrival"], ())):
+        known["arrival"] = _only([name for name in values if holds_dates(values[name])]) or known["arrival"]
+    return {field: name for field, name in known.items() if name}
+
+
+def _column(field: str, place: str, present: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> str:
+    """Return the first column with a well-known name of a field and values that fit; for an arrival any, at last."""
+    named = [present[place + name] for name in variants(field) if place + name in present]
+    if field in _COUNTS:
+        return next((name for name in named if _may_count(values.get(name, ()))), "")
+    if field != "arrival" or len(named) < 2:
+        return next(iter(named), "")
+    dated = [name for name in named if holds_dates(values.get(name, ()))]
+    if dated and plain(named[0]) in _ALSO_DURATIONS:
+        return dated[0]
+    return next((name for name in named if not holds_durations(values.get(name, ()))), named[0])
+
+
+def _by_words(field: str, values: Mapping[str, Sequence[Any]]) -> str:
+    """Return the only column whose name is made of words for a field."""
+    if field == "arrival":
+        return _only([name for name in values if says_time(name) and holds_dates(values[name])])
+    if field not in _COUNTS:
+        return ""
+    return _only([name for name in values if says_tokens_of(name, field) and _may_count(values[name])])
+
+
+def _prefixed_pair(
+    present: Mapping[str, str], values: Mapping[str, Sequence[Any]]
+) -> tuple[str, tuple[str, str] | tuple[()]]:
+    """Return the prefix of well-known names of input and output, and their columns, if there is only one such pair."""
+    pairs = {
+        name.removesuffix(input_name): (present[name], present[output])
+        for input_name, output_name in PAIRS
+        for name in present
+        if name.endswith((f".{input_name}", f"_{input_name}"))
+        and (output := name.removesuffix(input_name) + output_name) in present
     }
-    return {field: name for field, name in known.items() if name is not None}
+    counted = {
+        prefix: pair
+        for prefix, pair in pairs.items()
+        if not set(re.split(r"[^a-z]+", prefix)) & _NO_PART and all(_may_count(values.get(name, ())) for name in pair)
+    }
+    return next(iter(counted.items())) if len(counted) == 1 else ("", ())
+
+
+def _around(prefix: str) -> Iterator[str]:
+    """Yield a prefix and those of the objects around it: `a.b.llm_`, `a.b.`, `a.`."""
+    yield prefix
+    while "." in (prefix := prefix.rstrip(".").rpartition(".")[0]) or prefix:
+        yield (prefix := f"{prefix}.")
+
+
+def _only(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ""
+
+
+def _may_count(column: Sequence[Any]) -> bool:
+    """Whether any value is a number, or there is none."""
+    present = [value for value in column if value not in (None, "")]
+    return not present or any(not isinstance(value, list) and _COUNT.fullmatch(str(value)) for value in present)
 
 
 def _day_and_clock(shape: Shape, fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the columns of day and clock of an arrival that is a clock without a day."""
-    clock = fields.get("arrival", "")
-    day = next((name for name in shape.source.columns if _plain(name) in _DAYS and name != clock), None)
-    values = [str(record[clock]) for record in shape.records if record.get(clock)]
-    return {"arrival": f"{day}+{clock}"} if day and values and all(map(_CLOCK.fullmatch, values)) else {}
-
-
-def _plain(name: str) -> str:
-    """Return a name in lower case with underscores, without a zone: `Prompt Tokens (UTC)` is `prompt_tokens`.
-
-    A unit in parentheses is a suffix: `Latency (ms)` is `latency_ms`.
-    """
-    words = _UNIT.sub(r" \1", _ZONE.sub("", name.strip()))
-    return _BETWEEN_WORDS.sub("_", words.strip()).lower()
-
-
-def _variants(field: str, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of a field; a time may have its unit as a suffix."""
-    for name in names:
-        yield name
-        if field in _TIMES:
-            yield from (f"{name}{unit}" for unit in UNITS_S)
+    """Return the columns of day and clock of an arrival of which one column has only a part."""
+    names = shape.source.columns
+    columns = {name: [str(record[name]) for record in shape.records if record.get(name)] for name in names}
+    clocks = [name for name, texts in columns.items() if texts and all(map(_CLOCK.fullmatch, texts))]
+    taken = fields.get("arrival", "")
+    clock = taken if taken in clocks else _only([name for name in clocks if says_time(name)])
+    days = [name for name in columns if name != clock and plain(name) in _DAYS]
+    day = taken if taken not in clocks and taken in days else next(iter(days), "")
+    return {"arrival": f"{day}+{clock}"} if day and clock and not any(":" in text for text in columns[day]) else {}

@@ -2,12 +2,13 @@
 
 A field names the columns that hold it: `a + b` is a sum (Anthropic's input tokens leave out what was cached), `a | b`
 the first of two that has a value in a row, or, with sums, in the file. Dotted paths reach into nested columns, and
-`a[0]` is the first member of a list.
+`a[0]` is the first member of a list. `{at}` is any prefix under which a file has all that the format requires.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from textwrap import shorten
 from typing import Final, Self
 
 import polars as pl
@@ -22,6 +23,8 @@ from meritorder.units import MS_PER_S
 
 UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3, "_s": 1.0}
 FIRST: Final = "[0]"
+_AT: Final = "{at}"
+_SHOWN: Final = 120
 _TIMES: Final = ("ttft", "tpot", "e2e")
 _REQUIRED: Final = ("arrival", "input", "output")
 _OPTIONAL: Final = ("cached", "status", "error")
@@ -97,7 +100,18 @@ class TraceFormat:
             return self.recognizes(shape)
         if self.json and shape.source.kind is not SourceKind.JSONL:
             return False
+        if any(_AT in either for either in self.requires):
+            return self._located(shape) is not None
         return all(any(shape.has(path) for path in _alternatives(either)) for either in self.requires)
+
+    def _located(self, shape: Shape) -> Self | None:
+        """Return the format with the first prefix under which a file has all that it requires."""
+        for place in shape.places():
+            requires = tuple(either.replace(_AT, place) for either in self.requires)
+            located = replace(self, requires=requires)
+            if located.matches(shape):
+                return replace(located, fields={name: text.replace(_AT, place) for name, text in self.fields.items()})
+        return None
 
     def with_fields(self, mapping: Mapping[str, str]) -> Self:
         """Return the format with other columns for some fields; the unit of an arrival is that of its column."""
@@ -118,6 +132,8 @@ class TraceFormat:
         """
         if self.read is not None:
             return self.read(shape)
+        if any(_AT in either for either in self.requires):
+            return (self._located(shape) or replace(self, requires=())).table(shape)
         inner = shape_of(unnested(shape.source, self.nest)) if self.nest else shape
         columns = {name: column for name, text in self.fields.items() if (column := _present(text, inner))}
         later = {name: _present(self.fields[name], inner, later=True) for name in columns}
@@ -126,7 +142,8 @@ class TraceFormat:
         missing = [name for name in _REQUIRED if name not in columns and name in self.fields]
         if missing:
             named = ", ".join(f"{self.fields[name]} ({name})" for name in missing)
-            raise TraceError(f"no column {named}", where=shape.source.name)
+            fix = "name it: --columns " + ",".join(f"{name}=NAME" for name in missing)
+            raise TraceError(f"no column {shorten(named, _SHOWN, placeholder=' …')}", where=shape.source.name, fix=fix)
         table = with_kinds(inner, later, self.aside)
         filled = table.with_columns(pl.col(name).forward_fill() for name in self.fill if name in columns)
         return RawTable(
@@ -147,11 +164,12 @@ def at_once(table: pl.LazyFrame) -> pl.LazyFrame:
 
 def with_kinds(shape: Shape, columns: Mapping[str, str], rules: Sequence[AsideRule]) -> pl.LazyFrame:
     """Return columns under their new names, and the kind of rows that are not one request as `aside`."""
-    present = {f"rule {place}": rule for place, rule in enumerate(rules) if shape.may_have(rule.column)}
-    table = fetched(shape, {**columns, **{name: rule.column for name, rule in present.items()}})
-    kinds = [pl.when(rule.applies(pl.col(name))).then(pl.lit(rule.kind.value)) for name, rule in present.items()]
+    present = [rule for rule in rules if shape.may_have(rule.column)]
+    names = {column: f"rule on {column}" for column in dict.fromkeys(rule.column for rule in present)}
+    table = fetched(shape, {**columns, **{name: column for column, name in names.items()}})
+    kinds = [pl.when(rule.applies(pl.col(names[rule.column]))).then(pl.lit(rule.kind.value)) for rule in present]
     aside = pl.coalesce(kinds) if kinds else pl.lit(None, pl.String)
-    return table.with_columns(aside.alias("aside")).drop(present)
+    return table.with_columns(aside.alias("aside")).drop(names.values())
 
 
 def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
@@ -162,7 +180,7 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
         columns: New name to a column, a sum, or several columns between "|", of which the first with a value counts.
             A path may lead into JSON that a JSON file holds as text.
     """
-    names = (term.strip().partition(".")[0] for text in columns.values() for term in re.split(r"[|+]", text))
+    names = (term.partition(".")[0] for text in columns.values() for term in terms_of(text))
     source = shape.source
     if source.kind is SourceKind.JSONL:
         source = replace(source, columns=tuple(dict.fromkeys((*source.columns, *names))))
@@ -207,6 +225,11 @@ def unit_by_name(column: str) -> float | None:
 
 def _unit(columns: Mapping[str, str], name: str) -> float | None:
     return unit_by_name(columns[name]) if name in columns else None
+
+
+def terms_of(text: str) -> list[str]:
+    """Return the columns and paths in alternatives of sums."""
+    return [term.strip() for term in re.split(r"[|+]", text)]
 
 
 def _alternatives(text: str) -> list[str]:

@@ -6,6 +6,7 @@ Source: the documentation of each tool, read 2026-11, at the address beside its 
 from typing import Final
 
 from meritorder.traces.formats.declared import AsideRule, TraceFormat
+from meritorder.traces.formats.documents import GROUP
 from meritorder.traces.formats.logs import LOGGED
 from meritorder.traces.trace import Kind
 
@@ -78,21 +79,26 @@ GATEWAYS: Final = (
         ),
         units_s={"ttft": 1e-3, "e2e": 1e-3},
     ),
-    # https://openrouter.ai/docs: reasoning and cached tokens are parts of the others.
+    # https://openrouter.ai/docs: reasoning and cached tokens are parts of the others. The answer about one generation
+    # holds its record under `data`.
     TraceFormat(
         name="openrouter",
         title="OpenRouter activity",
-        requires=("created_at", "tokens_prompt | native_tokens_prompt", "tokens_completion | native_tokens_completion"),
+        requires=(
+            "{at}created_at",
+            "{at}tokens_prompt | {at}native_tokens_prompt",
+            "{at}tokens_completion | {at}native_tokens_completion",
+        ),
         fields={
-            "arrival": "created_at",
-            "input": "native_tokens_prompt | tokens_prompt",
-            "output": "native_tokens_completion | tokens_completion",
-            "cached": "native_tokens_cached | tokens_cached",
-            "model": "model_permaslug | model",
-            "tenant": "api_key_name | app_name | app_id",
-            "id": "generation_id | id",
-            "ttft": "time_to_first_token_ms | latency",
-            "e2e": "generation_time_ms | generation_time",
+            "arrival": "{at}created_at",
+            "input": "{at}native_tokens_prompt | {at}tokens_prompt",
+            "output": "{at}native_tokens_completion | {at}tokens_completion",
+            "cached": "{at}native_tokens_cached | {at}tokens_cached",
+            "model": "{at}model_permaslug | {at}model",
+            "tenant": "{at}api_key_name | {at}app_name | {at}app_id",
+            "id": "{at}generation_id | {at}id",
+            "ttft": "{at}time_to_first_token_ms | {at}latency",
+            "e2e": "{at}generation_time_ms | {at}generation_time",
         },
         units_s={"ttft": 1e-3, "e2e": 1e-3},
     ),
@@ -140,6 +146,25 @@ GATEWAYS: Final = (
         aside=(
             AsideRule(kind=Kind.PARENT, column="span_attributes.type", pattern="^(task|function|eval|score|tool)$"),
         ),
+    ),
+    # https://docs.wandb.ai/weave/guides/tracking/querying-calls: usage by model, with that of children.
+    TraceFormat(
+        name="weave",
+        title="calls of Weave",
+        requires=("started_at", "op_name", "summary.usage"),
+        fields={
+            "arrival": "started_at",
+            "ended": "ended_at",
+            "input": "prompt_tokens | input_tokens",
+            "output": "completion_tokens | output_tokens",
+            "cached": "prompt_tokens_details.cached_tokens | input_tokens_details.cached_tokens",
+            "model": GROUP,
+            "session": "trace_id",
+            "id": "id",
+            "parent": "parent_id",
+        },
+        aside=(AsideRule(kind=Kind.ERROR, column="exception", pattern="."),),
+        nest="summary.usage.*",
     ),
     # https://portkey.ai/docs/product/observability/logs-export: units are tokens.
     TraceFormat(

@@ -1,57 +1,46 @@
 """Which columns of an unknown table could hold arrivals and token counts: a proposal for a person to correct."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from unicodedata import normalize
 
+from meritorder.inputs.times import EPOCH_FROM_S
+from meritorder.traces.formats.names import SIDES, TIME_WORDS, TOKEN_WORDS, words_in
 from meritorder.traces.formats.shape import Shape
 
 _SHOWN_ROWS: Final = 3
 _MOST: Final = 0.8
-_DEPTH: Final = 6
-_WORD: Final = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])")
-_DATE: Final = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}")
-_NUMBER: Final = re.compile(r"[\d.,\s]*\d")
-# Words of languages that put no spaces between them.
-_SIGNS: Final = ("入力", "出力", "输入", "输出", "トークン", "令牌", "日時", "时间", "時刻")
-_ACCENTS: Final = re.compile(r"[\u0300-\u036f]")
-_TIME_WORDS: Final = frozenset(
-    {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
-    | {"zeit", "zeitpunkt", "zeitstempel", "datum", "heure", "horodatage", "fecha", "hora", "data", "ora"}
-    | {"日時", "时间", "時刻"}
+_FEWEST: Final = 3
+_DATE: Final = re.compile(
+    r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}|[A-Z][a-z]{2} \d\d?, \d{4}"
 )
-_TOKEN_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "cache", "cached"})
+_NUMBER: Final = re.compile(r"[\d.,\s]*\d")
+_CACHE_WORDS: Final = frozenset({"cache", "cached"})
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
 # Words of columns that count neither side of one call.
-_NO_SIDE: Final = frozenset({"total", "sum", "both", "avg", "average", "mean", "median", "max", "min", "limit"})
-_WORDS: Final[Mapping[str, frozenset[str]]] = {
-    "input": frozenset(
-        {"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}
-        | {"eingabe", "eingang", "anfrage", "entree", "requete", "entrada", "ingresso"}
-        | {"入力", "输入"}
-    ),
-    "output": frozenset(
-        {"output", "outputs", "out", "completion", "completions", "generated", "generation", "gen", "response"}
-        | {"answer", "reply", "decode", "ausgabe", "antwort", "sortie", "reponse", "salida", "saida", "uscita"}
-        | {"出力", "输出"}
-    ),
-}
+_NO_SIDE: Final = frozenset(
+    {"total", "sum", "both", "avg", "average", "mean", "median", "max", "min", "limit", "rate", "requests"}
+    | {"throughput", "cost", "price", "usd", "latency", "duration", "chars", "characters", "bytes"}
+)
 
 
 def guess(shape: Shape) -> dict[str, str]:
     """Return the columns that could hold arrival, input and output; a field without one is left out."""
-    values = _values(shape)
+    values = shape.leaves()
     times = {name: _time_score(name, column) for name, column in values.items()}
     taken = {"arrival": _best(times)}
     counts = [name for name in _counts(values) if name != taken["arrival"]]
-    for field in _WORDS:
+    for field in SIDES:
         free = [name for name in counts if name not in taken.values()]
         taken[field] = _best({name: _count_score(name, field) for name in free})
-    nameless = [name for name in counts if name not in taken.values() and _words(name) & _COUNT_WORDS]
+    nameless = [
+        name
+        for name in counts
+        if name not in taken.values() and words_in(name) & _COUNT_WORDS and not words_in(name) & _CACHE_WORDS
+    ]
     # Prompts are usually longer than answers.
     nameless.sort(key=lambda name: -sum(map(_size, values[name])))
-    taken |= zip([field for field in _WORDS if not taken[field]], nameless, strict=False)
+    taken |= zip([field for field in SIDES if not taken[field]], nameless, strict=False)
     return {field: name for field, name in taken.items() if name}
 
 
@@ -61,46 +50,29 @@ def proposal(shape: Shape) -> str:
     if not found:
         return "name the columns with --columns arrival=…,input=…,output=…"
     named = {field: _quoted(name) if name in shape.source.columns else name for field, name in found.items()}
-    line = ",".join(f"{field}={named.get(field, 'NAME')}" for field in ("arrival", *_WORDS))
-    values = _values(shape)
+    line = ",".join(f"{field}={named.get(field, 'NAME')}" for field in ("arrival", *SIDES))
+    values = shape.leaves()
     rows = [
         " ".join(f"{field}={values[name][place]}" for field, name in found.items())
         for place in range(min(_SHOWN_ROWS, len(shape.records)))
     ]
-    unused = [name for name in _counts(values) if name not in found.values() and _words(name) & _TOKEN_WORDS]
+    tokens = TOKEN_WORDS | _CACHE_WORDS
+    unused = [name for name in _counts(values) if name not in found.values() and words_in(name) & tokens]
     left_out = f"; it leaves out {', '.join(unused)}, which may belong to a sum or to cached=" if unused else ""
     return f"if this is right, add --columns {line} (its first rows: {'; '.join(rows)}{left_out}); else correct it"
 
 
 def _counts(values: Mapping[str, Sequence[Any]]) -> list[str]:
     """Return the columns of counts of one side of a call."""
-    return [name for name, column in values.items() if not _words(name) & _NO_SIDE and _are_counts(column)]
-
-
-def _values(shape: Shape) -> dict[str, list[Any]]:
-    """Return the values of the columns, and of the members of objects under their dotted paths."""
-    rows = [dict(_leaves(record, "", 0)) for record in shape.records]
-    names = dict.fromkeys((*shape.source.columns, *(name for row in rows for name in row)))
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _leaves(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    for name, member in value.items():
-        if not isinstance(member, dict):
-            yield f"{prefix}{name}", member
-        elif depth < _DEPTH:
-            yield from _leaves(member, f"{prefix}{name}.", depth + 1)
+    return [
+        name
+        for name, column in values.items()
+        if not words_in(name.rpartition(".")[2]) & _NO_SIDE and _are_counts(column)
+    ]
 
 
 def _quoted(name: str) -> str:
     return f'"{name}"' if re.search(r"[.+,\s]", name) else name
-
-
-def _words(name: str) -> set[str]:
-    plain = _ACCENTS.sub("", normalize("NFKD", name))
-    return {word.lower() for word in _WORD.findall(plain)} | {
-        sign for sign in _SIGNS if sign in normalize("NFKC", name)
-    }
 
 
 def _best(scores: Mapping[str, float]) -> str:
@@ -108,20 +80,36 @@ def _best(scores: Mapping[str, float]) -> str:
 
 
 def _time_score(name: str, column: Sequence[Any]) -> float:
-    present = [value for value in column if value not in {None, ""}] if _hashable(column) else []
-    if not present:
-        return 0
-    named = len(_words(name) & _TIME_WORDS)
-    dates = sum(bool(_DATE.search(str(value))) for value in present) / len(present)
-    if dates >= _MOST:
+    named = len(words_in(name) & TIME_WORDS)
+    if holds_dates(column):
         return 2 + named
+    present = _present(column)
     rising = all(map(_NUMBER.fullmatch, map(str, present))) and present == sorted(present, key=_size)
-    return named if rising and named else 0
+    return named if present and rising and named else 0
+
+
+def holds_dates(column: Sequence[Any]) -> bool:
+    """Whether most values are dates."""
+    present = _present(column)
+    return bool(present) and sum(bool(_DATE.search(str(value))) for value in present) >= _MOST * len(present)
+
+
+def holds_durations(column: Sequence[Any]) -> bool:
+    """Whether values are numbers that are no times of arrival: smaller than an epoch, and in no order."""
+    present = [str(value).strip() for value in _present(column)]
+    if len(present) < _FEWEST or not all(map(_NUMBER.fullmatch, present)):
+        return False
+    sizes = list(map(_size, present))
+    return max(sizes) < EPOCH_FROM_S and sizes != sorted(sizes)
+
+
+def _present(column: Sequence[Any]) -> list[Any]:
+    return [value for value in column if value not in {None, ""}] if _hashable(column) else []
 
 
 def _count_score(name: str, field: str) -> float:
-    words = _words(name)
-    return 2 + len(words & _COUNT_WORDS) if words & _WORDS[field] else 0
+    words = words_in(name)
+    return 2 + len(words & _COUNT_WORDS) if words & SIDES[field] else 0
 
 
 def _are_counts(column: Sequence[Any]) -> bool:

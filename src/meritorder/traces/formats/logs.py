@@ -158,25 +158,6 @@ LOGS: Final = (
             ("", "", ""),
         )
     ),
-    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html: input without the cache.
-    *(
-        TraceFormat(
-            name="converse",
-            title="usage of Bedrock's Converse API",
-            requires=(f"{at}inputTokens", f"{at}outputTokens", "timestamp | created_at | time"),
-            fields={
-                "arrival": "timestamp | created_at | time",
-                "input": f"{at}inputTokens + {at}cacheReadInputTokens + {at}cacheWriteInputTokens",
-                "output": f"{at}outputTokens",
-                # The AI SDK of Vercel has the same names, and its input includes the cache.
-                "cached": f"{at}cacheReadInputTokens | {at}cachedInputTokens | {at}inputTokenDetails.cacheReadTokens",
-                "model": "modelId | model",
-                "tenant": "tenant | team | user",
-                "id": "requestId | request_id | ResponseMetadata.RequestId",
-            },
-        )
-        for at in ("usage.", "response.usage.")
-    ),
     # https://opentelemetry.io/docs/specs/semconv/gen-ai: input tokens include what was cached. OTLP JSON and flat
     # records.
     *(
@@ -271,25 +252,6 @@ LOGS: Final = (
         ids_unique=True,
         fill=("model",),
     ),
-    # https://docs.vllm.ai, `vllm run-batch`, and the output file of OpenAI's Batch API.
-    TraceFormat(
-        name="batch_output",
-        title="output of vllm run-batch or of an OpenAI batch",
-        requires=("custom_id", "response.body.usage"),
-        fields={
-            "arrival": "response.body.created | response.body.created_at",
-            "input": "response.body.usage.prompt_tokens | response.body.usage.input_tokens",
-            "output": "response.body.usage.completion_tokens | response.body.usage.output_tokens",
-            "cached": "response.body.usage.prompt_tokens_details.cached_tokens"
-            " | response.body.usage.input_tokens_details.cached_tokens",
-            "model": "response.body.model",
-            "status": "response.status_code",
-            "error": "error",
-        },
-        aside=(AsideRule(kind=Kind.NO_GENERATION, column="response.body.object", pattern="^list$|embedding"),),
-        assumptions=("arrival is when each answer was made: the lines of a batch are submitted together",),
-        unit_s=1.0,
-    ),
     # https://mlflow.org/docs/latest/genai/tracing: the counts of a trace are JSON text among its metadata.
     TraceFormat(
         name="mlflow",
@@ -303,89 +265,5 @@ LOGS: Final = (
             "id": "trace_id | request_id",
         },
         aside=(AsideRule(kind=Kind.ERROR, column="state", pattern="^error$"),),
-    ),
-    # https://platform.claude.com/docs/en/build-with-claude/batch-processing and https://ai.google.dev/gemini-api/docs/batch-api
-    TraceFormat(
-        name="batch_output",
-        title="results of a batch of the Claude API",
-        requires=("custom_id", "result.message.usage.input_tokens", "result.message.usage.output_tokens"),
-        fields={
-            "input": "result.message.usage.input_tokens + result.message.usage.cache_read_input_tokens"
-            " + result.message.usage.cache_creation_input_tokens",
-            "output": "result.message.usage.output_tokens",
-            "cached": "result.message.usage.cache_read_input_tokens",
-            "model": "result.message.model",
-        },
-        aside=(AsideRule(kind=Kind.ERROR, column="result.type", pattern="^(errored|canceled|expired)$"),),
-    ),
-    TraceFormat(
-        name="batch_output",
-        title="results of a batch of the Gemini API",
-        requires=("key", "response.usageMetadata.promptTokenCount", "response.usageMetadata.candidatesTokenCount"),
-        fields={
-            "input": "response.usageMetadata.promptTokenCount + response.usageMetadata.toolUsePromptTokenCount",
-            "output": "response.usageMetadata.candidatesTokenCount + response.usageMetadata.thoughtsTokenCount",
-            "cached": "response.usageMetadata.cachedContentTokenCount",
-            "model": "response.modelVersion",
-        },
-    ),
-    # https://ai.google.dev/api/generate-content#UsageMetadata: thoughts and the prompts of tools are counted beside.
-    *(
-        TraceFormat(
-            name="gemini",
-            title="Gemini usage",
-            requires=(f"{at}{prompt}", f"{at}{candidates}"),
-            fields={
-                "arrival": "timestamp | createTime | create_time | created_at | logging_time | time",
-                "input": f"{at}{prompt} + {at}{tools}",
-                "output": f"{at}{candidates} + {at}{thoughts}",
-                "cached": f"{at}{cached}",
-                "model": "model | modelVersion | model_version",
-                "tenant": "tenant | project | user",
-                "id": "responseId | response_id | request_id",
-            },
-        )
-        for at in (
-            *("", "usageMetadata.", "usage_metadata.", "response.usageMetadata."),
-            # https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/request-response-logging
-            "full_response.usageMetadata.",
-        )
-        for prompt, candidates, thoughts, cached, tools in (
-            (
-                *("prompt_token_count", "candidates_token_count", "thoughts_token_count"),
-                *("cached_content_token_count", "tool_use_prompt_token_count"),
-            ),
-            (
-                *("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
-                *("cachedContentTokenCount", "toolUsePromptTokenCount"),
-            ),
-        )
-    ),
-    # https://platform.claude.com/docs/en/build-with-claude/prompt-caching: input_tokens leave out the cache.
-    *(
-        TraceFormat(
-            name="anthropic",
-            title="Anthropic usage",
-            requires=(
-                f"{at}input_tokens",
-                f"{at}output_tokens",
-                f"{at}cache_read_{tokens} | {at}cache_creation_{tokens}",
-            ),
-            fields={
-                "arrival": "timestamp | created_at | time | arrived_s | arrival | start_time | created | date",
-                "input": f"{at}input_tokens + {at}cache_read_{tokens} + {at}cache_creation_{tokens}",
-                "output": f"{at}output_tokens",
-                "cached": f"{at}cache_read_{tokens}",
-                "model": "model | message.model | response.model",
-                "tenant": "tenant | workspace | workspace_id | api_key | user_id | user",
-                "session": "session | session_id | conversation_id",
-                "id": "request_id | message_id | message.id | response.id | id",
-                "status": "status_code | status",
-                "workload": "workload",
-                "deadline": "deadline_s | deadline",
-            },
-        )
-        for at in ("", "usage.", "message.usage.", "response.usage.", "response.body.usage.")
-        for tokens in ("input_tokens", "tokens")
     ),
 )

@@ -1,9 +1,9 @@
 """What a source has: the columns and nested paths in its first records."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -12,7 +12,9 @@ from meritorder.traces.sources import Record, Source, SourceKind
 
 _RECORDS: Final = 1000
 _MEMBERS: Final = 5
+_EMPTY: Final = (None, "")
 _DEPTH: Final = 12
+_LEAF_DEPTH: Final = 6
 _DECODE: Final = msgspec.json.Decoder().decode
 
 
@@ -46,6 +48,42 @@ class Shape:
         if self.source.kind is SourceKind.JSONL:
             return not inner or first in self.paths
         return bool(inner) and self.source.kind is SourceKind.CSV and first in self.objects
+
+    def places(self) -> list[str]:
+        """Return the prefixes of paths, each with its dot, the outermost first: "", `usage.`, `response.usage.`."""
+        prefixes = {name[: place + 1] for name in self.leaves() for place, sign in enumerate(name) if sign == "."}
+        return ["", *sorted(prefixes, key=lambda prefix: (prefix.count("."), prefix))]
+
+    def without(self, names: Container[str], *, same: Collection[str]) -> Self | None:
+        """Return the shape of the records that have no value under some names, None if all or none have.
+
+        Args:
+            names: Columns and paths.
+            same: Columns that say what a record is: if these records differ in one from all others, None.
+        """
+        groups: dict[bool, list[Record]] = {True: [], False: []}
+        for record in self.records:
+            leaves = _leaves(record, "", 0)
+            groups[any(name in names and value not in _EMPTY for name, value in leaves)].append(record)
+        missing = [{name: value for name, value in record.items() if value not in _EMPTY} for record in groups[False]]
+        if not any(missing) or not groups[True] or any(_differ(missing, groups[True], name) for name in same):
+            return None
+        present = {name for record in missing for name in record}
+        source = replace(self.source, columns=tuple(name for name in self.source.columns if name in present))
+        paths = {path for record in missing for path in _paths(record, "", 0)}
+        return replace(self, source=source, records=tuple(missing), paths=frozenset(paths))
+
+    def leaves(self) -> dict[str, list[Any]]:
+        """Return the values of the columns, and of the members of objects under their dotted paths."""
+        rows = [dict(_leaves(record, "", 0)) for record in self.records]
+        names = dict.fromkeys((*self.source.columns, *(name for row in rows for name in row)))
+        return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _differ(records: Collection[Record], others: Collection[Record], name: str) -> bool:
+    """Whether both have values under a name, and none in common."""
+    texts, other_texts = ({str(record[name]) for record in part if record.get(name)} for part in (records, others))
+    return bool(texts and other_texts and not texts & other_texts)
 
 
 def shape_of(source: Source) -> Shape:
@@ -113,3 +151,11 @@ def _paths(value: object, prefix: str, depth: int) -> Iterator[str]:
     elif isinstance(value, list):
         for member in value[:_MEMBERS]:
             yield from _paths(member, prefix, depth + 1)
+
+
+def _leaves(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for name, member in value.items():
+        if not isinstance(member, dict):
+            yield f"{prefix}{name}", member
+        elif depth < _LEAF_DEPTH:
+            yield from _leaves(member, f"{prefix}{name}.", depth + 1)

@@ -6,6 +6,7 @@ import pytest
 from tests.samples.trace_files import LENGTHS, cells, lines, real, refused, written
 
 from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Kind
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,75 @@ def test_named_lengths_need_no_times(tmp_path: Path) -> None:
     assert cells(trace, *LENGTHS) == [(0.0, 5, 0, 3), (0.0, 6, 0, 3)]
     assert "the file has no arrival times: all requests arrive at once" in trace.report.assumptions
     assert "arrival=NAME" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["result.prompt_tokens", "_source.llm.usage.prompt_tokens", "out.meta_info.prompt_tokens", "llm_prompt_tokens"],
+)
+def test_known_counts_have_any_prefix(tmp_path: Path, path: str) -> None:
+    """Splunk, Elasticsearch, SGLang and APISIX: the answer counts of the same place go with those of the prompt."""
+    record: dict[str, object] = {"@timestamp": "2026-11-02T09:00:00Z"}
+    *around, name = path.split(".")
+    inner = record
+    for key in around:
+        inner = inner.setdefault(key, {})  # type: ignore[assignment]
+    inner |= {name: "500", name.replace("prompt", "completion"): "90"}
+    assert cells(read_trace([written(tmp_path, lines(record), "log.jsonl")]), *LENGTHS) == [(0.0, 500, 0, 90)]
+
+
+def test_two_pairs_of_counts_are_open(tmp_path: Path) -> None:
+    record = {f"{place}_{side}_tokens": 5 for place in ("draft", "target") for side in ("prompt", "completion")}
+    path = written(tmp_path, lines({"timestamp": "2026-11-02T09:00:00Z"} | record), "log.jsonl")
+    assert "match no known format" in refused(path)
+
+
+def test_sums_of_a_run_are_no_request(tmp_path: Path) -> None:
+    record = {"created_at": "2026-11-02T09:00:00Z", "total_input_tokens": 500, "total_output_tokens": 90}
+    assert "match no known format" in refused(written(tmp_path, lines(record), "log.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("header", "day"),
+    [
+        ("Zeitstempel;Modell;Eingabe-Token;Ausgabe-Token", "02.11.2026 09:00:00"),
+        ("horodatage;modèle;jetons d'entrée;jetons de sortie", "02/11/2026 09:00:00"),
+        ("Fecha y hora\tmodelo\tTokens de entrada\tTokens de salida", "02/11/2026 09:00:00"),
+        ("日時;モデル;入力トークン;出力トークン", "2026-11-02 09:00:00"),
+    ],
+)
+def test_foreign_names_are_known(tmp_path: Path, header: str, day: str) -> None:
+    rows = f"{day};m;1.000;50\n{day[:-2]}30;m;1.200;60\n".replace(";", "\t" if "\t" in header else ";")
+    trace = read_trace([written(tmp_path, f"{header}\n{rows}")])
+    assert cells(trace, *LENGTHS) == [(0.0, 1000, 0, 50), (30.0, 1200, 0, 60)]
+    assert trace.epoch_s == 1_793_610_000
+
+
+@pytest.mark.parametrize("other", ["time_iso8601", "date", "logged"])
+@pytest.mark.parametrize("taken", ["request_time", "time"])
+def test_durations_are_no_arrivals(tmp_path: Path, taken: str, other: str) -> None:
+    """nginx calls the duration of a request its request_time; the column of dates says when it was."""
+    rows = [f"2026-11-02T09:0{minute}:00Z,{1.3 - minute % 2 / 10},500,90" for minute in range(4)]
+    text = "\n".join([f"{other},{taken},prompt_tokens,completion_tokens", *rows])
+    assert read_trace([written(tmp_path, text)]).requests["arrived_s"].to_list() == [0.0, 60.0, 120.0, 180.0]
+
+
+def test_arrivals_in_no_order_are_stated(tmp_path: Path) -> None:
+    text = "time,prompt_tokens,completion_tokens\n1.3,5,3\n1.1,5,3\n1.2,5,3\n"
+    stated = read_trace([written(tmp_path, text)]).report.assumptions
+    assert any("if it is a duration, name another" in line for line in stated)
+
+
+@pytest.mark.parametrize(("column", "value"), [("cached", "true"), ("cache_hit", "True"), ("cache_status", "HIT")])
+def test_answers_of_a_cache_are_set_aside(tmp_path: Path, column: str, value: str) -> None:
+    text = f"timestamp,prompt_tokens,completion_tokens,{column}\n1e9,500,90,{value}\n1000000001,400,80,false\n"
+    trace = read_trace([written(tmp_path, text)])
+    assert trace.requests["input_tokens"].to_list() == [400]
+    assert trace.report.set_aside == {Kind.RESPONSE_CACHE: 1}
+
+
+def test_texts_beside_counts_are_no_counts(tmp_path: Path) -> None:
+    record = {"timestamp": "2026-11-02T09:00:00Z", "input": "hello", "output": "hi"}
+    usage = {"usage": {"prompt_tokens": 500, "completion_tokens": 90}}
+    path = written(tmp_path, lines(record | usage), "log.jsonl")
+    assert cells(read_trace([path]), *LENGTHS) == [(0.0, 500, 0, 90)]

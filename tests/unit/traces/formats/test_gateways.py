@@ -22,6 +22,17 @@ TGI = {"level": "INFO", "message": "Success", "span": {"name": "generate", "inpu
 METRICS = {"input_tokens": 500, "output_tokens": 90, "total_tokens": 590}
 AI_SDK = {"inputTokens": 500, "outputTokens": 90, "totalTokens": 590, "cachedInputTokens": 400}
 VERTEX = {"usageMetadata": {"promptTokenCount": 500, "candidatesTokenCount": 60, "thoughtsTokenCount": 30}}
+OPENROUTER = {
+    "model": "m",
+    "tokens_prompt": 450,
+    "tokens_completion": 80,
+    "native_tokens_prompt": 500,
+    "native_tokens_completion": 90,
+    "native_tokens_reasoning": 20,
+    "native_tokens_cached": 0,
+}
+WEAVE = {"summary": {"usage": {"m": {"requests": 1, "prompt_tokens": 500, "completion_tokens": 90}}}}
+SNOWFLAKE = {"MODEL_NAME": "m", "TOKENS": 590, "TOKENS_GRANULAR": {"input": 500, "output": 90}}
 CONVERSE = {
     "inputTokens": 5,
     "outputTokens": 90,
@@ -68,6 +79,20 @@ CASES = {
         {"timestamp": SECOND, "message": "Connected", "span": {}},
     ),
     "datadog": lines({"data": [span(FIRST_S), span(FIRST_S, "agent")]}, {"data": [span(SECOND_S)]}),
+    # The providers' own counts are those that are billed; OpenRouter's are of one tokenizer for all.
+    "openrouter": lines(
+        {"data": OPENROUTER | {"id": "a", "created_at": FIRST}},
+        {"data": OPENROUTER | {"id": "b", "created_at": SECOND}},
+    ),
+    "weave": lines(
+        WEAVE | {"id": "agent", "op_name": "agent", "started_at": FIRST, "parent_id": None},
+        WEAVE | {"id": "call", "op_name": "chat", "started_at": FIRST, "parent_id": "agent"},
+        WEAVE | {"id": "other", "op_name": "chat", "started_at": SECOND, "parent_id": None},
+    ),
+    "snowflake": lines(
+        SNOWFLAKE | {"START_TIME": "2026-11-02 09:00:00.000 +0000", "REQUEST_ID": "a"},
+        SNOWFLAKE | {"START_TIME": "2026-11-02 10:00:07.000 +0100", "REQUEST_ID": "b"},
+    ),
     "gemini": lines(
         {"logging_time": FIRST, "request_id": "1", "model": "m", "full_response": VERTEX},
         {"logging_time": SECOND, "request_id": "2", "model": "m", "full_response": VERTEX},
@@ -94,6 +119,7 @@ def test_published_lines_are_read(tmp_path: Path, name: str) -> None:
 
 def test_other_rows_are_set_aside(tmp_path: Path) -> None:
     kinds = {"cloudflare": Kind.RESPONSE_CACHE, "kong": Kind.ERROR, "tgi": Kind.EVENT, "datadog": Kind.PARENT}
+    kinds["weave"] = Kind.PARENT
     for name, kind in kinds.items():
         report = read_trace([written(tmp_path, CASES[name], f"{name}.json")]).report
         assert {found: aside.rows for found, aside in report.aside.items()} == {kind: 1}, name

@@ -15,8 +15,8 @@ import polars as pl
 
 from meritorder.traces.formats.declared import TraceFormat
 from meritorder.traces.formats.prompts.media import ASSUMED_SIZE, DATA_URL, Image, image_of, image_tokens
-from meritorder.traces.formats.shape import Shape
 from meritorder.traces.formats.prompts.tokenizer import Tokenizer, tokenizer_for
+from meritorder.traces.formats.shape import Shape
 from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.sources import Record, SourceKind
 from meritorder.traces.trace import Kind
@@ -25,18 +25,34 @@ _BODIES: Final = ("body", "params", "modelInput", "request")
 """Where a line of a batch holds its request: OpenAI, Anthropic, Bedrock, Gemini."""
 _BATCH_IDS: Final = ("custom_id", "recordId", "key")
 _PROMPTS: Final = (
-    *("messages", "contents", "prompt", "inputText", "input", "text", "question", "instruction", "conversations"),
+    *(
+        "messages",
+        "contents",
+        "prompt",
+        "inputText",
+        "input",
+        "text",
+        "question",
+        "instruction",
+        "conversations",
+        "conversation",
+    ),
 )
 _ANSWERS: Final = ("completion", "response", "answer", "output", "generated_text")
 _ARRIVALS: Final = ("timestamp", "created_at", "time", "arrival", "arrived_s")
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens", "maxTokenCount")
 _SETTINGS: Final = ("generationConfig", "generation_config", "textGenerationConfig")
 _BESIDE: Final = ("instructions", "tools", "system", "systemInstruction", "system_instruction")
+_MODELS: Final = frozenset({"assistant", "gpt", "model"})
 _TOKENS_PER_MESSAGE: Final = 4
 _TOKENS_PER_REPLY: Final = 3
 _ASSUMED_OUTPUT_TOKENS: Final = 256
 _PART: Final = 1000
 _NO_TEXT: Final = frozenset({"role", "type", "from", "id", "name", "cache_control"})
+# Where a message has its text; data sets of conversations label messages with more, such as their language.
+_SAID: Final = frozenset(
+    {"content", "parts", "value", "text", "tool_calls", "function_call", "reasoning_content", "refusal"}
+)
 _MEDIA: Final = ("input_audio", "audio_url", "file", "input_file", "video_url", "video", "document")
 
 
@@ -55,6 +71,7 @@ class _Prompt:
     aside: str | None = None
     images: list[Image] = field(default_factory=list)
     other_media: int = 0
+    several: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +84,7 @@ class _Totals:
     images: int = 0
     unsized: int = 0
     other_media: int = 0
+    several: int = 0
 
     def assumptions(self, *, arrivals: bool) -> tuple[str, ...]:
         """Return the assumptions as sentences."""
@@ -80,6 +98,9 @@ class _Totals:
             "every request is assumed to generate as many tokens as its limit allows": self.limited,
             f"{self.unlimited:,} requests set no limit: {_ASSUMED_OUTPUT_TOKENS} output tokens are assumed for each": (
                 self.unlimited
+            ),
+            f"{self.several:,} conversations hold several answers: each is taken as one request, that of its last": (
+                self.several
             ),
             AT_ONCE: not arrivals,
         }
@@ -148,7 +169,9 @@ def _prompt_line(line: int, record: Record | None) -> _Prompt:
     if asked is None:
         return prompt
     messages = asked if isinstance(asked, list) else [asked]
-    if len(messages) > 1 and _author(messages[-1]) in {"assistant", "gpt", "model"}:
+    answers = sum(_author(message) in _MODELS for message in messages)
+    prompt.several = answers > 1
+    if len(messages) > 1 and _author(messages[-1]) in _MODELS:
         prompt.answer = " ".join(_texts(messages[-1], _Prompt(line=line)))
         messages = messages[:-1]
     else:
@@ -180,8 +203,9 @@ def _texts(part: Any, prompt: _Prompt) -> Iterator[str]:  # noqa: ANN401  (any J
         elif part.get("type") in _MEDIA:
             prompt.other_media += 1
         else:
+            said = _SAID & part.keys() if {"role", "from"} & part.keys() else part.keys() - _NO_TEXT
             for key, value in part.items():
-                if key not in _NO_TEXT:
+                if key in said:
                     yield from _texts(value, prompt)
 
 
@@ -228,6 +252,7 @@ def _row(prompt: _Prompt, text_tokens: int, answer_tokens: int, totals: _Totals)
     totals.images += len(prompt.images)
     totals.unsized += sum(image.size is None and not image.low_detail for image in prompt.images)
     totals.other_media += prompt.other_media
+    totals.several += prompt.several
     output = prompt.limit
     if prompt.answer:
         output = answer_tokens

@@ -134,3 +134,12 @@ def test_counts_win_over_texts(tmp_path: Path) -> None:
 
 def test_records_without_a_prompt_are_refused(tmp_path: Path) -> None:
     assert "no known format" in refused(written(tmp_path, lines({"id": 1, "prompt": 5}), "x.jsonl"))
+
+
+def test_conversations_of_data_sets_are_read(tmp_path: Path) -> None:
+    """LMSYS-Chat and WildChat: 40 letters are 10 tokens, with 4 a message and 3 for the reply; the answer has 2."""
+    talk = [{"role": "user", "content": "x" * 40, "language": "English"}, {"role": "assistant", "content": "y" * 8}]
+    text = lines({"model": "m", "conversation": talk}, {"model": "m", "conversation": talk * 2})
+    trace = read_trace([written(tmp_path, text, "talks.jsonl")])
+    assert cells(trace, *LENGTHS) == [(0.0, 17, 0, 2), (0.0, 3 + 3 * 4 + 10 + 2 + 10, 0, 2)]
+    assert any(text.startswith("1 conversations hold several answers") for text in trace.report.assumptions)
