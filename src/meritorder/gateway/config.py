@@ -94,6 +94,9 @@ class LimitsTable(_Table, frozen=True):
     """Upper limits on what is accepted."""
 
     body_bytes: Annotated[Positive, _about("Size of a request body.")] = 64 * 1024 * 1024
+    realtime_body_bytes: Annotated[
+        Positive, _about("Size of the body of a real-time request, if less (Anthropic: 32 MB).")
+    ] = 32 * 1024 * 1024
     file_bytes: Annotated[Positive, _about("Size of an upload (OpenAI: 200 MB).")] = 16 * BYTES_PER_GIB
     batch_lines: Annotated[Positive, _about("Requests per batch (OpenAI: 50,000).")] = 5_000_000
     line_bytes: Annotated[Positive, _about("Size of one line of a batch.")] = 16 * 1024 * 1024

@@ -134,6 +134,10 @@ class UnknownCursorError(Exception):
         self.after = after
 
 
+class DecodingError(Exception):
+    """A large body could not be decoded now."""
+
+
 class StoreUnavailableError(Exception):
     """The database or the blob store cannot be reached or written; nothing was changed."""
 

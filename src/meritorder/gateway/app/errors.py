@@ -6,12 +6,13 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
-from meritorder.gateway.errors import StoreUnavailableError, UnknownCursorError
+from meritorder.gateway.errors import DecodingError, StoreUnavailableError, UnknownCursorError
 from meritorder.gateway.wire.asgi import Scope
 from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable
 
 _STORE_RETRY_S: Final = 5
 _RESTART_S: Final = 5
+_DECODING_RETRY_S: Final = 1
 
 
 def api_error(error: BaseException, scope: Scope, routes: Sequence[BaseRoute]) -> ApiError | None:
@@ -20,6 +21,8 @@ def api_error(error: BaseException, scope: Scope, routes: Sequence[BaseRoute]) -
         return error
     if isinstance(error, StoreUnavailableError):
         return unavailable("The store of this gateway is unavailable.", retry_after_s=_STORE_RETRY_S)
+    if isinstance(error, DecodingError):
+        return unavailable("The body could not be decoded now.", retry_after_s=_DECODING_RETRY_S)
     if isinstance(error, UnknownCursorError):
         return invalid_request(f"No such object: {error.after!r}.", param="after")
     if isinstance(error, HTTPException):

@@ -10,6 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route, Router
 
+from meritorder.gateway import decoding
 from meritorder.gateway.app.connections import Connections
 from meritorder.gateway.app.errors import api_error, stopping
 from meritorder.gateway.config import DEFERRABLE, Settings, duration_s
@@ -45,7 +46,7 @@ from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Receive, Scope, Send
-from meritorder.gateway.wire.errors import ApiError, internal_error, invalid_request, unknown_model
+from meritorder.gateway.wire.errors import ApiError, internal_error, unknown_model
 from meritorder.gateway.wire.exchange import Exchange
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.gateway.workers.dispatch import Dispatcher
@@ -234,30 +235,31 @@ class Service:
             deferral = None
             if request.endpoint not in calls.REALTIME_ENDPOINTS:
                 deferral = self._classifier.classify(request.call, key, request.endpoint, deadline, request.arrived_s)
+            if deferral is None:
+                self._check_size(request)
             if key.budgets or deferral:
                 request.expected_picousd = context.expected_picousd(request.endpoint, request.call, len(request.body))
             if context.telemetry is not None:
                 context.telemetry.describe(request, deferral)
             await self._serve_within_quotas(request, deferral, receive, exchange)
 
+    def _check_size(self, request: Request) -> None:
+        most = self.context.settings.limits.realtime_body_bytes
+        if len(request.body) > most:
+            raise asgi.too_large(most, ", the limit of real-time requests")
+
     async def _parse(self, request_id: str, key: Key, endpoint: str, body: bytes, started_s: float) -> Request:
         """Return the call in a body, complete with the defaults and the history that it refers to."""
         default = self._default_model if endpoint.startswith(_RESPONSES) else None
-        call = calls.parse_call(body, default)
-        if call.stream and endpoint not in calls.STREAMED_ENDPOINTS:
-            raise invalid_request("This endpoint does not stream.", param="stream", code="unsupported_parameter")
-        if endpoint == _RESPONSES or call.store or call.background:
-            calls.check_kept(body)
-        if default is not None:
-            body = calls.with_default(body, "model", default)
-        original = None
-        if endpoint == _RESPONSES and (whole := await self._earlier_turns.expanded(key.tenant, body)) is not body:
+        read = await decoding.run(calls.read_call, body, endpoint, default)
+        body, original = read.completed or body, None
+        if read.has_earlier and (whole := await self._earlier_turns.expanded(key.tenant, body)) is not body:
             body, original = whole, body
         return Request(
             id=request_id,
             key=key,
             endpoint=endpoint,
-            call=call,
+            call=read.fields,
             body=body,
             original=original,
             arrived_s=self.context.now_s(),

@@ -3,16 +3,17 @@
 import logging
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import BrokenAnswerError, StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import conversations, stored_answers
-from meritorder.gateway.store.stored_answers import StoredAnswer
+from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, unavailable
@@ -140,7 +141,7 @@ class AnswerRecorder:
             raise ApiError(502, f"{_NOT_STORED} It is longer than {_MAX_BYTES:,} bytes.", code=_CODE)
         try:
             if self._endpoint == _RESPONSES:
-                return _last_response(b"".join(self._parts))
+                return await decoding.run(_last_response, b"".join(self._parts))
             return await AnswerAssembler("").read(self._replay())
         except BrokenAnswerError as error:
             raise ApiError(502, f"{_NOT_STORED} It is not complete: {error.what}.", code=_CODE) from error
@@ -158,7 +159,22 @@ async def store_answer(context: Context, request: Request, answer: bytes) -> byt
     Raises:
         ApiError: It was not stored, and its client must not take it as stored.
     """
-    stored = _stored_answer(context, request, answer)
+    kind = request.stored_as or RESPONSE
+    try:
+        fields = await decoding.run(_stored_fields, answer, request.body, context.new_id(_ID_PREFIXES[kind]))
+    except INVALID_JSON:
+        raise ApiError(502, f"{_NOT_STORED} It is not a JSON object.", code=_CODE) from None
+    stored = StoredAnswer(
+        id=fields.id,
+        kind=kind,
+        tenant=request.key.tenant,
+        model=request.call.model,
+        status="completed",
+        request=request.client_body,  # without the earlier turns, which are stored already
+        answer=answer if fields.answer is None else fields.answer,
+        metadata=fields.metadata,
+        created_s=request.arrived_s,
+    )
     try:
         await context.database.write_item_soon(conversations.add_all, stored)
     except StoreUnavailableError:
@@ -181,29 +197,21 @@ _ANSWER: Final = msgspec.json.Decoder(_AnswerFields)
 _REQUEST: Final = msgspec.json.Decoder(_RequestFields)
 
 
-def _stored_answer(context: Context, request: Request, answer: bytes) -> StoredAnswer:
-    kind = request.stored_as
-    try:
-        answer_id = _ANSWER.decode(answer).id
-    except INVALID_JSON:
-        kind = None
-    if kind is None:
-        raise ApiError(502, f"{_NOT_STORED} It is not a JSON object.", code=_CODE)
-    if not isinstance(answer_id, str) or not answer_id.isprintable() or not 0 < len(answer_id) <= _MAX_ID:
-        answer_id = context.new_id(_ID_PREFIXES[kind])
-        answer = calls.with_fields(answer, id=answer_id)
-    metadata = _REQUEST.decode(request.body).metadata
-    return StoredAnswer(
-        id=answer_id,
-        kind=kind,
-        tenant=request.key.tenant,
-        model=request.call.model,
-        status="completed",
-        request=request.client_body,  # without the earlier turns, which are stored already
-        answer=answer,
-        metadata=msgspec.json.encode(metadata).decode() if isinstance(metadata, dict) else None,
-        created_s=request.arrived_s,
-    )
+class _StoredFields(NamedTuple):
+    """Id and metadata of an answer, and the answer if the id is not the venue's."""
+
+    id: str
+    metadata: str | None
+    answer: bytes | None
+
+
+def _stored_fields(answer: bytes, request: bytes, new_id: str) -> _StoredFields:
+    """Return the fields of an answer to be stored; raises one of `INVALID_JSON`."""
+    answer_id, metadata = _ANSWER.decode(answer).id, _REQUEST.decode(request).metadata
+    text = msgspec.json.encode(metadata).decode() if isinstance(metadata, dict) else None
+    if isinstance(answer_id, str) and answer_id.isprintable() and 0 < len(answer_id) <= _MAX_ID:
+        return _StoredFields(answer_id, text, None)
+    return _StoredFields(new_id, text, calls.with_fields(answer, id=new_id))
 
 
 def _last_response(stream: bytes) -> bytes:

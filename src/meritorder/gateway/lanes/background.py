@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
@@ -17,7 +18,7 @@ from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
 from meritorder.gateway.wire.errors import invalid_request
-from meritorder.gateway.wire.objects import response_object
+from meritorder.gateway.wire.objects import response_body, response_object
 from meritorder.gateway.wire.replay import encode_events, opening_events, output_events
 from meritorder.gateway.workers.dispatch import Dispatcher
 
@@ -46,7 +47,8 @@ class BackgroundResponses:
         response = await self._queue(request, deferral)
         self._dispatcher.wake()
         if not request.call.stream:
-            await respond(send, 200, _headers(request, JSON), msgspec.json.encode(response_object(response, "queued")))
+            body = await decoding.run(response_body, response, "queued")
+            await respond(send, 200, _headers(request, JSON), body)
             return
         await send({"type": "http.response.start", "status": 200, "headers": _headers(request, EVENT_STREAM)})
         async for event in self._streams.events(response):
@@ -69,7 +71,8 @@ class BackgroundResponses:
             request=request.client_body,
             created_s=request.arrived_s,
         )
-        body = calls.with_fields(request.body, background=None, background_options=None, stream=None)
+        plain = partial(calls.with_fields, background=None, background_options=None, stream=None)
+        body = await decoding.run(plain, request.body)
         row = request.queue_row(deferral, self._context.traceparent())
         row |= {"body": body, "body_bytes": len(body), "id": response.id}
 
@@ -101,12 +104,12 @@ class ResponseStreams:
             response: The stored response.
             after: Sequence number of the last event that the client has received.
         """
-        opening = encode_events(opening_events(response_object(response, response.status)))
+        opening = await decoding.run(_opening, response)
         for event in opening[max(0, after + 1) :]:
             yield event
         finished = await self._finished(response)
         if finished is not None:
-            closing = encode_events(output_events(response_object(finished, finished.status)), len(opening))
+            closing = await decoding.run(_closing, finished, len(opening))
             for event in closing[max(0, after + 1 - len(opening)) :]:
                 yield event
 
@@ -123,6 +126,14 @@ class ResponseStreams:
         if response.request_seq is not None:
             self._dispatcher.stop_waiting(response.request_seq)
         return current
+
+
+def _opening(response: StoredAnswer) -> list[bytes]:
+    return encode_events(opening_events(response_object(response, response.status)))
+
+
+def _closing(response: StoredAnswer, first: int) -> list[bytes]:
+    return encode_events(output_events(response_object(response, response.status)), first)
 
 
 def _headers(request: Request, kind: bytes) -> list[tuple[bytes, bytes]]:

@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import replace
 from typing import Final
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.answer_recorder import store_answer
 from meritorder.gateway.lanes.history import with_history
@@ -53,7 +54,9 @@ class DeferredCalls:
             raise
         try:
             if answer.succeeded and answer.body is not None:
-                body = with_history(answer.body, request.original)
+                body = answer.body
+                if request.original is not None:
+                    body = await decoding.run(with_history, body, request.original)
                 if request.stored_as is not None:
                     body = await store_answer(self._context, request, body)
                 answer = replace(answer, body=body)
@@ -77,6 +80,7 @@ async def _respond(request: Request, answer: RequestAnswer, send: Send) -> None:
     status, body = answer.status_code or 503, answer.body or answer.error()
     kind = JSON
     if request.call.stream and answer.succeeded:
-        kind, body = EVENT_STREAM, to_events(body, request.endpoint, with_usage=calls.wants_usage(request.body))
+        with_usage = await decoding.run(calls.wants_usage, request.body)
+        kind, body = EVENT_STREAM, await decoding.run(to_events, body, request.endpoint, with_usage)
     headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
     await respond(send, status, headers, body)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from meritorder.gateway import decoding
 from meritorder.gateway.config import VenueKind
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import conversations, stored_answers
@@ -23,6 +24,7 @@ from meritorder.gateway.wire.events import DATA
 _PREVIOUS: Final = "previous_response_id"
 _CONVERSATION: Final = "conversation"
 _MAX_TURNS: Final = 1000
+_NO_ITEMS: Final = b"[]"
 
 
 class EarlierTurns:
@@ -43,41 +45,38 @@ class EarlierTurns:
         Raises:
             ApiError: It names a response or a conversation that is not known.
         """
-        if _PREVIOUS.encode() not in body and _CONVERSATION.encode() not in body:
-            return body
-        fields = checks.json_object(body)
-        previous, conversation = fields.get(_PREVIOUS), conversations.conversation_id(body)
+        refers = await decoding.run(_reference, body)
+        previous, conversation = refers.previous_response_id, refers.conversation_id
         if previous is None and conversation is None:
             return body
-        if previous is not None and fields.get(_CONVERSATION) is not None:
+        if previous is not None and refers.conversation is not None:
             message = f"'{_PREVIOUS}' and '{_CONVERSATION}' exclude each other."
             raise invalid_request(message, param=_PREVIOUS, code="mutually_exclusive_parameters")
-        if conversation is not None and fields.get("store") is False:
+        if conversation is not None and refers.store is False:
             raise invalid_request("A response of a conversation must be stored.", param="store", code="invalid_value")
-        earlier: list[Item] | None
+        turns: list[bytes] | None
         if conversation is not None:
-            earlier = await self._conversation_items(tenant, conversation)
+            turns = await self._conversation(tenant, conversation)
         elif isinstance(previous, str):
-            earlier = await self._earlier_items(tenant, previous, str(fields.get("model")))
+            turns = await self._turns(tenant, previous, str(refers.model))
         else:
             raise checks.wrong_type(_PREVIOUS, "a string", previous)
-        if earlier is None:
+        if turns is None:
             return body
-        items = [*earlier, *conversations.request_items(body)]
-        whole = calls.with_fields(body, **{"input": items, _PREVIOUS: None, _CONVERSATION: None})
+        whole = await decoding.run(_with_earlier, body, turns)
         if len(whole) > self._context.settings.limits.body_bytes:
             raise ApiError(413, "The input and the turns before it are too large.", code="request_too_large")
         return whole
 
-    async def _conversation_items(self, tenant: str, conversation: str) -> list[Item]:
+    async def _conversation(self, tenant: str, conversation: str) -> list[bytes]:
         found = await self._find(tenant, CONVERSATION, conversation)
         if found is None:
             raise ApiError(404, f"Conversation with id '{conversation}' not found.", param=_CONVERSATION)
-        return conversations.items_of(found)
+        return [found.answer or _NO_ITEMS]
 
-    async def _earlier_items(self, tenant: str, response_id: str, model: str) -> list[Item] | None:
-        """Return the items of a response and of those before it; None if a venue may know them."""
-        turns: list[list[Item]] = []
+    async def _turns(self, tenant: str, response_id: str, model: str) -> list[bytes] | None:
+        """Return the items of a response and of those before it, as JSON by turn; None if a venue may know them."""
+        turns: list[bytes] = []
         seen: set[str] = set()
         previous: str | None = response_id
         while previous is not None and previous not in seen and len(turns) < _MAX_TURNS:
@@ -88,20 +87,15 @@ class EarlierTurns:
             if response is None or response.answer is None:
                 message = f"Previous response with id '{previous}' not found."
                 raise invalid_request(message, param=_PREVIOUS, code="previous_response_not_found")
-            turns.append([*conversations.request_items(response.request), *conversations.answer_items(response.answer)])
-            if (named := conversations.conversation_id(response.request)) is not None:
-                turns.append(await self._conversation_before(tenant, named, response))
+            items, refers = await decoding.run(_turn, response.request, response.answer)
+            turns.append(items)
+            if refers.conversation_id is not None:
+                found = await self._find(tenant, CONVERSATION, refers.conversation_id)
+                if found is not None and found.answer is not None:
+                    turns.append(await decoding.run(_before, found.answer, response.request, response.answer))
                 break
-            previous = msgspec.json.decode(response.request).get(_PREVIOUS)
-        return [item for turn in reversed(turns) for item in turn]
-
-    async def _conversation_before(self, tenant: str, conversation: str, response: StoredAnswer) -> list[Item]:
-        """Return the items of a conversation before a response that was part of it."""
-        found = await self._find(tenant, CONVERSATION, conversation)
-        items = [] if found is None else conversations.items_of(found)
-        own = {item.get("id") for item in conversations.answer_items(response.answer)}
-        first = next((index for index, item in enumerate(items) if item.get("id") in own), len(items))
-        return items[: max(0, first - len(conversations.request_items(response.request)))]
+            previous = refers.previous_response_id
+        return turns[::-1]
 
     def _may_be_elsewhere(self, model: str) -> bool:
         return any(venue.table.kind == VenueKind.OPENAI and model in venue.served for venue in self._venues.all)
@@ -112,9 +106,53 @@ class EarlierTurns:
         )
 
 
-def with_history(body: bytes, request: bytes | None) -> bytes:
-    """Return a response that names what its client's request goes on from; as it is if no turns were added."""
-    return body if request is None else _with_fields(body, echoed_history(msgspec.json.decode(request)))
+class _Reference(msgspec.Struct):
+    """What a request goes on from."""
+
+    previous_response_id: Any = None
+    conversation: Any = None
+    store: Any = None
+    model: Any = None
+
+    @property
+    def conversation_id(self) -> str | None:
+        """Id of the conversation that it names."""
+        named = self.conversation.get("id") if isinstance(self.conversation, dict) else self.conversation
+        return named if isinstance(named, str) else None
+
+
+def _reference(request: bytes) -> _Reference:
+    return msgspec.json.decode(request, type=_Reference)
+
+
+def _turn(request: bytes, answer: bytes) -> tuple[bytes, _Reference]:
+    """Return the items of a response as JSON, and what it goes on from."""
+    items = [*conversations.request_items(request), *conversations.answer_items(answer)]
+    return msgspec.json.encode(items), _reference(request)
+
+
+def _before(conversation: bytes, request: bytes, answer: bytes) -> bytes:
+    """Return the items of a conversation, as JSON, before a response that is part of it."""
+    items: list[Item] = msgspec.json.decode(conversation)
+    own = {item.get("id") for item in conversations.answer_items(answer)}
+    first = next((index for index, item in enumerate(items) if item.get("id") in own), len(items))
+    return msgspec.json.encode(items[: max(0, first - len(conversations.request_items(request)))])
+
+
+def _with_earlier(request: bytes, turns: list[bytes]) -> bytes:
+    """Return a request with the items of earlier turns before its own."""
+    items = [item for turn in turns for item in msgspec.json.decode(turn)]
+    items += conversations.request_items(request)
+    return calls.with_fields(request, **{"input": items, _PREVIOUS: None, _CONVERSATION: None})
+
+
+def with_history(body: bytes, request: bytes) -> bytes:
+    """Return a response that names what its client's request goes on from."""
+    return _with_fields(body, _history(request))
+
+
+def _history(request: bytes) -> dict[str, Any]:
+    return echoed_history(msgspec.json.decode(request))
 
 
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
@@ -133,11 +171,12 @@ class EchoingReply(Wrapped):
         request: The client's request.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_request")
 
     def __init__(self, reply: Reply, request: bytes) -> None:
         super().__init__(reply)
-        self._fields = echoed_history(msgspec.json.decode(request))
+        self._request = request
+        self._fields: dict[str, Any] = {}
 
     @property
     def body(self) -> AsyncIterator[bytes]:
@@ -147,9 +186,10 @@ class EchoingReply(Wrapped):
     async def read(self) -> bytes:
         """Return the whole response."""
         body = await self._reply.read()
-        return body if self.status >= 400 else _with_fields(body, self._fields)
+        return body if self.status >= 400 else await decoding.run(with_history, body, self._request)
 
     async def _events(self) -> AsyncIterator[bytes]:
+        self._fields = await decoding.run(_history, self._request)
         async for part in self._reply.body:  # which consists of complete events
             yield b"\n".join(map(self._line, part.split(b"\n")))
 

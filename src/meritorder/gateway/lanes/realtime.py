@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Final, Self
 
+from meritorder.gateway import decoding
 from meritorder.gateway.config import REALTIME
 from meritorder.gateway.errors import (
     UnavailableError,
@@ -168,12 +169,12 @@ class RealTime:
         body = await reply.read()
         headers = [(b"content-type", JSON)]
         if reply.status >= 400:
-            body = normalized_error(body, reply.status)
+            body = await decoding.run(normalized_error, body, reply.status)
             after_s = retry.retry_after_s(reply.headers, utc(self._context.now_s()))
             if after_s is not None:
                 headers.append((b"retry-after", b"%d" % max(1, math.ceil(after_s))))
         else:
-            request.usage = measured_usage(body, _asked(request))
+            request.usage = await decoding.run(measured_usage, body, _asked(request))
             if request.stored_as is not None:
                 body = await store_answer(self._context, request, body)
         await attempt.end()
@@ -246,7 +247,7 @@ def _tpot_s(request: Request, usage: Usage, e2e_s: float) -> float | None:
 
 
 def _asked(request: Request) -> Asked:
-    return Asked(len(request.body), request.call.output_tokens, request.body)
+    return Asked.of(request.body, request.call.output_tokens)
 
 
 def _as_api_error(error: UpstreamError | None) -> ApiError:

@@ -7,10 +7,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import UnknownCursorError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import checks
+from meritorder.gateway.wire.asgi import joined, too_large
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import Page, list_object
 
@@ -46,19 +48,33 @@ async def admin_caller(context: Context, request: Request) -> Key:
     return key
 
 
+async def small_object(context: Context, request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request that only names and describes things.
+
+    Raises:
+        ApiError: The body is too large, or not a JSON object.
+    """
+    most = min(context.settings.limits.body_bytes, decoding.LARGE_BYTES)
+    return checks.json_object(await _body(request, most))
+
+
 async def whole_body(context: Context, request: Request) -> bytes:
     """Return the body of a request.
 
     Raises:
         ApiError: The body is too large.
     """
-    max_bytes = context.settings.limits.body_bytes
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="request_too_large")
-    return bytes(body)
+    return await _body(request, context.settings.limits.body_bytes)
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            raise too_large(max_bytes)
+    return await joined(parts)
 
 
 def is_ascending(request: Request, default: str) -> bool:

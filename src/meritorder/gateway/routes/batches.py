@@ -16,8 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.errors import ConfigError
+from meritorder.gateway import decoding
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, whole_body
+from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, small_object, whole_body
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
@@ -85,6 +86,11 @@ class _Signed(msgspec.Struct):
     signature: Signature
 
 
+def _signed(body: bytes) -> _Signed:
+    checks.json_object(body)
+    return msgspec.json.decode(body, type=_Signed)
+
+
 def _batch_id(tenant: str, idempotency_key: str) -> str:
     """Return the id of the batch that a tenant's idempotency key creates."""
     return "batch_" + hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).hexdigest()[:32]
@@ -113,7 +119,7 @@ class Batches:
     async def create(self, request: Request) -> Response:
         """Create a batch; its input is validated afterwards."""
         context, key = self._context, await caller(self._context, request)
-        fields = checks.json_object(await whole_body(context, request))
+        fields = await small_object(self._context, request)
         file_id, endpoint = checks.text(fields, "input_file_id"), checks.text(fields, "endpoint")
         window = checks.text(fields, "completion_window")
         checks.choice("endpoint", endpoint, ENDPOINTS)
@@ -246,9 +252,8 @@ class Batches:
         """Return whether a receipt was signed by this gateway and not changed since."""
         await caller(self._context, request)
         body = await whole_body(self._context, request)
-        checks.json_object(body)
         try:
-            signed = msgspec.json.decode(body, type=_Signed)
+            signed = await decoding.run(_signed, body)
             with _signing():
                 fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
         except ValueError as error:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meritorder.gateway import decoding
 from meritorder.gateway.routes.answering import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -16,7 +17,7 @@ from meritorder.gateway.routes.answering import (
     is_ascending,
     json_response,
     page_object,
-    whole_body,
+    small_object,
 )
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import stored_answers
@@ -64,30 +65,29 @@ class Completions:
                     model=query.get("model"),
                 )
             )
-            objects = map(_object, page.items)
             matching += [
-                completion
-                for completion in objects
-                if wanted_metadata.items() <= (completion["metadata"] or {}).items()
+                await decoding.run(_object, completion)
+                for completion in page.items
+                if wanted_metadata.items() <= _metadata(completion).items()
             ]
             after, more = (page.items[-1].id, page.has_more) if page.items else (after, False)
         return json_response(list_object(matching[:limit], has_more=len(matching) > limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return a completion."""
-        return json_response(_object(await self._find(request)))
+        return await self._response(await self._find(request))
 
     async def update(self, request: Request) -> Response:
         """Replace the metadata of a completion."""
         completion = await self._find(request)
-        fields = checks.json_object(await whole_body(self._context, request))
+        fields = await small_object(self._context, request)
         metadata = checks.metadata(checks.required(fields, "metadata"))
         await self._context.database.write_soon(
             lambda connection: stored_answers.set_metadata(
                 connection, completion.tenant, COMPLETION, completion.id, metadata
             )
         )
-        return json_response(_object(await self._find(request)))
+        return await self._response(await self._find(request))
 
     async def delete(self, request: Request) -> Response:
         """Delete a completion."""
@@ -100,12 +100,11 @@ class Completions:
     async def messages(self, request: Request) -> Response:
         """Return the messages of the request."""
         completion = await self._find(request)
-        messages = msgspec.json.decode(completion.request).get("messages") or []
-        items = [
-            {"content": None, "refusal": None, **message, "id": message.get("id", f"{completion.id}-{number}")}
-            for number, message in enumerate(messages)
-        ]
+        items = await decoding.run(_messages, completion)
         return json_response(page_object(items, request, ascending=is_ascending(request, "asc")))
+
+    async def _response(self, completion: StoredAnswer) -> Response:
+        return json_response(await decoding.run(_object, completion))
 
     async def _find(self, request: Request) -> StoredAnswer:
         key, completion_id = await caller(self._context, request), request.path_params["completion_id"]
@@ -117,6 +116,17 @@ class Completions:
         return completion
 
 
+def _metadata(completion: StoredAnswer) -> dict[str, Any]:
+    return json.loads(completion.metadata) if completion.metadata else {}
+
+
 def _object(completion: StoredAnswer) -> dict[str, Any]:
-    metadata = json.loads(completion.metadata) if completion.metadata else {}
-    return {**msgspec.json.decode(completion.answer or b"{}"), "metadata": metadata}
+    return {**msgspec.json.decode(completion.answer or b"{}"), "metadata": _metadata(completion)}
+
+
+def _messages(completion: StoredAnswer) -> list[dict[str, Any]]:
+    messages = msgspec.json.decode(completion.request).get("messages") or []
+    return [
+        {"content": None, "refusal": None, **message, "id": message.get("id", f"{completion.id}-{number}")}
+        for number, message in enumerate(messages)
+    ]

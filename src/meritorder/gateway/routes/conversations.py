@@ -7,7 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object, whole_body
+from meritorder.gateway import decoding
+from meritorder.gateway.routes.answering import (
+    caller,
+    is_ascending,
+    json_response,
+    page_object,
+    small_object,
+    whole_body,
+)
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import conversations, stored_answers
 from meritorder.gateway.store.conversations import Item
@@ -42,7 +50,7 @@ class Conversations:
     async def create(self, request: Request) -> Response:
         """Create a conversation, with its first items if there are some."""
         key = await caller(self._context, request)
-        fields = checks.json_object(await whole_body(self._context, request))
+        items, metadata = await decoding.run(_new_conversation, await whole_body(self._context, request))
         conversation = StoredAnswer(
             id=self._context.new_id("conv_"),
             kind=CONVERSATION,
@@ -50,8 +58,8 @@ class Conversations:
             model=None,
             status="completed",
             request=b"{}",
-            answer=msgspec.json.encode(_new_items(fields)),
-            metadata=checks.metadata(fields.get("metadata")),
+            answer=items,
+            metadata=metadata,
             created_s=self._context.now_s(),
         )
         await self._context.database.write_soon(lambda connection: stored_answers.add(connection, conversation))
@@ -64,7 +72,7 @@ class Conversations:
     async def update(self, request: Request) -> Response:
         """Replace the metadata of a conversation."""
         found = await self._find(request)
-        fields = checks.json_object(await whole_body(self._context, request))
+        fields = await small_object(self._context, request)
         metadata = checks.metadata(checks.required(fields, "metadata"))
         await self._context.database.write_soon(
             lambda connection: stored_answers.set_metadata(connection, found.tenant, CONVERSATION, found.id, metadata)
@@ -82,10 +90,7 @@ class Conversations:
     async def add_items(self, request: Request) -> Response:
         """Add items at the end of a conversation."""
         found = await self._find(request)
-        fields = checks.json_object(await whole_body(self._context, request))
-        if not fields.get("items"):
-            raise checks.missing("items")
-        items = _new_items(fields)
+        items = await decoding.run(_added_items, await whole_body(self._context, request))
         await self._context.database.write_soon(
             lambda connection: conversations.append(connection, found.tenant, found.id, items)
         )
@@ -93,28 +98,28 @@ class Conversations:
 
     async def list_items(self, request: Request) -> Response:
         """List the items, newest first."""
-        items = conversations.items_of(await self._find(request))
+        items = await decoding.run(conversations.items_of, await self._find(request))
         return json_response(page_object(items, request, ascending=is_ascending(request, "desc")))
 
     async def retrieve_item(self, request: Request) -> Response:
         """Return an item."""
-        return json_response(self._item(request, await self._find(request)))
+        return json_response(await self._item(request, await self._find(request)))
 
     async def delete_item(self, request: Request) -> Response:
         """Delete an item, and return the conversation."""
         found = await self._find(request)
-        item_id = self._item(request, found)["id"]
+        item_id = (await self._item(request, found))["id"]
         await self._context.database.write_soon(
             lambda connection: conversations.remove_item(connection, found.tenant, found.id, item_id)
         )
         return json_response(conversation_object(found))
 
-    def _item(self, request: Request, conversation: StoredAnswer) -> Item:
+    async def _item(self, request: Request, conversation: StoredAnswer) -> Item:
         item_id = request.path_params["item_id"]
-        for item in conversations.items_of(conversation):
-            if item.get("id") == item_id:
-                return item
-        raise ApiError(404, f"Item with id '{item_id}' not found.", param="item_id")
+        item = await decoding.run(_find_item, conversation, item_id)
+        if item is None:
+            raise ApiError(404, f"Item with id '{item_id}' not found.", param="item_id")
+        return item
 
     async def _find(self, request: Request) -> StoredAnswer:
         key, conversation_id = await caller(self._context, request), request.path_params["conversation_id"]
@@ -124,6 +129,23 @@ class Conversations:
         if found is None:
             raise ApiError(404, f"Conversation with id '{conversation_id}' not found.", param="conversation_id")
         return found
+
+
+def _find_item(conversation: StoredAnswer, item_id: str) -> Item | None:
+    return next((item for item in conversations.items_of(conversation) if item.get("id") == item_id), None)
+
+
+def _new_conversation(body: bytes) -> tuple[bytes, str | None]:
+    """Return the items of a new conversation as JSON, and its metadata."""
+    fields = checks.json_object(body)
+    return msgspec.json.encode(_new_items(fields)), checks.metadata(fields.get("metadata"))
+
+
+def _added_items(body: bytes) -> list[Item]:
+    fields = checks.json_object(body)
+    if not fields.get("items"):
+        raise checks.missing("items")
+    return _new_items(fields)
 
 
 def _new_items(fields: dict[str, Any]) -> list[Item]:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder import documents
-from meritorder.gateway.routes.answering import caller, whole_body
+from meritorder.gateway.routes.answering import caller, small_object
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
@@ -36,7 +36,7 @@ class Quotes:
     async def create(self, request: Request) -> Response:
         """Quote a batch of an uploaded file, for each patience."""
         context, key = self._context, await caller(self._context, request)
-        fields = checks.json_object(await whole_body(context, request))
+        fields = await small_object(self._context, request)
         file_id, endpoint = checks.text(fields, "input_file_id"), checks.text(fields, "endpoint")
         checks.choice("endpoint", endpoint, ENDPOINTS)
         now_s = context.now_s()

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from meritorder.gateway import decoding
 from meritorder.gateway.lanes.background import ResponseStreams
 from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object
 from meritorder.gateway.state.context import Context
@@ -14,7 +15,7 @@ from meritorder.gateway.store import conversations, requests, stored_answers
 from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
-from meritorder.gateway.wire.objects import response_object
+from meritorder.gateway.wire.objects import response_body
 from meritorder.gateway.workers.dispatch import Dispatcher
 
 _PATH: Final = "/v1/responses/{response_id}"
@@ -48,7 +49,7 @@ class Responses:
         if request.query_params.get("stream") == "true":
             after = checks.integer("starting_after", request.query_params.get("starting_after"), default=-1)
             return StreamingResponse(self._streams.events(response, after=after), media_type="text/event-stream")
-        return json_response(await self._object(response))
+        return await self._response(response)
 
     async def delete(self, request: Request) -> Response:
         """Delete a response, and cancel its request."""
@@ -76,12 +77,13 @@ class Responses:
 
         await self._context.database.write_soon(change)
         self._cancel_request(response)
-        return json_response(await self._object(await self._find(request)))
+        return await self._response(await self._find(request))
 
     async def input_items(self, request: Request) -> Response:
         """Return the input items of the request."""
         response = await self._find(request)
-        return json_response(page_object(_input_items(response), request, ascending=is_ascending(request, "desc")))
+        items = await decoding.run(_input_items, response)
+        return json_response(page_object(items, request, ascending=is_ascending(request, "desc")))
 
     def _cancel_request(self, response: StoredAnswer) -> None:
         if response.request_seq is not None:
@@ -96,12 +98,13 @@ class Responses:
             raise ApiError(404, f"Response with id '{response_id}' not found.", param="id")
         return response
 
-    async def _object(self, response: StoredAnswer) -> dict[str, Any]:
+    async def _response(self, response: StoredAnswer) -> Response:
+        status = response.status
         if response.status == "queued" and response.request_seq is not None:
             seq = response.request_seq
             if await self._context.database.read_soon(lambda connection: requests.is_running(connection, seq)):
-                return response_object(response, "in_progress")
-        return response_object(response, response.status)
+                status = "in_progress"
+        return Response(await decoding.run(response_body, response, status), media_type="application/json")
 
 
 def _input_items(response: StoredAnswer) -> list[dict[str, Any]]:

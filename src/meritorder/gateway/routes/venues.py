@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.routes.answering import admin_caller, json_response, whole_body
+from meritorder.gateway.routes.answering import admin_caller, json_response, small_object
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.venues.drains import Drains
 from meritorder.gateway.venues.plans.executor import PlanExecutor
@@ -48,8 +48,7 @@ class VenueRoutes:
         """Admit nothing more at a venue, and finish there what fits into the notice."""
         await admin_caller(self._context, request)
         venue = self._venue(request)
-        body = await whole_body(self._context, request)
-        notice_s = checks.json_object(body).get("notice_s", _NOTICE_S) if body else _NOTICE_S
+        notice_s = (await small_object(self._context, request)).get("notice_s", _NOTICE_S)
         if isinstance(notice_s, bool) or not isinstance(notice_s, int | float):
             raise checks.wrong_type("notice_s", "a number", notice_s)
         if not 0 <= notice_s <= _MAX_NOTICE_S:

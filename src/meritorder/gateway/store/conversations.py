@@ -1,17 +1,19 @@
 """Conversations: items of several responses, in order. Each is one row, whose answer has the items as a JSON list."""
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select, update
 
+from meritorder.gateway import decoding
 from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.schema import STORED_ANSWERS
 from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 
 Item = dict[str, Any]
+_CONVERSATION: Final = b'"conversation"'
 _ANSWERED: Final = ("completed", "incomplete")
 _PREFIXES: Final = {
     "message": "msg_",
@@ -35,7 +37,7 @@ def answer_items(answer: bytes | None) -> list[Item]:
 
 def conversation_id(request: bytes) -> str | None:
     """Return the conversation that a request names."""
-    if b'"conversation"' not in request:
+    if _CONVERSATION not in request:
         return None
     named = msgspec.json.decode(request).get("conversation")
     if isinstance(named, dict):
@@ -56,14 +58,12 @@ def with_ids(items: Sequence[Item]) -> list[Item]:
 
 def append(connection: Connection, tenant: str, conversation: str, items: Sequence[Item]) -> bool:
     """Add items at the end of a conversation, if it exists."""
-    return _change(connection, tenant, conversation, lambda present: [*present, *items])
+    return _change(connection, tenant, conversation, _with_items, msgspec.json.encode(items))
 
 
 def remove_item(connection: Connection, tenant: str, conversation: str, item_id: str) -> bool:
     """Delete an item of a conversation."""
-    return _change(
-        connection, tenant, conversation, lambda present: [item for item in present if item.get("id") != item_id]
-    )
+    return _change(connection, tenant, conversation, _without_item, item_id)
 
 
 def add_all(connection: Connection, answers: Sequence[StoredAnswer]) -> Sequence[None]:
@@ -78,13 +78,39 @@ def append_turn(connection: Connection, response: StoredAnswer | None) -> None:
     """Add the input and the output of a response to the conversation that its request names."""
     if response is None or response.kind != RESPONSE or response.status not in _ANSWERED:
         return
+    turn = decoding.run_now(_turn, response) if _CONVERSATION in response.request else None
+    if turn is not None:
+        _change(connection, response.tenant, turn.conversation, _with_items, turn.items)
+
+
+class _Turn(NamedTuple):
+    """Items of a response, as JSON, and the conversation that they belong to."""
+
+    conversation: str
+    items: bytes
+
+
+def _turn(response: StoredAnswer) -> _Turn | None:
+    """Return what a response adds to the conversation that its request names; None if it names none."""
     named = conversation_id(response.request)
-    if named is not None:
-        turn = [*request_items(response.request), *answer_items(response.answer)]
-        append(connection, response.tenant, named, with_ids(turn))
+    if named is None:
+        return None
+    items = with_ids([*request_items(response.request), *answer_items(response.answer)])
+    return _Turn(named, msgspec.json.encode(items))
 
 
-def _change(connection: Connection, tenant: str, conversation: str, change: Any) -> bool:  # noqa: ANN401 - a function
+def _with_items(present: bytes, added: bytes) -> bytes:
+    return msgspec.json.encode([*msgspec.json.decode(present), *msgspec.json.decode(added)])
+
+
+def _without_item(present: bytes, item_id: str) -> bytes:
+    return msgspec.json.encode([item for item in msgspec.json.decode(present) if item.get("id") != item_id])
+
+
+def _change(
+    connection: Connection, tenant: str, conversation: str, change: Callable[..., bytes], *arguments: object
+) -> bool:
+    """Change the items of a conversation, if it exists."""
     mine = (
         STORED_ANSWERS.c.id == conversation,
         STORED_ANSWERS.c.kind == CONVERSATION,
@@ -93,8 +119,8 @@ def _change(connection: Connection, tenant: str, conversation: str, change: Any)
     row = connection.execute(select(STORED_ANSWERS.c.answer).where(*mine).with_for_update()).first()
     if row is None:
         return False
-    items = change(msgspec.json.decode(row.answer or b"[]"))
-    connection.execute(update(STORED_ANSWERS).where(*mine).values(answer=msgspec.json.encode(items)))
+    items = decoding.run_now(change, row.answer or b"[]", *arguments)
+    connection.execute(update(STORED_ANSWERS).where(*mine).values(answer=items))
     return True
 
 

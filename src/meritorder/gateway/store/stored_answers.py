@@ -45,6 +45,11 @@ class StoredAnswer:
     created_s: float
     request_seq: int | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of its bodies."""
+        return len(self.request) + len(self.answer or b"")
+
 
 def add(connection: Connection, item: StoredAnswer, *, request_seq: int | None = None) -> None:
     """Store an answer, or a place for the pending answer of a request."""

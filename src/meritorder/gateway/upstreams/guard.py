@@ -9,6 +9,7 @@ from typing import Final, Self
 
 import msgspec
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import (
     BrokenAnswerError,
     UnavailableError,
@@ -193,7 +194,7 @@ class Guarded:
 
     async def _checked(self, reply: Reply, call: Call, place: _Place) -> Reply:
         if not call.stream:
-            check_answer(call.path, await reply.read(), self.name)
+            await decoding.run(check_answer, call.path, await reply.read(), self.name)
             return reply
         stream = _GuardedStream(reply, self, place)
         await stream.begin()

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-import msgspec
-
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import UpstreamError, checked_request
 from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint
 from meritorder.gateway.upstreams.embeddings import Base64Reply, wants_base64
@@ -73,29 +73,28 @@ class OpenAIUpstream:
         """Send a request; only the model's name and the priority are changed in its body, where needed."""
         reply: Reply = await self.pool.post(
             call.path,
-            self._body(call),
+            await self._body(call),
             stream=call.stream,
             headers=call.headers,
             timeout_s=call.timeout_s,
             max_bytes=_MAX_EMBEDDINGS_BYTES if call.path == _EMBEDDINGS else None,
         )
         if self._venue.lacks_roles and call.stream and call.path == _CHAT and reply.status == 200:
-            return FirstRoleReply(reply, calls.choices(call.body))
-        if call.path == _EMBEDDINGS and reply.status == 200 and wants_base64(call.body):
+            return FirstRoleReply(reply, await decoding.run(calls.choices, call.body))
+        if call.path == _EMBEDDINGS and reply.status == 200 and await decoding.run(wants_base64, call.body):
             return Base64Reply(reply)
         return reply
 
-    def _body(self, call: Call) -> bytes:
-        model = self._venue.models.get(call.model, call.model)
-        rank = self._rank if call.deferrable else None
-        if model == call.model and rank is None:
+    async def _body(self, call: Call) -> bytes:
+        fields: dict[str, Any] = {}
+        if (model := self._venue.models.get(call.model, call.model)) != call.model:
+            fields["model"] = model
+        if self._rank is not None and call.deferrable:
+            fields["priority"] = self._rank
+        if not fields:
             return call.body
         with checked_request(self.name):
-            fields = msgspec.json.decode(call.body, type=dict[str, msgspec.Raw])
-        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-        if rank is not None:
-            fields["priority"] = msgspec.Raw(msgspec.json.encode(rank))
-        return msgspec.json.encode(fields)
+            return await decoding.run(partial(calls.with_fields, **fields), call.body)
 
     async def load(self) -> EngineLoad | None:
         """Return the load that the engine reports; None if it cannot be read."""

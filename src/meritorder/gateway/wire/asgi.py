@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Self
 
+from meritorder.gateway import decoding
 from meritorder.gateway.wire.errors import ApiError, unavailable
 
 Scope = MutableMapping[str, Any]
@@ -72,7 +73,7 @@ class BodyReader:
         if message.get("more_body"):
             body = await self._read_rest(body)
         if len(body) > self._bodies.max_bytes:
-            raise _too_large(self._bodies.max_bytes)
+            raise too_large(self._bodies.max_bytes)
         return body
 
     async def _read_rest(self, body: bytes) -> bytes:
@@ -84,20 +85,26 @@ class BodyReader:
             parts.append(message.get("body", b""))
             more = bool(message.get("more_body"))
             self._hold(len(parts[-1]))
-        return b"".join(parts)
+        return await joined(parts)
 
     def _hold(self, size: int) -> None:
         bodies = self._bodies
         self._held_bytes += size
         bodies.total_bytes += size
         if self._held_bytes > bodies.max_bytes:
-            raise _too_large(bodies.max_bytes)
+            raise too_large(bodies.max_bytes)
         if bodies.total_bytes > bodies.max_total_bytes:
             raise unavailable("The gateway holds too many large requests.", retry_after_s=_BUSY_S)
 
 
-def _too_large(max_bytes: int) -> ApiError:
-    return ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="request_too_large")
+def too_large(max_bytes: int, limit: str = "") -> ApiError:
+    """Return the error for a body over a limit."""
+    return ApiError(413, f"The body is larger than {max_bytes:,} bytes{limit}.", code="request_too_large")
+
+
+async def joined(parts: list[bytes]) -> bytes:
+    """Return the parts of a body as one; for a large one in a thread, which needs no lock to copy it."""
+    return await asyncio.to_thread(b"".join, parts) if decoding.is_large(parts) else b"".join(parts)
 
 
 async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> None:

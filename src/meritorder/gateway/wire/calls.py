@@ -1,7 +1,7 @@
 """The fields of a model call that the gateway acts on; the body is forwarded untouched."""
 
 import zlib
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ _PREFIX_BYTES: Final = 256
 _MIN_BYTES_PER_TOKEN: Final = 2  # of dense scripts and code
 _TEMPLATE_TOKENS: Final = 64  # what an engine's chat template may add
 _EMBEDDINGS: Final = "/v1/embeddings"
+_RESPONSES: Final = "/v1/responses"
+_EARLIER: Final = (b"previous_response_id", b"conversation")
 
 REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
 """Endpoints that are served in the real-time lane only."""
@@ -131,12 +133,36 @@ def parse_call(body: bytes, default_model: str | None = None) -> CallFields:
     Raises:
         ApiError: The body is not JSON, nested too deeply, names no model, or a field has the wrong type.
     """
-    call = _decode_call(_CALL, body)
+    call = _with_prompts_counted(_decode_call(_CALL, body))
     if call.model is None:
         if default_model is None:
             raise invalid_request("you must provide a model parameter")
         return msgspec.structs.replace(call, model=default_model)
     return call
+
+
+class ReadCall(NamedTuple):
+    """The fields of a call, its body if a default completes it, and whether it may go on from earlier turns."""
+
+    fields: CallFields
+    completed: bytes | None
+    has_earlier: bool
+
+
+def read_call(body: bytes, endpoint: str, default_model: str | None) -> ReadCall:
+    """Return what the gateway acts on in a call.
+
+    Raises:
+        ApiError: As `parse_call`, or the endpoint does not stream, or the body is kept and could not be read again.
+    """
+    call = parse_call(body, default_model)
+    if call.stream and endpoint not in STREAMED_ENDPOINTS:
+        raise invalid_request("This endpoint does not stream.", param="stream", code="unsupported_parameter")
+    if endpoint == _RESPONSES or call.store or call.background:
+        _check_kept(body)
+    whole = body if default_model is None else with_default(body, "model", default_model)
+    has_earlier = endpoint == _RESPONSES and any(name in body for name in _EARLIER)
+    return ReadCall(call, None if whole is body else whole, has_earlier)
 
 
 def parse_line_call(body: bytes, endpoint: str) -> CallFields:
@@ -151,11 +177,16 @@ def parse_line_call(body: bytes, endpoint: str) -> CallFields:
         raise _missing("model")
     if all(_is_empty(getattr(call, name)) for name in required):
         raise _missing(required[0])
-    return call
+    return _with_prompts_counted(call)
 
 
 def _is_empty(value: object) -> bool:
     return (msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value) in _EMPTY
+
+
+def _with_prompts_counted(call: "_Call") -> "_Call":
+    """Return a call without its prompts, whose number of choices is over all of them."""
+    return call if call.prompt is _NULL else msgspec.structs.replace(call, n=call.choices, best_of=None, prompt=_NULL)
 
 
 def _prompts(prompt: msgspec.Raw) -> int:
@@ -195,7 +226,7 @@ def total_output_limit(body: bytes) -> int | None:
     return None if limit is None else limit * call.choices
 
 
-def check_kept(body: bytes) -> None:
+def _check_kept(body: bytes) -> None:
     """Check that a body that is kept can be read again.
 
     Raises:

@@ -14,6 +14,7 @@ _MAX_FIELDS: Final = 32
 _MAX_FILENAME: Final = 512
 _MAX_FORM_BYTES: Final = 1024 * 1024  # of everything around the file
 _BUFFER_BYTES: Final = 1024 * 1024
+_PIECE_BYTES: Final = 64 * 1024  # parsed at one go
 
 
 @dataclass(slots=True)
@@ -74,13 +75,14 @@ class Form:
             received += len(chunk)
             if received > self.max_bytes + _MAX_FORM_BYTES:
                 raise self._too_large()
-            try:
-                self._parser.write(chunk)
-            except FormParserError as error:
-                raise _malformed() from error
-            if len(self._buffer) >= _BUFFER_BYTES:
-                size = self._check_size(size)
-                yield self._flush()
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                try:
+                    self._parser.write(chunk[start : start + _PIECE_BYTES])
+                except FormParserError as error:
+                    raise _malformed() from error
+                if len(self._buffer) >= _BUFFER_BYTES:
+                    size = self._check_size(size)
+                    yield self._flush()
         if not self._ended:
             raise invalid_request("The multipart form is incomplete.")
         self._check_size(size)

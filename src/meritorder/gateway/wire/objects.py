@@ -170,6 +170,11 @@ def response_object(item: StoredAnswer, status: str) -> JsonObject:
     }
 
 
+def response_body(item: StoredAnswer, status: str) -> bytes:
+    """Return `response_object` as JSON."""
+    return msgspec.json.encode(response_object(item, status))
+
+
 def conversation_object(item: StoredAnswer) -> ConversationObject:
     """Return a conversation as `openai.types.conversations.Conversation`."""
     return {

@@ -15,7 +15,7 @@ _NOT_IN_CHUNKS: Final = frozenset({"choices", "usage", "object"})
 _TEXTS: Final = {"output_text": "text", "refusal": "refusal"}
 
 
-def to_events(body: bytes, endpoint: str, *, with_usage: bool = True) -> bytes:
+def to_events(body: bytes, endpoint: str, with_usage: bool = True) -> bytes:  # noqa: FBT001, FBT002 - one switch
     """Return an answer as server-sent events.
 
     Args:

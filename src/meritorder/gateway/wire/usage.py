@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from meritorder.gateway import decoding
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import INVALID_JSON
 from meritorder.gateway.wire.events import DATA, parse_events
@@ -85,6 +86,11 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     body_bytes: int
     output_tokens: int
     body: bytes | None = None
+
+    @classmethod
+    def of(cls, body: bytes, output_tokens: int) -> "Asked":
+        """Return what bounds the answer to a body, of which only the size if it is large."""
+        return cls(len(body), output_tokens, None if decoding.is_large(body) else body)
 
     def is_within(self, usage: Usage) -> bool:
         """Tell whether usage is plausible at first sight."""

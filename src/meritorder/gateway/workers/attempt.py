@@ -3,10 +3,12 @@
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final
 
 import msgspec
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import (
     BlobMissingError,
     StoreUnavailableError,
@@ -31,6 +33,7 @@ from meritorder.units import utc
 _STORE_RETRY_S: Final = 0.5
 _FIRST_RETRY_WAIT_S: Final = 0.5
 _MAX_RETRY_WAIT_S: Final = 30.0
+_NOT_STREAMED: Final = {"stream": None, "stream_options": None}
 _MAX_CACHED_BLOBS: Final = 1000
 _RATE_WINDOW_S: Final = 60.0
 
@@ -90,10 +93,8 @@ class Attempts:
             wait_s = None if is_missing else _STORE_RETRY_S
             raise AttemptFailedError(wait_s, no_answer(request_id, str(error)), fault=is_missing) from None
         stream = venue.streams(request.endpoint)
-        if stream:
-            body = calls.with_fields(body, stream=True, stream_options={"include_usage": True})
-        else:
-            body = calls.with_fields(body, stream=None, stream_options=None)
+        fields = {"stream": True, "stream_options": {"include_usage": True}} if stream else _NOT_STREAMED
+        body = await decoding.run(partial(calls.with_fields, **fields), body)
         try:
             reply = await venue.upstream.send(
                 Call(
@@ -115,7 +116,7 @@ class Attempts:
         try:
             if stream and reply.status == 200:
                 answer = await self._assemble(reply.body, venue, running)
-                check_answer(request.endpoint, answer, venue.name)
+                await decoding.run(check_answer, request.endpoint, answer, venue.name)
             else:
                 answer = await reply.read()
         except UpstreamError as error:
@@ -123,9 +124,10 @@ class Attempts:
         finally:
             await reply.close()
         if reply.status == 200:
-            usage = measured_usage(answer, Asked(len(body), request.output_tokens, body))
+            usage = await decoding.run(measured_usage, answer, Asked.of(body, request.output_tokens))
             return build_answer(request_id, 200, answer, venue, usage)
-        error_answer = build_answer(request_id, reply.status, normalized_error(answer, reply.status), venue, Usage())
+        problem = await decoding.run(normalized_error, answer, reply.status)
+        error_answer = build_answer(request_id, reply.status, problem, venue, Usage())
         if retry.is_transient(reply.status):
             retry_after_s = retry.retry_after_s(reply.headers, utc(context.now_s()))
             raise AttemptFailedError(retry_after_s, error_answer, fault=retry.is_fault(reply.status))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection
 
+from meritorder.gateway import decoding
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import answers, batches, files, requests
 from meritorder.gateway.store.batches import Batch
@@ -191,7 +192,7 @@ def _row(
     if line.text is None:
         raise _LineError("line_too_long", "This line is too long.")
     try:
-        fields = calls.parse_line(line.text.removeprefix(BOM_UTF8))
+        fields = decoding.run_now(calls.parse_line, line.text.removeprefix(BOM_UTF8))
     except msgspec.ValidationError as error:
         missing = str(error).partition("required field `")[2].partition("`")[0]
         if missing:
@@ -243,7 +244,7 @@ def _row(
 
 def _call(body: bytes, endpoint: str) -> calls.CallFields:
     try:
-        call = calls.parse_line_call(body, endpoint)
+        call = decoding.run_now(calls.parse_line_call, body, endpoint)
     except ApiError as problem:
         param = f"body.{problem.param}" if problem.param else "body"
         raise _LineError(problem.code or "invalid_request", problem.message, param) from None

@@ -15,6 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from meritorder.gateway import decoding
 from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
@@ -40,6 +41,7 @@ _STORE_SIZE: Final = 200
 _ID_LENGTH: Final = 26
 _LINE_OVERHEAD_BYTES: Final = 512  # ids, names and what a translation adds around a body in a provider's file
 _UNKNOWN: Final = (404, 410)  # answers to the id of a batch that a provider does not know
+_PLAIN: Final = partial(calls.with_fields, stream=None, stream_options=None, service_tier=None)
 _NOT_RUN: Final = ("batch_expired", "batch_cancelled")
 _log: Final = logging.getLogger(__name__)
 
@@ -247,7 +249,7 @@ class ProviderBatches:
                 custom_id=f"r{request.seq}",
                 path=request.endpoint,
                 model=request.model,
-                body=calls.with_fields(body, stream=None, stream_options=None, service_tier=None),
+                body=await decoding.run(_PLAIN, body),
             )
             try:
                 api.check(line)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from meritorder.gateway import decoding
 from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files, requests
@@ -225,8 +226,8 @@ class _Tally:
         if not line.strip():
             return
         try:
-            body = bytes(memoryview(calls.parse_line(line).body))
-            call = calls.parse_line_call(body, self._endpoint)
+            body = bytes(memoryview(decoding.run_now(calls.parse_line, line).body))
+            call = decoding.run_now(calls.parse_line_call, body, self._endpoint)
         except (ApiError, msgspec.ValidationError, *INVALID_JSON):
             return
         if call.model in self._models:

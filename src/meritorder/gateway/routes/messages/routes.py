@@ -8,13 +8,14 @@ import datetime as dt
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import UnsupportedError
 from meritorder.gateway.routes.answering import whole_body
 from meritorder.gateway.routes.messages import answer
@@ -38,7 +39,13 @@ _ENDED: Final = ("completed", "failed", "expired", "cancelled")
 _ENDINGS: Final = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _NOT_RUN: Final = {"batch_expired": "expired", "batch_cancelled": "canceled"}
 _QUEUED_PARTS: Final = 64
-_BOUNDARY: Final = "meritorder-batch"
+_BOUNDARY: Final = b"meritorder-batch"
+_FORM_TYPE: Final = f"multipart/form-data; boundary={_BOUNDARY.decode()}"
+_FORM_START: Final = (
+    b'--%b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--%b\r\nContent-Disposition: form-data; name="file"; filename="messages.jsonl"\r\n\r\n' % (_BOUNDARY, _BOUNDARY)
+)
+_FORM_END: Final = b"\r\n--%b--\r\n" % _BOUNDARY
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -90,45 +97,44 @@ class Messages:
 
     async def create(self, request: Request) -> Response:
         """Answer a message, whole or streamed."""
-        chat = to_chat(await self._content(request))
-        reply = await self._ask(request, "POST", _CHAT, msgspec.json.encode(chat))
+        chat, is_stream = await decoding.run(_chat, await self._content(request))
+        reply = await self._ask(request, "POST", _CHAT, chat)
         headers = _headers(reply)
         if reply.status != 200:
             raise _failure(reply.status, await reply.read(), headers)
-        if chat.get("stream"):
+        if is_stream:
             return StreamingResponse(_events(reply), headers=headers, media_type="text/event-stream")
-        message = answer.to_message(msgspec.json.decode(await reply.read()))
-        return _json(message, headers)
+        return _json(await decoding.run(_message, await reply.read()), headers)
 
     async def count_tokens(self, request: Request) -> Response:
         """Count the input tokens of a message: by the model's venue if it can, else an estimate that says so."""
-        chat = counted_chat(await self._content(request))
-        if (asked := to_response_input(chat)) is not None:
-            reply = await self._ask(request, "POST", _INPUT_TOKENS, msgspec.json.encode(asked))
+        count = await decoding.run(_count, await self._content(request))
+        if count.request is not None:
+            reply = await self._ask(request, "POST", _INPUT_TOKENS, count.request)
             content, headers = await reply.read(), _headers(reply)
             if reply.status == 200:
                 return _json({"input_tokens": msgspec.json.decode(content)["input_tokens"]}, headers)
             if reply.status not in _CANNOT_COUNT:
                 raise _failure(reply.status, content, headers)
-        if chat["model"] not in await self._models(request):
-            raise unknown_model(chat["model"], _CHAT)
-        estimate = calls.estimate_tokens(len(msgspec.json.encode(chat)))
-        return _json({"input_tokens": estimate, "is_estimate": True})
+        if count.model not in await self._models(request):
+            raise unknown_model(count.model, _CHAT)
+        return _json({"input_tokens": count.estimated_tokens, "is_estimate": True})
 
     async def _models(self, request: Request) -> set[str]:
         return {model["id"] for model in (await self._json(request, "GET", "/v1/models"))["data"]}
 
     async def create_batch(self, request: Request) -> Response:
         """Create a batch of messages that name one model."""
-        fields = await self._content(request)
-        requests = fields.get("requests")
-        if not isinstance(requests, list) or not requests:
-            raise invalid_request("requests: Field required", param="requests")
-        content = b"".join(_line(number, item) for number, item in enumerate(requests))
-        uploaded = await self._json(request, "POST", "/v1/files", *_form(content))
-        batch = {"input_file_id": uploaded["id"], "endpoint": _CHAT, "completion_window": _WINDOW}
+        file_id, total = await self._upload(request)
+        batch = {"input_file_id": file_id, "endpoint": _CHAT, "completion_window": _WINDOW}
         created = await self._json(request, "POST", "/v1/batches", msgspec.json.encode(batch))
-        return _json(_batch_object(created, request, total=len(requests)))
+        return _json(_batch_object(created, request, total=total))
+
+    async def _upload(self, request: Request) -> tuple[str, int]:
+        """Upload the requests of a batch; return the id of the file, and their number."""
+        form, total = await decoding.run(_batch_form, await self._content(request))
+        uploaded = await self._json(request, "POST", "/v1/files", form, _FORM_TYPE)
+        return uploaded["id"], total
 
     async def list_batches(self, request: Request) -> Response:
         """List batches, newest first."""
@@ -165,10 +171,10 @@ class Messages:
                 if lines:
                     yield b"".join(_result(line) for line in lines)
 
-    async def _content(self, request: Request) -> Json:
+    async def _content(self, request: Request) -> bytes:
         """Return the body of a caller's request."""
         await self._context.authenticator.authenticate(_authorization(request), request.method)
-        return checks.json_object(await whole_body(self._context, request))
+        return await whole_body(self._context, request)
 
     async def _batch(self, request: Request) -> Json:
         return await self._json(request, "GET", f"/v1/batches/{_own_id(request.path_params['batch_id'])}")
@@ -176,11 +182,7 @@ class Messages:
     async def _json(
         self, request: Request, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
     ) -> Json:
-        reply = await self._ask(request, method, path, body, content_type)
-        content = await reply.read()
-        if reply.status != 200:
-            raise _failure(reply.status, content, _headers(reply))
-        return msgspec.json.decode(content, type=Json)
+        return await _answer_of(await self._ask(request, method, path, body, content_type))
 
     async def _ask(
         self, request: Request, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
@@ -249,6 +251,13 @@ def _authorization(request: Request) -> bytes | None:
     return None if bearer is None else bearer.encode("latin-1")
 
 
+async def _answer_of(reply: _Reply) -> Json:
+    content = await reply.read()
+    if reply.status != 200:
+        raise _failure(reply.status, content, _headers(reply))
+    return msgspec.json.decode(content, type=Json)
+
+
 def _failure(status: int, body: bytes, headers: dict[str, str]) -> ApiError:
     message = answer.to_error(status, body)["error"]["message"]
     return ApiError(status, message, headers=tuple(headers.items()))
@@ -282,6 +291,40 @@ def _event(content: Json) -> bytes:
     return f"event: {content['type']}\ndata: ".encode() + msgspec.json.encode(content) + b"\n\n"
 
 
+def _chat(body: bytes) -> tuple[bytes, bool]:
+    """Return a message as a chat completion, and whether it is streamed."""
+    chat = to_chat(checks.json_object(body))
+    return msgspec.json.encode(chat), bool(chat.get("stream"))
+
+
+def _message(completion: bytes) -> Json:
+    return answer.to_message(msgspec.json.decode(completion))
+
+
+class _Count(NamedTuple):
+    """A count of input tokens: the request by which a venue counts, if there is one, and an estimate."""
+
+    model: str
+    request: bytes | None
+    estimated_tokens: int
+
+
+def _count(body: bytes) -> _Count:
+    chat = counted_chat(checks.json_object(body))
+    asked = to_response_input(chat)
+    estimate = calls.estimate_tokens(len(msgspec.json.encode(chat)))
+    return _Count(chat["model"], None if asked is None else msgspec.json.encode(asked), estimate)
+
+
+def _batch_form(body: bytes) -> tuple[bytes, int]:
+    """Return a form that uploads the requests of a batch as lines of the gateway's own batches, and their number."""
+    requests = checks.json_object(body).get("requests")
+    if not isinstance(requests, list) or not requests:
+        raise invalid_request("requests: Field required", param="requests")
+    lines = (_line(number, item) for number, item in enumerate(requests))
+    return b"".join((_FORM_START, *lines, _FORM_END)), len(requests)
+
+
 def _line(number: int, item: Any) -> bytes:  # noqa: ANN401 - JSON
     """Return a request of a batch as a line of the gateway's own batches."""
     custom_id, params = (item.get("custom_id"), item.get("params")) if isinstance(item, dict) else (None, None)
@@ -298,14 +341,6 @@ def _line(number: int, item: Any) -> bytes:  # noqa: ANN401 - JSON
     chat.pop("stream_options", None)
     line = {"custom_id": custom_id, "method": "POST", "url": _CHAT, "body": chat}
     return msgspec.json.encode(line) + b"\n"
-
-
-def _form(content: bytes) -> tuple[bytes, str]:
-    """Return a form that uploads a batch, and its content type."""
-    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-    file = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="messages.jsonl"\r\n\r\n'
-    body = head.encode() + file.encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
-    return body, f"multipart/form-data; boundary={_BOUNDARY}"
 
 
 def _own_id(batch_id: str) -> str:

@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from multidict import CIMultiDict
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError, checked_contract, checked_request
 from meritorder.gateway.upstreams.batches.venue import BatchLine, LineResult
 from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint
@@ -108,29 +110,27 @@ class TranslatingUpstream:
             raise UnsupportedError(f"its API has no {call.path}, only {CHAT}", venue=self.name, param="endpoint")
         model = self._models.get(call.model, call.model)
         with checked_request(self.name):
-            body = decode(call.body, venue=self.name)
-            with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            request = self._dialect.envelope(self._dialect.request(body, venue=self.name), model, stream=call.stream)
-            content = msgspec.json.encode(request)
+            translate = partial(_translated, self._dialect, model, stream=call.stream, venue=self.name)
+            request = await decoding.run(translate, call.body)
         reply = await self._pool.post(
             self._dialect.path(model, stream=call.stream),
-            content,
+            request.body,
             stream=call.stream,
-            headers=(*call.headers, *self._dialect.headers(request)),
+            headers=(*call.headers, *request.headers),
             timeout_s=call.timeout_s,
         )
         created_s = int(self._now().timestamp())
         if reply.status != 200:
             return await self._translated_error(reply)
         if call.stream:
-            stream = self._dialect.stream(model, created_s=created_s, with_usage=with_usage)
+            stream = self._dialect.stream(model, created_s=created_s, with_usage=request.with_usage)
             return _TranslatedStream(reply, stream, self.name)
         return await self._whole(reply, created_s)
 
     async def _whole(self, reply: Reply, created_s: int) -> Reply:
         with checked_contract(self.name):
-            answer = self._dialect.answer(msgspec.json.decode(await reply.read(), type=Json), created_s=created_s)
-        return WholeReply(200, reply.headers, msgspec.json.encode(answer))
+            answer = await decoding.run(partial(_answered, self._dialect, created_s=created_s), await reply.read())
+        return WholeReply(200, reply.headers, answer)
 
     async def _translated_error(self, reply: Reply) -> Reply:
         """Return an error in OpenAI's format."""
@@ -147,6 +147,31 @@ class TranslatingUpstream:
     async def close(self) -> None:
         """Close the connections to the venue."""
         await self._pool.close()
+
+
+class _Translated(NamedTuple):
+    """A request in the other API, and whether its stream ends with the usage."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+    with_usage: bool
+
+
+def _translated(dialect: Dialect, model: str, body: bytes, *, stream: bool, venue: str) -> _Translated:
+    """Return a chat request in the other API.
+
+    Raises:
+        UnsupportedError: The API cannot express it.
+    """
+    fields = decode(body, venue=venue)
+    with_usage = bool((fields.get("stream_options") or {}).get("include_usage"))
+    request = dialect.envelope(dialect.request(fields, venue=venue), model, stream=stream)
+    return _Translated(msgspec.json.encode(request), dialect.headers(request), with_usage)
+
+
+def _answered(dialect: Dialect, answer: bytes, *, created_s: int) -> bytes:
+    """Return an answer of the other API as a chat completion."""
+    return msgspec.json.encode(dialect.answer(msgspec.json.decode(answer, type=Json), created_s=created_s))
 
 
 def parse_error(dialect: Dialect, text: bytes, venue: str) -> tuple[str, str | None, float | None]:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import AsyncIterator
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from meritorder.gateway import decoding
 from meritorder.gateway.errors import BrokenAnswerError, checked_contract, checked_request
 from meritorder.gateway.upstreams.dialects.fields import Json, decode
 from meritorder.gateway.upstreams.responses.answer import ResponseDraft, to_response
@@ -51,27 +53,24 @@ class ResponsesUpstream:
             reply = await self._inner.send(call)
             if reply.status not in _NO_SUCH_PATH:
                 return reply
-            if not _lacks_path(await reply.read()):
+            if not await decoding.run(_lacks_path, await reply.read()):
                 return reply
             self._api = ResponsesApi.CHAT
         return await self._send_as_chat(call)
 
     async def _send_as_chat(self, call: Call) -> Reply:
         with checked_request(self.name):
-            request = decode(call.body, venue=self.name)
-            chat = to_chat(request, venue=self.name)
-        if call.stream:
-            chat |= {"stream": True, "stream_options": {"include_usage": True}}
-        reply = await self._inner.send(msgspec.structs.replace(call, path=_CHAT, body=msgspec.json.encode(chat)))
+            translate = partial(_as_chat, venue=self.name, stream=call.stream)
+            body, request = await decoding.run(translate, call.body)
+        reply = await self._inner.send(msgspec.structs.replace(call, path=_CHAT, body=body))
         if reply.status != 200:
             return reply
         created_s = int(time.time())
         if call.stream:
             return _EventReply(reply, ResponseDraft(request=request, created_s=created_s), self.name)
         with checked_contract(self.name):
-            completion = msgspec.json.decode(await reply.read(), type=Json)
-            response = to_response(completion, request, created_s=created_s)
-        return WholeReply(200, reply.headers, msgspec.json.encode(response))
+            response = await decoding.run(_as_response, await reply.read(), request, created_s)
+        return WholeReply(200, reply.headers, response)
 
     async def load(self) -> EngineLoad | None:
         """Return the load that the engine reports; None if it cannot be read."""
@@ -80,6 +79,19 @@ class ResponsesUpstream:
     async def close(self) -> None:
         """Close the connections to the venue."""
         await self._inner.close()
+
+
+def _as_chat(body: bytes, *, venue: str, stream: bool) -> tuple[bytes, Json]:
+    """Return a request as a chat completion, and the fields that its response repeats."""
+    request = decode(body, venue=venue)
+    chat = to_chat(request, venue=venue)
+    if stream:
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    return msgspec.json.encode(chat), {name: value for name, value in request.items() if name != "input"}
+
+
+def _as_response(completion: bytes, request: Json, created_s: int) -> bytes:
+    return msgspec.json.encode(to_response(msgspec.json.decode(completion, type=Json), request, created_s=created_s))
 
 
 def _lacks_path(body: bytes) -> bool:
