@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import admin_caller, caller, json_response
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.metrics import Gauge, Metrics
+from meritorder.gateway.state.metrics import Gauge, Metrics, StoreGauges
 from meritorder.gateway.store import batches, requests
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.venues.headroom import Headroom
@@ -51,7 +52,8 @@ class Operations:
         self._headroom = headroom
         self._plan_executor = plan_executor
         self._plan_reloader = plan_reloader
-        self._queued: dict[str, int] = {}
+        lanes = context.settings.lanes
+        self._store_gauges = StoreGauges(context.database, duration_s(lanes.margin), context.now_s)
         self.metrics = Metrics(self._gauges)
         self._registry = CollectorRegistry()
         self._registry.register(self.metrics)
@@ -82,7 +84,7 @@ class Operations:
         """Return the metrics in Prometheus format."""
         await admin_caller(self._context, request)
         with contextlib.suppress(StoreUnavailableError):  # `meritorder_store_up` reports it
-            self._queued = await self._context.database.read_soon(requests.queued_by_model)
+            await self._store_gauges.read()
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
@@ -131,17 +133,14 @@ class Operations:
         }
 
     def _gauges(self) -> list[Gauge]:
-        alerts = self._headroom.alerts()
+        lanes, alerts = self._context.settings.lanes, self._headroom.alerts()
         by_venue = [((venue.name,), venue) for venue in self._venues.all]
         return [
             *self._plan_executor.gauges(),
             *self._plan_reloader.gauges(),
-            (
-                "meritorder_queued",
-                "Queued requests.",
-                ("model",),
-                [((model,), count) for model, count in self._queued.items()],
-            ),
+            *self._store_gauges.gauges(),
+            ("meritorder_slo_ttft_seconds", "Real-time SLO: time to first token.", (), [((), duration_s(lanes.ttft))]),
+            ("meritorder_slo_attainment", "Share of requests that must meet it.", (), [((), lanes.attainment)]),
             (
                 "meritorder_realtime",
                 "Real-time requests in flight.",
@@ -178,6 +177,12 @@ class Operations:
                 "Unexpected failures of a task or its work items; the log has the first of each kind.",
                 ("task",),
                 [((task,), count) for task, count in sorted(self._context.supervisor.failures.items())],
+            ),
+            (
+                "meritorder_ledger_delay_seconds",
+                "How far the ledger is behind the journal.",
+                (),
+                [((), self._context.ledger_writer.delay_s)],
             ),
             (
                 "meritorder_ledger_dropped",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -42,10 +43,16 @@ class LedgerWriter:
         self._collected: list[bytes] = []
         self._waiting: list[bytes] = []
         self._synced_bytes = 0
+        self._complete_s = time.monotonic()  # when the ledger last had every entry written by then
         self.dropped = 0
         self.set_aside = 0
         self.observers: list[Callable[[LedgerEntry], None]] = []
         self._flushing = asyncio.Lock()
+
+    @property
+    def delay_s(self) -> float:
+        """How far the ledger is behind the journal; a fraction of a second while the store accepts entries."""
+        return time.monotonic() - self._complete_s
 
     def add(self, entry: LedgerEntry) -> None:
         """Write an entry: when this returns, it survives this process."""
@@ -95,7 +102,10 @@ class LedgerWriter:
         """
         async with self._flushing:
             observed = 0 if self._spending is None else self._spending.observed
+            began_s = time.monotonic()
             await self._flush()
+            if not self._waiting:
+                self._complete_s = began_s
             if self._spending is not None and not self._waiting:
                 self._spending.settle(observed)
 

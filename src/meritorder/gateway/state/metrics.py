@@ -7,14 +7,22 @@ from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from sqlalchemy import Connection
 
+from meritorder.gateway.store import requests
 from meritorder.gateway.store.billing.ledger import LedgerEntry
+from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.quotas import budgets
+from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.units import PICOUSD_PER_USD
 
 _BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0)
 _KEY: Final = ("lane", "model", "venue")
+_MODEL: Final = ("model",)
+_BUDGET: Final = ("budget",)
 
-Gauge = tuple[str, str, tuple[str, ...], list[tuple[tuple[str, ...], float]]]
+_Values = list[tuple[tuple[str, ...], float]]
+Gauge = tuple[str, str, tuple[str, ...], _Values]
 """Name, description, label names, and values by labels."""
 
 
@@ -45,6 +53,52 @@ class Counts:
         """Return tokens by kind; lost tokens only if there are any."""
         kinds = [("input", self.input_tokens), ("output", self.output_tokens)]
         return [*kinds, ("lost", self.lost_tokens)] if self.lost_tokens else kinds
+
+
+class StoreGauges:
+    """What the store knows: the queue and the budgets, as last read.
+
+    Args:
+        database: The store.
+        margin_s: A queued request that is due within this time is at risk.
+        now_s: Returns the current epoch seconds.
+    """
+
+    def __init__(self, database: Database, margin_s: float, now_s: Callable[[], float]) -> None:
+        self._database = database
+        self._margin_s = margin_s
+        self._now_s = now_s
+        self._depths: list[tuple[str, int, int]] = []
+        self._budgets: list[BudgetState] = []
+
+    async def read(self) -> None:
+        """Read them.
+
+        Raises:
+            StoreUnavailableError: The store cannot be reached; the last ones remain.
+        """
+        now_s = self._now_s()
+
+        def read(connection: Connection) -> None:
+            self._depths = requests.queue_depths(connection, due_by_s=now_s + self._margin_s)
+            self._budgets = budgets.states(connection, now_s=now_s)
+
+        await self._database.read_soon(read)
+
+    def gauges(self) -> list[Gauge]:
+        """Return them as gauges."""
+        queued: _Values = [((model,), count) for model, count, _ in self._depths]
+        at_risk: _Values = [((model,), due_soon) for model, _, due_soon in self._depths]
+        amounts: _Values = [
+            ((state.budget.id,), state.budget.amount_picousd / PICOUSD_PER_USD) for state in self._budgets
+        ]
+        spent: _Values = [((state.budget.id,), state.spent_picousd / PICOUSD_PER_USD) for state in self._budgets]
+        return [
+            ("meritorder_queued", "Queued requests.", _MODEL, queued),
+            ("meritorder_queued_at_risk", "Queued requests that are due within `lanes.margin`.", _MODEL, at_risk),
+            ("meritorder_budget_usd", "Budgets of keys and teams in their current period.", _BUDGET, amounts),
+            ("meritorder_budget_spent_usd", "What is spent of a budget in its current period.", _BUDGET, spent),
+        ]
 
 
 class Metrics(Collector):

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -332,8 +333,14 @@ def is_running(connection: Connection, seq: int) -> bool:
 
 def queued_by_model(connection: Connection) -> dict[str, int]:
     """Return the number of queued requests by model."""
-    query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
-    return {row[0]: int(row[1]) for row in connection.execute(query)}
+    return {model: queued for model, queued, _ in queue_depths(connection, due_by_s=0.0)}
+
+
+def queue_depths(connection: Connection, *, due_by_s: float) -> list[tuple[str, int, int]]:
+    """Return each model with its queued requests, and with how many of them are due by some time."""
+    due = func.sum(case((REQUESTS.c.deadline_s <= due_by_s, 1), else_=0))
+    query = select(REQUESTS.c.model, func.count(), due).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
+    return [(model, int(queued), int(due_soon)) for model, queued, due_soon in connection.execute(query)]
 
 
 def _has_queued(now_s: float) -> ColumnElement[bool]:

@@ -340,6 +340,22 @@ def test_estimated_answers_are_not_counted() -> None:
         assert entry.counted is counted
 
 
+def test_delay_is_since_all_was_added(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = new_writer(database, tmp_path)
+    writer._complete_s -= 30.0
+
+    async def refuse(_: Journal) -> int:
+        raise StoreUnavailableError("the store is down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "_add_all", refuse)
+        with pytest.raises(StoreUnavailableError):
+            asyncio.run(writer.flush())
+    assert writer.delay_s >= 30.0
+    asyncio.run(writer.flush())
+    assert writer.delay_s < 30.0
+
+
 def test_entries_wait_for_the_store(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store fails in the first round, a quarter of a second after the start; the second round writes."""
     writer, waits, add = new_writer(database, tmp_path), list[float](), ledger.add_lines

@@ -53,6 +53,14 @@ def test_full_models_hide_no_other_work(database: Database) -> None:
         assert len(work) == count
 
 
+def test_queue_tells_what_is_due(database: Database) -> None:
+    open_batches(database, "t", "u")  # their lines are due at 9 s
+    for due_by_s, due in ((8.9, 0), (9.0, 2)):
+        depths = database.read_now(lambda connection, by_s=due_by_s: requests.queue_depths(connection, due_by_s=by_s))  # type: ignore[misc]
+        assert depths == [("m", 2, due)]
+    assert database.read_now(requests.queued_by_model) == {"m": 2}
+
+
 def open_batches(database: Database, *tenants: str) -> None:
     """Add a batch of one line for each tenant named; each is due a second after the one before."""
 

@@ -129,6 +129,7 @@ class PlanInForce:
         rules: Declared workloads that are deferrable or restricted, in the order in which they are matched.
         places: Provider, region and hardware of the plan's pools and APIs at each venue.
         policy_calendar: The slots of the policy's floor; None if the schedule decides on the machines.
+        price_dates: Dates of its prices, as their sources write them.
     """
 
     file: str
@@ -139,6 +140,7 @@ class PlanInForce:
     rules: tuple[PlannedRule, ...]
     places: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
     policy_calendar: Calendar | None = None
+    price_dates: tuple[str, ...] = ()
 
     def find_rule(self, model: str, tenant: str) -> PlannedRule | None:
         """Return the declared workload that a call belongs to."""

@@ -84,6 +84,7 @@ class _PlanMatcher:
             deferrable=deferrable,
             rules=self._rules(),
             places=self._places(),
+            price_dates=tuple(price.as_of for price in self._plan.prices),
         )
 
     def _places(self) -> dict[str, tuple[tuple[str, str, str], ...]]:

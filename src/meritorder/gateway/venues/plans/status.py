@@ -5,6 +5,8 @@ from typing import Any, Final
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.venues.plans.in_force import PlanInForce, PlannedPool, PlannedRow
 from meritorder.gateway.venues.plans.machines import PlanMachines
+from meritorder.records.evidence import age_days
+from meritorder.units import utc
 
 _LABELS: Final = ("pool", "payment")
 _FIELDS: Final = (
@@ -65,4 +67,8 @@ def plan_gauges(plan: PlanInForce, machines: PlanMachines, now_s: float) -> list
             ("meritorder_policy_machines", "Machines that each rule asks for now.", (*_LABELS, "rule"), by_rule),
             ("meritorder_policy_above_floor_usd", "Cost of machines above the floor so far.", _LABELS, above_usd),
         ]
+    today = utc(now_s).date()
+    ages = [float(age) for date in plan.price_dates if (age := age_days(date, today)) is not None]
+    if ages:
+        gauges.append(("meritorder_plan_price_age_days", "Age of the plan's oldest price.", (), [((), max(ages))]))
     return gauges
