@@ -7,6 +7,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
@@ -19,6 +20,19 @@ def test_migrations_lead_to_the_schema(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     migrations.upgrade(database)  # again: nothing to do
+
+
+def test_newest_migration_is_alembics_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrations.NEWEST]
+
+
+def test_newer_store_is_one_line(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match=r"store\.url: the store is of another version.*upgrade meritorder"):
+        migrations.upgrade(database)
 
 
 def test_missing_database_is_one_line(tmp_path: Path) -> None:
