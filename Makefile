@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# One process more than there are processors: many tests wait for other processes.
-WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Two processes more than there are processors: many tests wait for other processes.
+WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 2)')
 
 # Modules are compiled once, not by each process that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,7 +35,7 @@ demo: $(STAMP) ## compare the cost of a sample week, and run the gateway on a sm
 	@$(BIN)/python -m meritorder demo
 
 test: $(STAMP) ## run the tests, on all processors (five minutes on two)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## run the tests that are slow by nature
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
