@@ -54,7 +54,9 @@ _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 def is_json(head: bytes) -> bool:
     """Return whether the first bytes of a text are JSON."""
-    return head.lstrip()[:1] in {b"{", b"["}
+    text = head.lstrip()
+    # A line of a log may begin with a bracket, too: [GIN] 2026/11/02 ...
+    return text[:1] == b"{" or (text[:1] == b"[" and text[1:].lstrip()[:1] in {b"{", b"[", b"]", b""})
 
 
 def as_lines(file: PlainFile, scratch: ScratchFolder, *, lists: tuple[str, ...] = LISTS) -> Path:

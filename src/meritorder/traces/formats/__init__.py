@@ -11,7 +11,7 @@ from meritorder.traces.formats import columns
 from meritorder.traces.formats.benchmarks import BENCHMARKS
 from meritorder.traces.formats.declared import TraceFormat, terms_of
 from meritorder.traces.formats.gateways import GATEWAYS
-from meritorder.traces.formats.guess import proposal
+from meritorder.traces.formats.guess import proposal, says_date
 from meritorder.traces.formats.logs import LOGS
 from meritorder.traces.formats.prompts.texts import BATCH, PROMPTS
 from meritorder.traces.formats.providers import PROVIDERS
@@ -28,8 +28,8 @@ FORMATS: Final = (
     BATCH,
     *GATEWAYS,
     *LOGS,
-    *PROVIDERS,
     *USAGE,
+    *PROVIDERS,
     *BENCHMARKS,
     TraceFormat(
         name=BY_COLUMNS,
@@ -97,6 +97,12 @@ def _named(shape: Shape, name: str) -> TraceFormat:
 
 def _detected(shape: Shape, candidates: Iterable[TraceFormat]) -> TraceFormat:
     detected = next((candidate for candidate in candidates if candidate.matches(shape)), None)
+    if detected is None and any(map(says_date, shape.source.columns)):
+        raise TraceError(
+            "its first line has a time instead of names of columns",
+            where=shape.source.name,
+            fix="add the names; if it is a log of plain text, log requests as JSON or CSV, with token counts",
+        )
     if detected is None:
         raise TraceError(
             f"the columns {', '.join(shape.source.columns[:12]) or '(none)'} match no known format",

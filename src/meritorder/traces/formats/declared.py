@@ -36,7 +36,7 @@ class AsideRule:
 
     Args:
         kind: Their kind.
-        column: Column or path.
+        column: Column or path; `a | b` is the first of two with a value.
         pattern: Regular expression on its lower-case text.
         unless: Take the rows that do not match, those without a value included.
         counted: Take only rows with input tokens.
@@ -164,10 +164,14 @@ def at_once(table: pl.LazyFrame) -> pl.LazyFrame:
 
 def with_kinds(shape: Shape, columns: Mapping[str, str], rules: Sequence[AsideRule]) -> pl.LazyFrame:
     """Return columns under their new names, and the kind of rows that are not one request as `aside`."""
-    present = [rule for rule in rules if shape.may_have(rule.column)]
-    names = {column: f"rule on {column}" for column in dict.fromkeys(rule.column for rule in present)}
-    table = fetched(shape, {**columns, **{name: column for column, name in names.items()}})
-    kinds = [pl.when(rule.applies(pl.col(names[rule.column]))).then(pl.lit(rule.kind.value)) for rule in present]
+    texts = [" | ".join(filter(shape.may_have, _alternatives(rule.column))) for rule in rules]
+    names = {text: f"rule on {text}" for text in texts if text}
+    table = fetched(shape, {**columns, **{name: text for text, name in names.items()}})
+    kinds = [
+        pl.when(rule.applies(pl.col(names[text]))).then(pl.lit(rule.kind.value))
+        for rule, text in zip(rules, texts, strict=True)
+        if text
+    ]
     aside = pl.coalesce(kinds) if kinds else pl.lit(None, pl.String)
     return table.with_columns(aside.alias("aside")).drop(names.values())
 

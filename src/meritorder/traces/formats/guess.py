@@ -14,6 +14,7 @@ _FEWEST: Final = 3
 _DATE: Final = re.compile(
     r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}|[A-Z][a-z]{2} \d\d?, \d{4}"
 )
+_CLOCK: Final = re.compile(r"\b\d\d:\d\d:\d\d\b")
 _NUMBER: Final = re.compile(r"[\d.,\s]*\d")
 _CACHE_WORDS: Final = frozenset({"cache", "cached"})
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
@@ -92,6 +93,11 @@ def holds_dates(column: Sequence[Any]) -> bool:
     """Whether most values are dates."""
     present = _present(column)
     return bool(present) and sum(bool(_DATE.search(str(value))) for value in present) >= _MOST * len(present)
+
+
+def says_date(text: str) -> bool:
+    """Whether a text has a date or a clock in it."""
+    return bool(_DATE.search(text) or _CLOCK.search(text))
 
 
 def holds_durations(column: Sequence[Any]) -> bool:

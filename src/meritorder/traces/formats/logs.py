@@ -9,7 +9,10 @@ from meritorder.traces.formats.declared import AsideRule, TraceFormat
 from meritorder.traces.trace import Kind
 
 LOGGED: Final = "arrival is when the answer was logged: the file has no time of the request"
-_USAGE: Final = "@gen_ai.usage.input_tokens | @gen_ai.usage.prompt_tokens | @llm.token_count.prompt"
+# Names of the conventions, of OpenInference, and of OpenLLMetry before it took over those of the conventions.
+_USAGE: Final = (
+    "@gen_ai.usage.input_tokens | @gen_ai.usage.prompt_tokens | @llm.token_count.prompt | @llm.usage.prompt_tokens"
+)
 
 LOGS: Final = (
     # docs/reference/venues.md: the ledger of `meritorder serve`; one row for each attempt.
@@ -167,13 +170,14 @@ LOGS: Final = (
             requires=(identified,),
             fields={
                 "arrival": "startTimeUnixNano | start_time_unix_nano | start_time | startTime | timestamp"
-                " | timestamp [UTC] | TimeGenerated | TimeGenerated [UTC]",
-                "input": f"{at}gen_ai.usage.input_tokens | {at}gen_ai.usage.prompt_tokens | {at}llm.token_count.prompt",
+                " | timestamp [UTC] | TimeGenerated | TimeGenerated [UTC] | @timestamp | _time",
+                "input": _USAGE.replace("@", at),
                 "output": f"{at}gen_ai.usage.output_tokens | {at}gen_ai.usage.completion_tokens"
-                f" | {at}llm.token_count.completion",
+                f" | {at}llm.token_count.completion | {at}llm.usage.completion_tokens",
                 "cached": f"{at}gen_ai.usage.cache_read.input_tokens | {at}gen_ai.usage.cache_read_input_tokens"
                 f" | {at}llm.token_count.prompt_details.cache_read",
-                "model": f"{at}gen_ai.response.model | {at}gen_ai.request.model | {at}llm.model_name",
+                "model": f"{at}gen_ai.response.model | {at}gen_ai.request.model | {at}llm.model_name"
+                f" | {at}llm.response.model | {at}llm.request.model",
                 "tenant": f"{at}user.id | {at}enduser.id | resource.attributes.service.name",
                 "session": f"{at}gen_ai.conversation.id | {at}session.id",
                 "id": "spanId | span_id | context.span_id",
@@ -196,7 +200,12 @@ LOGS: Final = (
                 ),
                 AsideRule(kind=Kind.ERROR, column="status.code", pattern="^(2|2.0|status_code_error|error)$"),
                 AsideRule(kind=Kind.ERROR, column=f"{at}error.type", pattern="."),
-                AsideRule(kind=Kind.EVENT, column=f"{at}gen_ai.request.model", pattern=".", unless=True),
+                AsideRule(
+                    kind=Kind.EVENT,
+                    column=f"{at}gen_ai.request.model | {_USAGE.replace('@', at)}",
+                    pattern=".",
+                    unless=True,
+                ),
             ),
             nest=nest,
         )

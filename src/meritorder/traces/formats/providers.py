@@ -148,6 +148,21 @@ PROVIDERS: Final = (
         )
         for tokens in ("input_tokens", "tokens")
     ),
+    # The names of the Claude console's export in a log of single calls.
+    TraceFormat(
+        name="anthropic",
+        title="Anthropic usage",
+        requires=("{at}usage_input_tokens_no_cache", "{at}usage_output_tokens"),
+        fields={
+            "arrival": ARRIVALS,
+            "input": "{at}usage_input_tokens_no_cache + {at}usage_input_tokens_cache_read"
+            " + {at}usage_input_tokens_cache_write_5m + {at}usage_input_tokens_cache_write_1h",
+            "output": "{at}usage_output_tokens",
+            "cached": "{at}usage_input_tokens_cache_read",
+            "model": "model_version | model",
+            "tenant": "workspace | api_key",
+        },
+    ),
     # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html: input without the cache.
     TraceFormat(
         name="converse",

@@ -4,15 +4,16 @@ Source: the documentation of each provider, read 2026-11, at the address beside 
 """
 
 import re
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import polars as pl
 
 from meritorder.errors import TraceError
 from meritorder.traces.formats.declared import AsideRule, TraceFormat
-from meritorder.traces.formats.documents import unnested
 from meritorder.traces.formats.shape import Shape
 from meritorder.traces.intake import RawTable
+from meritorder.traces.sources import Record, untyped
 from meritorder.traces.trace import Kind
 
 _NO_COUNT: Final = "the export does not count requests"
@@ -23,8 +24,6 @@ _OUTPUT: Final = (
 _CACHED: Final = ("processedcachedprompttokens", "cachedprompttokens", "cachereadinputtokencount")
 _CALLS: Final = ("azureopenairequests", "modelrequests", "totalcalls", "successfulcalls", "invocations")
 _METRICS: Final = {"input": _INPUT, "output": _OUTPUT, "cached": _CACHED, "calls": _CALLS}
-_AZURE_NEST: Final = "value[].timeseries[].data[]"
-
 
 _AGGREGATED: Final = re.compile(r"\((?:sum|total|count)\)|^AWS/", re.IGNORECASE)
 _INTERVAL: Final = re.compile(r"time|zeit|full label", re.IGNORECASE)
@@ -100,16 +99,30 @@ def _is_azure_table(shape: Shape) -> bool:
     return shape.has("MetricName") and shape.has("TimeGenerated") and shape.has("Total")
 
 
+def _azure_points(shape: Shape) -> Iterator[dict[str, Any]]:
+    """Yield line, metric, time and total of each point; a metric is named by an object, or by its id alone."""
+    for line, document in shape.source.records():
+        for metric in _objects((document or {}).get("value")) or [document or {}]:
+            name = metric.get("name", metric.get("id"))
+            text = str(name.get("value") if isinstance(name, dict) else name)
+            for series in _objects(metric.get("timeseries")):
+                for point in _objects(series.get("data")):
+                    yield {"line": line, "metric": text, "arrival": point.get("timeStamp"), "total": point.get("total")}
+
+
+def _objects(value: object) -> list[Record]:
+    return [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+
+
 def _read_azure(shape: Shape) -> RawTable:
     """Read metrics of Azure Monitor: one row for each metric and interval becomes one row for each interval."""
     if _is_azure_table(shape):
         names = {"metric": "MetricName", "arrival": "TimeGenerated", "total": "Total"}
         table = shape.source.table(names | ({"model": "Resource"} if shape.has("Resource") else {}))
     else:
-        nest = _AZURE_NEST if shape.has("value.timeseries.data") else "timeseries[].data[]"
-        rows = unnested(shape.source, nest)
-        # The name of a metric is an object around its rows; `unnested` keeps scalars, so that it is in `id`.
-        table = rows.table({"metric": "id", "arrival": "timeStamp", "total": "total"})
+        points = list(_azure_points(shape))
+        columns = {name: [point[name] for point in points] for name in ("line", "metric", "arrival", "total")}
+        table = untyped(columns).lazy()
     metric = pl.col("metric").cast(pl.String).str.to_lowercase().str.replace_all(r"[^a-z]", "")
     number = pl.col("total").cast(pl.Float64, strict=False)
     keys = [name for name in ("arrival", "model") if name in table.collect_schema()]

@@ -63,3 +63,19 @@ def test_columns_of_one_name_must_agree(tmp_path: Path) -> None:
     message = refused(written(tmp_path, f"{header}1000000000,5,3,7\n"))
     assert "two columns are named input_tokens, and their values differ; rename one of them" in message
     assert cells(read_trace([written(tmp_path, f"{header}1000000000,5,3,5\n")]), *LENGTHS) == [(0.0, 5, 0, 3)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '10.0.0.1 - - [02/Nov/2026:09:00:00 +0000] "POST /v1/chat/completions HTTP/1.1" 200 512',
+        '[GIN] 2026/11/02 - 09:00:00 | 200 |  1.234s |  127.0.0.1 | POST     "/api/chat"',
+        "INFO 11-02 09:00:00 [loggers.py:118] Engine 000: Avg prompt throughput: 100.0 tokens/s, Running: 3 reqs",
+        "[2026-11-02 09:00:00] Prefill batch. #new-seq: 1, #new-token: 512, #cached-token: 0",
+    ],
+)
+def test_logs_of_plain_text_are_told(tmp_path: Path, line: str) -> None:
+    """nginx, Ollama, vLLM and SGLang."""
+    assert "if it is a log of plain text, log requests as JSON or CSV" in refused(
+        written(tmp_path, f"{line}\n" * 3, "server.log")
+    )

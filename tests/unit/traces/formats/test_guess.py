@@ -51,7 +51,7 @@ def test_members_of_objects_are_proposed(tmp_path: Path) -> None:
 
 def test_counts_left_out_are_named(tmp_path: Path) -> None:
     """Parts of the input beside a column that has its name: taking that one alone would lose them."""
-    header = "timestamp,usage_input_tokens_no_cache,usage_input_tokens_cache_read,usage_output_tokens"
+    header = "timestamp,in_tok_fresh,in_tok_cache_read,out_tok"
     message = refused(written(tmp_path, f"{header}\n2026-05-04 08:00:00,10,1000,70\n2026-05-04 08:00:05,10,1000,70\n"))
-    assert "input=usage_input_tokens_no_cache,output=usage_output_tokens" in message
-    assert "it leaves out usage_input_tokens_cache_read, which may belong to a sum or to cached=" in message
+    assert "input=in_tok_fresh,output=out_tok" in message
+    assert "it leaves out in_tok_cache_read, which may belong to a sum or to cached=" in message

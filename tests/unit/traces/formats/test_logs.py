@@ -424,3 +424,31 @@ def test_usage_of_mlflow_is_text_in_its_metadata(tmp_path: Path) -> None:
     }
     read = read_trace([written(tmp_path, lines(trace), "traces.jsonl")])
     assert (cells(read, *LENGTHS), read.epoch_s) == ([(0.0, 500, 0, 90)], 1_793_610_000)
+
+
+def test_spans_of_other_conventions_are_calls(tmp_path: Path) -> None:
+    """OpenInference and the first OpenLLMetry do not name the model as the conventions do."""
+    names = (
+        ("llm.token_count.prompt", "llm.token_count.completion"),
+        ("llm.usage.prompt_tokens", "llm.usage.completion_tokens"),
+    )
+    for name, output in names:
+        spans = [
+            {
+                "start_time": "2026-11-02T09:00:00Z",
+                "span_id": "a",
+                "attributes": {name: 500, output: 90, "llm.model": "m"},
+            },
+            {"start_time": "2026-11-02T09:00:00Z", "span_id": "b", "attributes": {"http.method": "GET"}},
+        ]
+        trace = read_trace([written(tmp_path, lines(*spans), "spans.jsonl")])
+        assert cells(trace, *LENGTHS) == [(0.0, 500, 0, 90)]
+        assert trace.report.set_aside == {Kind.EVENT: 1}
+
+
+def test_log_with_names_of_the_claude_console(tmp_path: Path) -> None:
+    """10 tokens outside of the cache, 1,000 read from it, and 150 written: 1,160 in all."""
+    parts = ",".join(f"usage_input_tokens_{part}" for part in ("no_cache", "cache_write_5m", "cache_read"))
+    header = f"timestamp,{parts},usage_output_tokens"
+    trace = read_trace([written(tmp_path, f"{header}\n2026-11-02T09:00:00Z,10,150,1000,70\n")])
+    assert cells(trace, *LENGTHS) == [(0.0, 1160, 1000, 70)]

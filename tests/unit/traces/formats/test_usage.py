@@ -59,12 +59,19 @@ def test_anthropic_usage_counts_no_requests(tmp_path: Path) -> None:
 METRICS = {"ProcessedPromptTokens": 6_000, "GeneratedTokens": 900, "AzureOpenAIRequests": 6}
 
 
-def azure_document() -> str:
+def azure_document(*, ids: bool = True) -> str:
+    """Return metrics as the API names them, or by the object that the portal's tools keep of it."""
+
     def metric(name: str, total: int) -> dict[str, object]:
         data = [{"timeStamp": f"2026-05-04T08:{minute:02d}:00Z", "total": total} for minute in range(5)]
         data.append({"timeStamp": "2026-05-04T08:05:00Z"})
         series = [{"metadatavalues": [], "data": data}]
-        return {"id": f"/subscriptions/1/providers/Microsoft.Insights/metrics/{name}", "timeseries": series}
+        named = (
+            {"id": f"/subscriptions/1/providers/Microsoft.Insights/metrics/{name}"}
+            if ids
+            else {"name": {"value": name}}
+        )
+        return named | {"timeseries": series}
 
     return lines({"cost": 4, "interval": "PT1M", "value": [metric(*item) for item in METRICS.items()]})
 
@@ -76,10 +83,9 @@ def azure_table() -> str:
     return "\n".join(["TimeGenerated,Resource,MetricName,Total", *rows, ""])
 
 
-@pytest.mark.parametrize("form", ["document", "table"])
-def test_azure_metrics_become_requests(tmp_path: Path, form: str) -> None:
-    text = azure_document() if form == "document" else azure_table()
-    path = written(tmp_path, text, "metrics.json" if form == "document" else "metrics.csv")
+@pytest.mark.parametrize("text", [azure_document(), azure_document(ids=False), azure_table()])
+def test_azure_metrics_become_requests(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text, "metrics")
     assert "5 rows, 30 calls, 30,000 input and 4,500 output tokens" in refused(path)
     trace = read_trace([path], aggregate=True)
     assert trace.report.format == "azure_monitor"
