@@ -27,6 +27,18 @@ _IN_NAME: Final = re.compile(
 )
 """A currency at the end of a column's name: Cost ($), cost_usd, CostUSD."""
 
+_PARTS: Final = {"cent": 100, "milli": 1000, "mill": 1000, "micro": 1_000_000, "nano": 1_000_000_000}
+_PARTS_IN_NAME: Final = re.compile(
+    r"(?i)(?:^|[\s_(-]|(?<=[a-z])(?-i:(?=[CMN])))(?P<part>cent|milli?|micro|nano)s?(?:[\s_-]?(?:usd|dollars?))?\)?$"
+)
+"""Parts of a currency at the end of a column's name: cost_cents, amount (micros), costMicros."""
+
+
+def parts_in_name(column: str) -> int:
+    """Return how many of the amounts of a column are one unit of its currency: 100 if its name says cents."""
+    match = _PARTS_IN_NAME.search(column)
+    return _PARTS[match["part"].lower()] if match else 1
+
 
 def in_name(column: str) -> str | None:
     """Return the currency that the name of a column of amounts states, as its ISO code."""

@@ -18,6 +18,7 @@ FIX: Final = "download or export it again"
 # Objects inside a result of a cost or usage API, whose members are columns of the CSV export.
 _NESTED: Final = ("amount", "cache_creation", "server_tool_use", "properties")
 
+_LISTS: Final = ("data", "records")
 _COST_EXPLORER: Final = "ResultsByTime"
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _DIMENSIONS: Final = {
@@ -75,11 +76,11 @@ def _pages(name: str, lines: Path) -> Iterator[dict[str, Any]]:
 
 
 def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the records of a page: the results of time buckets (OpenAI, Anthropic), its `data`, or the page itself."""
+    """Yield the records of a page: the results of time buckets (OpenAI, Anthropic), its list, or the page itself."""
     if isinstance(page.get(_COST_EXPLORER), list):
         yield from _costs(page)
         return
-    entries = page.get("data", page)
+    entries = next((page[name] for name in _LISTS if name in page), page)
     for entry in entries if isinstance(entries, list) else [entries]:
         if isinstance(entry, dict) and isinstance(entry.get("results"), list):
             bucket = {name: value for name, value in entry.items() if name not in ("results", "object")}

@@ -16,7 +16,7 @@ from meritorder.bills import currency
 from meritorder.bills.charges import PurchaseOption, with_taxes_and_credits
 from meritorder.bills.columns import SourceColumns, provider_by_name
 from meritorder.bills.repeated.totals import CENT, HALF_CENT, ROUNDED
-from meritorder.inputs.summaries import SAYS_TOTAL
+from meritorder.inputs.summaries import SAYS_STATISTIC, SAYS_TOTAL
 
 _FIELDS: Final = {
     "service": "service",
@@ -38,6 +38,7 @@ _FIELDS: Final = {
 
 _OF_COST_EXPLORER: Final = re.compile(r"(?i)^total costs?\(")
 _TOTAL: Final = re.compile(SAYS_TOTAL)
+_STATISTIC: Final = re.compile(SAYS_STATISTIC)
 _PARENTHESES: Final = re.compile(r"\([^()]+\)\s*$")
 _MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _PERIOD: Final = re.compile(
@@ -51,6 +52,7 @@ _AMOUNT: Final = "amount of the cell"
 _CURRENCY: Final = "currency of the cell"
 _STATED: Final = "total of the row"
 _PROVIDER: Final = "provider of the table"
+_LEAST_PARTS: Final = 2
 _ADDED: Final = ("row", _PERIOD_OF, _AMOUNT, _CURRENCY, _STATED, _PROVIDER)
 
 
@@ -85,10 +87,12 @@ def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
     columns = [column for column in raw.collect_schema() if column != "row"]
     periods = _periods(columns)
     totals = [column for column in columns if _is_total(column)]
-    cells = periods or [column for column in _amounts(columns) if column not in totals] or totals
-    beside = [column for column in columns if column not in (*cells, *totals)]
+    figures = [column for column in columns if _STATISTIC.search(currency.without(column))]
+    cells = periods or [column for column in _amounts(columns) if column not in figures] or totals
+    beside = [column for column in columns if column not in (*cells, *figures)]
     if not periods:
         beside = [column for column in beside if not _PARENTHESES.search(column)]
+        cells = _without_sum(raw, cells)
     stated = [total for total in totals if total not in cells][-1:]
     provider = "aws" if any(map(_OF_COST_EXPLORER.match, totals)) else None
     names = {cell: currency.without(cell).strip() for cell in cells}
@@ -109,12 +113,24 @@ def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
     return long.with_columns(pl.when(~is_total).then(_NAME_OF).alias(_PERIOD_OF)).drop(_NAME_OF)
 
 
+def _without_sum(raw: pl.LazyFrame, cells: list[str]) -> list[str]:
+    """Return the columns without the last one if in all rows it is the sum of the others, whatever it is named."""
+    *parts, last = cells
+    if len(parts) < _LEAST_PARTS:
+        return cells
+    fields = SourceColumns(raw.collect_schema(), table=raw, whole=True)
+    total = pl.sum_horizontal([fields.number(part).fill_null(0) for part in parts])
+    is_sum = ((fields.number(last).fill_null(0) - total).abs() <= len(parts) * float(HALF_CENT)).all()
+    return parts if raw.select(is_sum & (total != 0).any()).collect().item() else cells
+
+
 def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
     """Return the columns of CHARGES as expressions over the cells of a cross table."""
     headings = [column for column in fields.schema if column not in _ADDED]
+    what = "description" if any(heading.lower() in _FIELDS for heading in headings) else "service"
     named: dict[str, list[str]] = {}
     for heading in headings:
-        named.setdefault(_FIELDS.get(heading.lower(), "description"), []).append(heading)
+        named.setdefault(_FIELDS.get(heading.lower(), what), []).append(heading)
     names = {
         name: pl.concat_str(
             [fields.text(heading) for heading in of_name],

@@ -16,7 +16,7 @@ import polars as pl
 
 from meritorder.bills import currency
 from meritorder.bills.charges import NAMES, PurchaseOption, with_taxes_and_credits
-from meritorder.bills.columns import SourceColumns, provider_by_name
+from meritorder.bills.columns import SourceColumns, provider_by_name, to_money
 from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
@@ -83,7 +83,7 @@ class DeclaredFormat:
                 read[name] = fields.text(*spelled)
         read["period_start"] = _of_whole_period(read)
         amounts = _terms(fields, self.columns["billed_usd"])
-        cost = _sum([fields.money(term) for term in amounts])
+        cost = _sum([_dollars(fields, term) for term in amounts])
         read |= {"billed_usd": cost, "amortised_usd": cost, "list_usd": cost}
         if "currency" not in read:
             named = currency.in_name(amounts[0])
@@ -125,6 +125,16 @@ def _terms(fields: SourceColumns, sources: tuple[str, ...]) -> tuple[str, ...]:
 
 def _sum(terms: list[pl.Expr]) -> pl.Expr:
     return terms[0] if len(terms) == 1 else pl.sum_horizontal([term.fill_null(0) for term in terms])
+
+
+def _dollars(fields: SourceColumns, name: str) -> pl.Expr:
+    """Return amounts in whole units of their currency, also if the column counts cents."""
+    parts = currency.parts_in_name(name)
+    amount = fields.money(name)
+    if parts == 1:
+        return amount
+    fields.assumptions.append(f"{parts:,} of {name} are taken as one unit of its currency")
+    return to_money(amount.cast(pl.Float64) / parts)
 
 
 _TOKENS: Final = {"purchase": PurchaseOption.TOKENS, "unit": "tokens", "currency": "USD"}

@@ -13,10 +13,11 @@ from meritorder.units import format_usd
 
 _ONLY: Final = (
     r"(?i)^\W*(?:[\w.-]+[ -])?(?:sub|grand)?[ -]?totals?\W*$|summe|gesamt|^\W*(?:totale?|totaux|somme|suma)\W*$|計|计"
+    r"|^\W*(?-i:(?:[A-Z][a-z]+)+Totals?)\W*$"
 )
 """A row with a time may be the total of others if a cell says nothing else; products are named "Total Bytes" too."""
 
-_NAMES: Final = ("account", "service", "sku", "description", "instance_type")
+_NAMES: Final = ("account", "service", "sku", "description", "instance_type", "model")
 
 _NUMBER: Final = r"^[\s$€£(+-]*\d[\d.,'\s]*[\s$€£%)]*$|^[A-Z]{3}$|^$"
 _DATE: Final = r"\d[./-]\d{1,2}[./-]\d"
@@ -25,6 +26,8 @@ _DATE: Final = r"\d[./-]\d{1,2}[./-]\d"
 CENT: Final = Decimal("0.01")
 HALF_CENT: Final = Decimal("0.005")
 ROUNDED: Final = Decimal("0.001")
+_LEVELS: Final = (2, 3, 4)
+"""Charges, and up to three levels of totals: of accounts, of statements, of all."""
 _NEAR_TOTALS: Final = 32
 """Totals across which the rows of another one are searched for, besides all as far as the file's start or end."""
 _MAX_DATED: Final = 1000
@@ -40,10 +43,14 @@ class _Candidate(NamedTuple):
     blank: bool
     amount: Decimal | None
 
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether it may be a charge as well, by its time or because it does not say that it is a total."""
-        return self.dated or self.says is None
+    def is_sum(self, block: "_Block") -> bool:
+        """Return whether it is the sum of charges; of two at least, and not rounded, if it may be a charge as well."""
+        if self.amount is None:
+            return False
+        if self.says and not self.dated:
+            return _is_sum(self.amount, block)
+        least = 1 if self.says else 2
+        return block.rows >= least and self.amount != 0 and abs(self.amount - block.usd) <= abs(self.amount) * ROUNDED
 
 
 class _Block(NamedTuple):
@@ -54,15 +61,18 @@ class _Block(NamedTuple):
 
 
 def suspected(groups: pl.DataFrame) -> list[str]:
-    """Return the files that may have totals: by a row without time, by a text, or by an amount that is half of all.
+    """Return the files that may have totals: by a row without time, by a text, or by the size of the largest amount.
+
+    That is half of all if it is their total, and a third or fourth if there are totals of parts too.
 
     Args:
         groups: Sums of like line items, with the largest amount of each.
     """
-    half = (2 * pl.col("largest_usd").max() - pl.col("stated_usd").sum()).abs() <= 2 * CENT
+    largest, total = pl.col("largest_usd").max(), pl.col("stated_usd").sum()
+    is_total = pl.any_horizontal([(levels * largest - total).abs() <= levels * CENT for levels in _LEVELS])
     says = pl.any_horizontal(pl.col(_NAMES).str.contains(SAYS_TOTAL).fill_null(value=False))
     by_file = groups.group_by("source").agg(
-        suspected=says.any() | pl.col("first").is_null().any() | (half & (pl.col("rows").sum() > 2))
+        suspected=says.any() | pl.col("first").is_null().any() | (is_total & (pl.col("rows").sum() > 2))
     )
     return by_file.filter("suspected")["source"].sort().to_list()
 
@@ -155,17 +165,13 @@ def _blocks(lines: pl.LazyFrame, candidates: Sequence[_Candidate]) -> list[_Bloc
 def _sums(candidates: Sequence[_Candidate], blocks: Sequence[_Block]) -> list[_Candidate]:
     """Return the candidates that are sums of charges: of those which adjoin them, or of some if another is that of all.
 
-    Those that have a time, or do not say that they are totals, sum up two charges at least, and nothing is rounded.
+    Those that have a time, or do not say that they are totals, are exact sums.
     """
     everything = _Block(sum(block.rows for block in blocks), sum((block.usd for block in blocks), Decimal(0)))
     sums = [
         candidate
         for place, candidate in enumerate(candidates)
-        if candidate.amount is not None
-        and any(
-            _is_exact_sum(candidate.amount, block) if candidate.is_doubtful else _is_sum(candidate.amount, block)
-            for block in _adjoining(blocks, place)
-        )
+        if any(candidate.is_sum(block) for block in _adjoining(blocks, place))
     ]
     if not any(_is_sum(total.amount or Decimal(0), everything) for total in sums):
         return sums
@@ -196,11 +202,6 @@ def _is_sum(amount: Decimal, block: _Block) -> bool:
     """Return whether an amount is the sum of charges, each of which may be rounded to a cent."""
     rounding = min(block.rows * HALF_CENT, abs(amount) * ROUNDED)
     return abs(amount - block.usd) <= max(CENT, rounding)
-
-
-def _is_exact_sum(amount: Decimal, block: _Block) -> bool:
-    """Return whether an amount is the sum of two charges or more but for a thousandth of it."""
-    return block.rows > 1 and amount != 0 and abs(amount - block.usd) <= abs(amount) * ROUNDED
 
 
 def _unequal(

@@ -102,3 +102,22 @@ def test_currency_of_the_cells(tmp_path: Path) -> None:
 def test_other_tables_are_no_cross_tables(columns: tuple[str, ...]) -> None:
     """Two amounts of the same charge are not two charges."""
     assert not is_crosstab(frozenset(columns))
+
+
+@pytest.mark.parametrize("total", ["Total costs($)", "Custos totais($)", "Sum($)", "Everything($)"])
+def test_sum_under_any_name(tmp_path: Path, total: str) -> None:
+    """1 + 2 and 2 + 2: the last column is their sum in all rows, whatever it is named."""
+    text = f"Service,Bedrock($),S3($),{total}\n2026-08-01,1,2,3\n2026-09-01,2,2,4\n"
+    assert bill_of(tmp_path / "costs.csv", text).report.billed_usd == 7
+
+
+def test_means_are_no_costs(tmp_path: Path) -> None:
+    text = "Service,Bedrock($),S3($),Average($)\n2026-08-01,1,2,1.5\n2026-09-01,2,2,2\n"
+    assert bill_of(tmp_path / "costs.csv", text).report.billed_usd == 7
+
+
+def test_headings_in_any_language(tmp_path: Path) -> None:
+    """The names below an unknown heading are services, of which Bedrock is inference."""
+    text = "Dienst;01.08.2026;01.09.2026;Gesamt\nAmazon Bedrock;1.000,50;1.200;2.200,50\nAmazon S3;10;12;22\n"
+    bill = bill_of(tmp_path / "costs.csv", text)
+    assert (bill.report.billed_usd, inference_usd(bill)) == (Decimal("2222.5"), Decimal("2200.5"))

@@ -230,3 +230,10 @@ def test_provider_as_people_write_it(tmp_path: Path) -> None:
     bill = read(tmp_path / "a.csv", text, start="Date", cost="Cost", provider="Provider", service="Service")
     assert sorted(bill.groups["provider"]) == ["aws", "openai"]
     assert inference_usd(bill) == 20
+
+
+@pytest.mark.parametrize(("name", "amount"), [("cost_cents", "750"), ("costMicros", "7500000"), ("Cost", "7.50")])
+def test_parts_of_a_dollar(tmp_path: Path, name: str, amount: str) -> None:
+    """A bill that counts cents is not a hundred times as expensive."""
+    bill = read(tmp_path / "a.csv", f"Day,{name}\n2026-10-01,{amount}\n", start="Day", cost=name)
+    assert bill.report.billed_usd == Decimal("7.5")

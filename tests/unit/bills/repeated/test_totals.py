@@ -112,3 +112,19 @@ def test_small_amounts_are_no_totals_of_each_other(tmp_path: Path) -> None:
     """A cent more or less is all of such an amount: ",,0.005" is not the sum of 0.002 and 0.001."""
     with pytest.raises(BillError, match="no readable time"):
         read(tmp_path, "2026-10-01,h100,0.002", "2026-10-02,h100,0.001", ",,0.005")
+
+
+@pytest.mark.parametrize("levels", [("AccountTotal",), ("AccountTotal", "StatementTotal", "InvoiceTotal")])
+def test_levels_of_totals(tmp_path: Path, levels: tuple[str, ...]) -> None:
+    """Invoices total accounts, statements and themselves, in a column that is not named and with a date."""
+    path = tmp_path / "bill.csv"
+    rows = [f"2026-10-31,{level},,350.35" for level in levels]
+    path.write_text(
+        "\n".join(("Date,Kind,Instance,Amount", *(c.replace(",", ",Line,", 1) for c in CHARGES), *rows, ""))
+    )
+    assert bills.read(path, columns=COLUMNS).report.billed_usd == Decimal("350.35")
+
+
+def test_total_of_one_row(tmp_path: Path) -> None:
+    bill = read(tmp_path, CHARGES[0], "2026-10-31,Total,100.10")
+    assert (bill.report.billed_usd, bill.report.rows) == (Decimal("100.1"), 1)
