@@ -57,7 +57,7 @@ class Site:
         self.costs = [0, 0]
         self.allowed = [Budget(id=f"key_{number}_{n}", amount_picousd=BUDGET) for n in range(2)]
         team = f"team {number}"
-        self.team = Budget(id=keys.team_budget_id(team), amount_picousd=TEAM_BUDGET)
+        self.team = Budget(id=keys.team_id(team), amount_picousd=TEAM_BUDGET)
         self.keys = [
             Key(id=budget.id, name="n", tenant="t", team=team, budgets=(budget, self.team)) for budget in self.allowed
         ]

@@ -23,6 +23,7 @@ _NAMED: Final = {
     "team": "write: keys team NAME --budget 500/month",
 }
 _COLUMNS: Final = ("budget", "spent", "reserved", "left", "renews", "soft limit")
+_RATE_COLUMNS: Final = ("requests/min", "tokens/min")
 _WIDE: Final = 1000  # no terminal: the table is not to be cut
 
 
@@ -33,9 +34,7 @@ def keys(
         str, typer.Argument(help="Name of the new key or of the team, or id of the key to update or revoke.")
     ] = "",
     tenant: Annotated[str, typer.Option("--tenant", help="Tenant, whose files and batches it sees.")] = "default",
-    team: Annotated[
-        str | None, typer.Option("--team", help="Team whose budget bounds it too; `none`: no team.")
-    ] = None,
+    team: Annotated[str | None, typer.Option("--team", help="Team whose limits bound it too; `none`: no team.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Allow it to read metrics and status.")] = False,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Allow it to read only, not to call a model or to change anything.")
@@ -125,14 +124,12 @@ def _show(reports: "KeyReports") -> None:
         "admin",
         "read-only",
         "deadline",
-        "requests/min",
-        "tokens/min",
+        *_RATE_COLUMNS,
         *_COLUMNS,
         box=None,
     )
     for report in reports.keys:
         key = report.key
-        rates = ("" if rate is None else f"{rate:,}" for rate in (key.requests_per_minute, key.tokens_per_minute))
         table.add_row(
             key.id,
             key.name,
@@ -141,15 +138,20 @@ def _show(reports: "KeyReports") -> None:
             "yes" if key.admin else "",
             "yes" if key.read_only else "",
             key.deadline or "",
-            *rates,
+            *_rates(key.requests_per_minute, key.tokens_per_minute),
             *(_cells(report.budget) if report.budget is not None else ("", _usd(report.cost_picousd), "", "", "", "")),
         )
     console.print(table)
     if reports.teams:
-        table = Table("team", *_COLUMNS, box=None)
-        for state in reports.teams:
-            table.add_row(state.budget.team or "", *_cells(state))
+        table = Table("team", *_RATE_COLUMNS, *_COLUMNS, box=None)
+        for team in reports.teams:
+            rates = _rates(team.rates.requests_per_minute, team.rates.tokens_per_minute)
+            table.add_row(team.name, *rates, *(() if team.budget is None else _cells(team.budget)))
         console.print(table)
+
+
+def _rates(*limits: int | None) -> list[str]:
+    return ["" if limit is None else f"{limit:,}" for limit in limits]
 
 
 def _cells(state: "BudgetState") -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
@@ -17,7 +17,7 @@ from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, migrations, requests
 from meritorder.gateway.store.billing import capacity, ledger, quotes
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.keys import Budget, Key, Rates
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.wire.quotas import budget_fields, dollars
@@ -25,7 +25,6 @@ from meritorder.metering.capacity import Paid
 from meritorder.records.receipts import SettledQuote
 from meritorder.units import exact_usd
 
-_KEY_FIELDS: Final = tuple(name for name in Key.__dataclass_fields__ if name != "budgets")
 _NO_TEAM: Final = "none"
 _MAX_TEAM_NAME: Final = 64
 
@@ -61,24 +60,42 @@ class KeyReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeamReport:
+    """A team, and its limits."""
+
+    name: str
+    budget: BudgetState | None
+    rates: Rates
+
+    def as_json(self) -> dict[str, Any]:
+        """Return its fields."""
+        return {
+            "team": self.name,
+            "requests_per_minute": self.rates.requests_per_minute,
+            "tokens_per_minute": self.rates.tokens_per_minute,
+            "budget": None if self.budget is None else budget_fields(self.budget),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyReports:
-    """The valid keys by tenant and name, and the teams with a budget by name."""
+    """The valid keys by tenant and name, and the teams with a limit by name."""
 
     keys: Sequence[KeyReport]
-    teams: Sequence[BudgetState]
+    teams: Sequence[TeamReport]
 
     def as_json(self) -> bytes:
         """Return them as JSON, with exact dollars as text."""
         content = {
             "keys": [
-                {name: getattr(report.key, name) for name in _KEY_FIELDS}
+                {name: getattr(report.key, name) for name in keys.COLUMNS}
                 | {
                     "spent_usd": dollars(report.cost_picousd),
                     "budget": None if report.budget is None else budget_fields(report.budget),
                 }
                 for report in self.keys
             ],
-            "teams": [{"team": state.budget.team, "budget": budget_fields(state)} for state in self.teams],
+            "teams": [team.as_json() for team in self.teams],
         }
         return msgspec.json.format(msgspec.json.encode(content), indent=2)
 
@@ -110,7 +127,7 @@ class Administration:
         """Create a key and return its secret, which is not stored.
 
         Raises:
-            ConfigError: A limit is invalid, or the team has no budget.
+            ConfigError: A limit is invalid, or the team has none.
         """
         secret, now_s = new_secret(), time.time()
         key = Key(
@@ -140,7 +157,7 @@ class Administration:
         """Change the limits of a key, or its team; a running gateway obeys within seconds.
 
         Raises:
-            ConfigError: No valid key has this id, a limit is invalid, or the team has no budget.
+            ConfigError: No valid key has this id, a limit is invalid, or the team has none.
         """
         values = limits.rates()
         if team is not None:
@@ -155,7 +172,7 @@ class Administration:
         self._database.submit(change).result()
 
     def set_team(self, name: str, limits: KeyLimits) -> None:
-        """Set the budget of a team, which bounds all its keys together; `none` removes it.
+        """Set limits of a team, which bound all its keys together; `none` removes a limit.
 
         Raises:
             ConfigError: The name or a limit is invalid.
@@ -166,14 +183,15 @@ class Administration:
                 where="keys team",
                 fix=f"give up to {_MAX_TEAM_NAME} letters",
             )
-        if limits.rates():
-            raise ConfigError("a team has no rate limits", where="keys team", fix="give them to its keys")
-        if not limits.changes_budget():
-            raise ConfigError(
-                "the team has no budget", where="keys team", fix="write: keys team NAME --budget 500/month"
-            )
-        budget_id = keys.team_budget_id(name)
-        self._database.submit(lambda connection: self._change_budget(connection, budget_id, limits, None)).result()
+        rates = limits.rates()
+        if not rates and not limits.changes_budget():
+            raise ConfigError("no limit is given", where="keys team", fix="write: keys team NAME --budget 500/month")
+
+        def change(connection: Connection) -> None:
+            self._change_budget(connection, keys.team_id(name), limits, None)
+            keys.change_team_rates(connection, name, rates)
+
+        self._database.submit(change).result()
 
     def list_keys(self) -> KeyReports:
         """Return the valid keys, the teams, and what they have spent."""
@@ -182,13 +200,14 @@ class Administration:
         def read(connection: Connection) -> KeyReports:
             states = {state.budget.id: state for state in budgets.states(connection, now_s=now_s)}
             costs = ledger.cost_by_key(connection)
+            rates = {team.id: team for team in keys.team_rates(connection)}
             valid = sorted(keys.read(connection).by_digest.values(), key=lambda key: (key.tenant, key.name))
             return KeyReports(
                 keys=[
                     KeyReport(key=key, budget=states.pop(key.id, None), cost_picousd=costs.get(key.id, 0))
                     for key in valid
                 ],
-                teams=[state for state in states.values() if state.budget.team is not None],
+                teams=_team_reports(states, rates),
             )
 
         return self._database.read_now(read)
@@ -245,14 +264,25 @@ class Administration:
         return self._database.read_now(lambda connection: ledger.columns(connection, names, from_s=from_s, to_s=to_s))
 
 
+def _team_reports(states: Mapping[str, BudgetState], rates: Mapping[str, Rates]) -> list[TeamReport]:
+    limits = (rates.get(limit_id) or Rates(id=limit_id) for limit_id in sorted({*states, *rates}))
+    return [
+        TeamReport(name=limit.team, budget=states.get(limit.id), rates=limit)
+        for limit in limits
+        if limit.team is not None
+    ]
+
+
 def _unknown_key(key_id: str, action: str) -> ConfigError:
     return ConfigError(f"no valid key has the id {key_id!r}", where=f"keys {action}", fix="see `meritorder keys list`")
 
 
 def _check_team(connection: Connection, team: str | None) -> None:
-    if team is not None and not budgets.states(connection, [keys.team_budget_id(team)], now_s=time.time()):
+    if team is None or budgets.states(connection, [keys.team_id(team)], now_s=time.time()):
+        return
+    if not any(rates.team == team for rates in keys.team_rates(connection)):
         raise ConfigError(
-            f"the team {team!r} has no budget", where="--team", fix=f"write: keys team {team} --budget 500/month"
+            f"the team {team!r} has no limits", where="--team", fix=f"write: keys team {team} --budget 500/month"
         )
 
 

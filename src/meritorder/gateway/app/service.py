@@ -276,7 +276,7 @@ class Service:
             cost_picousd=request.expected_picousd if deferral is None else 0,  # a queued call reserves in its row
         )
         with await quotas.admit(key, demand):
-            if key.has_rates:
+            if key.rates:
                 exchange.headers = quotas.rate_headers(key)
             if deferral is None and not request.call.stream:
                 # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.

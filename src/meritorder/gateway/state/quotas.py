@@ -6,20 +6,29 @@ store. A call that fits into its budget only when others have ended waits for th
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
-from meritorder.gateway.state.reservations import UNLIMITED, BudgetLease, KeyCalls, Reservation, Spending, WaitingCall
+from meritorder.gateway.state.reservations import (
+    UNLIMITED,
+    BudgetLease,
+    KeyCalls,
+    Reservation,
+    SpareRates,
+    Spending,
+    WaitingCall,
+)
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import requests
 from meritorder.gateway.store.database import Change, Database
-from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.keys import Key, Rates
 from meritorder.gateway.store.quotas import admission, budgets
 from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Refusal, Unused
 from meritorder.gateway.store.requests import ClaimedRequest
-from meritorder.gateway.wire.quotas import quota_error, rate_headers
+from meritorder.gateway.wire.quotas import RateUse, quota_error, rate_headers
 from meritorder.policy.rates import bucket_number
 
 T = TypeVar("T")
@@ -56,6 +65,7 @@ class Quotas:
         self._find_key = spending.find_key
         self._store_ledger = store_ledger
         self._leases = spending.leases
+        self._rates: defaultdict[str, SpareRates] = defaultdict(SpareRates)
         self._calls: dict[str, KeyCalls] = {}
         self.unblocked: list[Callable[[], None]] = []
 
@@ -70,10 +80,10 @@ class Quotas:
             return UNLIMITED
         calls = self._calls_of(key)
         if not calls.waiting and self._fits(calls, demand):
-            calls.take(demand)
+            self._take(calls, demand)
             return self._reserve(calls, demand.cost_picousd)
         if len(calls.waiting) >= _MAX_WAITING:
-            raise quota_error(key, Refusal(), now_s=self._now_s())
+            raise quota_error(Refusal(), now_s=self._now_s())
         outcome: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         calls.waiting.append(WaitingCall(demand, outcome, time.monotonic() + _PATIENCE_S))
         if calls.serving is None:
@@ -115,7 +125,7 @@ class Quotas:
                     await asyncio.sleep(_POLL_S)
                     queued = await self._queue(key, cost_picousd, add, undo)
         if isinstance(queued, Refusal):
-            raise quota_error(key, queued, now_s=self._now_s())
+            raise quota_error(queued, now_s=self._now_s())
         return queued
 
     async def _queue(
@@ -143,7 +153,7 @@ class Quotas:
                 lambda connection: budgets.spent_budget(connection, key.id, now_s=now_s)
             )
             if state is not None:
-                raise quota_error(key, Refusal(budget=state), now_s=now_s)
+                raise quota_error(Refusal(budget=state), now_s=now_s)
 
     async def claim(
         self, key_id: str | None, claim: Callable[[Connection], list[ClaimedRequest]]
@@ -181,9 +191,8 @@ class Quotas:
         return frozenset(key_id for key_id, calls in self._calls.items() if calls.blocked_until_s > now_s)
 
     def rate_headers(self, key: Key) -> tuple[tuple[str, str], ...]:
-        """Return the headers on the rate limits of a key."""
-        calls = self._calls.get(key.id)
-        return () if calls is None else rate_headers(key, calls.current_use(), self._now_s())
+        """Return the headers on the rate limits of a key and its team."""
+        return rate_headers(self._rate_uses(key), self._now_s())
 
     async def give_back(self) -> None:
         """Reduce the leases to what is in use, also those that a lost answer of the store has left too large."""
@@ -192,20 +201,20 @@ class Quotas:
         for lease in quiet.values():
             lease.shrink()
         amounts = {budget_id: lease.leased for budget_id, lease in quiet.items() if lease.written != lease.leased}
-        rates = [
-            (calls.key, calls.take_back())
-            for calls in self._calls.values()
-            if (calls.spare_requests or calls.spare_tokens) and calls.bucket != bucket_number(now_s)
-        ]
-        if not amounts and not rates:
+        old = {
+            rates_id: spare
+            for rates_id, spare in self._rates.items()
+            if (spare.bucket.requests or spare.bucket.tokens) and spare.bucket.number != bucket_number(now_s)
+        }
+        if not amounts and not old:
             return
+        unused = Unused(rates={rates_id: spare.take_back() for rates_id, spare in old.items()})
 
         def change(connection: Connection) -> None:
             budgets.lock(connection)
             for budget_id, amount in amounts.items():
                 budgets.set_lease(connection, budget_id, holder, amount)
-            for key, unused in rates:
-                admission.give_back_rates(connection, key, unused, now_s=now_s)
+            admission.give_back_rates(connection, unused, now_s=now_s)
 
         for budget_id in amounts:
             quiet[budget_id].changing += 1
@@ -229,9 +238,17 @@ class Quotas:
 
     def _fits(self, calls: KeyCalls, demand: Demand) -> bool:
         """Tell whether a call fits into what this gateway has to spare."""
-        return calls.fits_rates(demand, self._now_s()) and all(
+        now_s = self._now_s()
+        return all(self._rates[rates.id].fits(rates, demand, now_s) for rates in calls.key.rates) and all(
             lease.free >= demand.cost_picousd for lease in self._leases_of(calls.key)
         )
+
+    def _take(self, calls: KeyCalls, demand: Demand) -> None:
+        for rates in calls.key.rates:
+            self._rates[rates.id].take(demand)
+
+    def _rate_uses(self, key: Key) -> list[tuple[Rates, RateUse]]:
+        return [(rates, self._rates[rates.id].current_use()) for rates in key.rates]
 
     def _reserve(self, calls: KeyCalls, cost_picousd: int) -> Reservation:
         return Reservation(self._leases_of(calls.key), cost_picousd, lambda: self._release(calls))
@@ -277,7 +294,7 @@ class Quotas:
             if not first.outcome.done():  # else its client has disconnected
                 if not self._fits(calls, first.demand):
                     break
-                calls.take(first.demand)
+                self._take(calls, first.demand)
                 first.outcome.set_result(self._reserve(calls, first.demand.cost_picousd))
             calls.waiting.popleft()
         asked = [waiting for _, waiting in zip(range(_MAX_ASKED), calls.waiting, strict=False)]
@@ -304,7 +321,7 @@ class Quotas:
     def _refuse(self, calls: KeyCalls, refusal: Refusal, *, until_s: float) -> None:
         """Refuse the calls that were to wait no longer than this."""
         while calls.waiting and calls.waiting[0].until_s <= until_s:
-            error = quota_error(calls.key, refusal, now_s=self._now_s(), used=calls.current_use())
+            error = quota_error(refusal, now_s=self._now_s(), uses=self._rate_uses(calls.key))
             calls.waiting.popleft().fail(error)
 
     async def _change(
@@ -315,12 +332,9 @@ class Quotas:
     ) -> tuple[T, AdmittedCalls]:
         """Admit calls of a key in the store, which first takes back all that is not in use."""
         leases = {budget.id: self._leases[budget.id] for budget in calls.key.budgets}
-        rates = calls.take_back()
         unused = Unused(
             leases={budget_id: lease.shrink() for budget_id, lease in leases.items()},
-            bucket=rates.bucket,
-            requests=rates.requests,
-            tokens=rates.tokens,
+            rates={rates.id: self._rates[rates.id].take_back() for rates in calls.key.rates},
         )
         for lease in leases.values():
             lease.changing += 1
@@ -333,7 +347,8 @@ class Quotas:
         for budget_id, amount in admitted.leased.items():
             if budget_id in leases:
                 leases[budget_id].leased += amount
-        calls.apply(admitted)
+        for rates_id, rates in admitted.rates.items():
+            self._rates[rates_id].apply(rates)
         return outcome, admitted
 
     def _admit_claimed(

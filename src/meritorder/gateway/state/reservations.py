@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from meritorder.gateway.store.billing.ledger import LedgerEntry
-from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Unused
+from meritorder.gateway.store.keys import Key, Rates
+from meritorder.gateway.store.quotas.admission import AdmittedRates, Demand
 from meritorder.gateway.wire.quotas import RateUse
-from meritorder.policy.rates import bucket_number
+from meritorder.policy.rates import RateBucket, bucket_number
 
 
 @dataclass(slots=True)
@@ -46,6 +46,57 @@ class BudgetLease:
         self.leased = in_use
         self.settled = max(0, self.settled - max(0, unused)) if self.reserved else 0
         return unused
+
+
+@dataclass(slots=True)
+class SpareRates:
+    """What this gateway may start of rate limits without asking the store.
+
+    Args:
+        bucket: Requests and tokens, in the quarter of a second for which they were taken.
+        used: What the store has counted in the last minute, with what is spare.
+    """
+
+    bucket: RateBucket = field(default_factory=lambda: RateBucket(0, 0, 0))
+    used: RateUse = field(default_factory=RateUse)
+
+    def fits(self, rates: Rates, demand: Demand, now_s: float) -> bool:
+        """Tell whether a call fits into what is spare now."""
+        bucket = self.bucket
+        return (
+            bucket.number == bucket_number(now_s)
+            and (rates.requests_per_minute is None or bucket.requests >= demand.requests)
+            and (rates.tokens_per_minute is None or bucket.tokens >= demand.tokens)
+        )
+
+    def take(self, demand: Demand) -> None:
+        """Count a call as one of the spare ones."""
+        self.bucket.requests -= demand.requests
+        self.bucket.tokens -= demand.tokens
+
+    def take_back(self) -> RateBucket:
+        """Return what was spare and not used."""
+        bucket = self.bucket
+        self.bucket = RateBucket(bucket.number, 0, 0)
+        return bucket
+
+    def apply(self, admitted: AdmittedRates) -> None:
+        """Take over what an admission says; what another one has added in the same bucket stays."""
+        spare, window = admitted.spare, admitted.window
+        if self.bucket.number == spare.number:
+            self.bucket.requests += spare.requests
+            self.bucket.tokens += spare.tokens
+        else:
+            self.bucket = spare
+        self.used = RateUse(requests=window.requests, tokens=window.tokens, clear_s=window.clear_s)
+
+    def current_use(self) -> RateUse:
+        """Return what was used in the last minute."""
+        return RateUse(
+            requests=self.used.requests - max(0, self.bucket.requests),
+            tokens=self.used.tokens - max(0, self.bucket.tokens),
+            clear_s=self.used.clear_s,
+        )
 
 
 class Spending:
@@ -128,7 +179,7 @@ class WaitingCall:
 
 @dataclass(slots=True)
 class KeyCalls:
-    """The calls of a key: those that wait, and what its rate limits have to spare.
+    """The calls of a key that wait.
 
     Args:
         key: The key, as last seen.
@@ -136,10 +187,6 @@ class KeyCalls:
         freed: Set when calls end.
         queueing: Held by the call that waits to be queued.
         serving: The task that admits the waiting calls.
-        bucket: The bucket of what is spare.
-        spare_requests: Requests that may start in it without asking the store.
-        spare_tokens: The same in tokens.
-        used: What the store has counted in the last minute, with what is spare.
         blocked_until_s: Until when its queued requests are not tried again, monotonic.
         blocked_by_calls: Whether they may start sooner, when other calls end.
     """
@@ -149,46 +196,5 @@ class KeyCalls:
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     queueing: asyncio.Lock = field(default_factory=asyncio.Lock)
     serving: "asyncio.Task[None] | None" = None
-    bucket: int = 0
-    spare_requests: int = 0
-    spare_tokens: int = 0
-    used: RateUse = field(default_factory=RateUse)
     blocked_until_s: float = 0.0
     blocked_by_calls: bool = False
-
-    def fits_rates(self, demand: Demand, now_s: float) -> bool:
-        """Tell whether a call fits into what the rate limits have to spare now."""
-        key = self.key
-        if not key.has_rates:
-            return True
-        if self.bucket != bucket_number(now_s):
-            return False
-        fits_requests = key.requests_per_minute is None or self.spare_requests >= demand.requests
-        return fits_requests and (key.tokens_per_minute is None or self.spare_tokens >= demand.tokens)
-
-    def take(self, demand: Demand) -> None:
-        """Count a call as one of the spare ones."""
-        self.spare_requests -= demand.requests
-        self.spare_tokens -= demand.tokens
-
-    def take_back(self) -> Unused:
-        """Return what was spare and not used."""
-        unused = Unused(leases={}, bucket=self.bucket, requests=self.spare_requests, tokens=self.spare_tokens)
-        self.spare_requests = self.spare_tokens = 0
-        return unused
-
-    def apply(self, admitted: AdmittedCalls) -> None:
-        """Take over what an admission says about rates."""
-        if admitted.window is not None:
-            window = admitted.window
-            self.bucket = window.newest
-            self.spare_requests, self.spare_tokens = admitted.spare_requests, admitted.spare_tokens
-            self.used = RateUse(requests=window.requests, tokens=window.tokens, clear_s=window.clear_s)
-
-    def current_use(self) -> RateUse:
-        """Return what was used in the last minute."""
-        return RateUse(
-            requests=self.used.requests - max(0, self.spare_requests),
-            tokens=self.used.tokens - max(0, self.spare_tokens),
-            clear_s=self.used.clear_s,
-        )

@@ -92,11 +92,20 @@ BUDGET_LEASES: Final = Table(
     Column("amount_picousd", BigInteger, nullable=False),
 )
 
-# Requests and tokens of a key in the last minute.
+# Rate limits of teams; those of keys are in their rows.
+TEAM_RATES: Final = Table(
+    "team_rates",
+    METADATA,
+    Column("id", String(96), primary_key=True),  # `team:NAME`
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+)
+
+# Requests and tokens of a key or a team in the last minute.
 RATE_WINDOWS: Final = Table(
     "rate_windows",
     METADATA,
-    Column("key_id", String(64), primary_key=True),
+    Column("id", String(96), primary_key=True),  # the id of a key, or `team:NAME`
     Column("buckets", LargeBinary, nullable=False),
 )
 

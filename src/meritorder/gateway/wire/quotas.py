@@ -2,13 +2,14 @@
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypedDict
 
 import msgspec
 
-from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.keys import Budget, Rates
 from meritorder.gateway.store.quotas.admission import Refusal
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.wire.errors import ApiError
@@ -31,17 +32,23 @@ class PauseFields(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateUse:
-    """What a key has used in the last minute, and when nothing of it counts any more, epoch seconds."""
+    """What a key or a team has used in the last minute, and when nothing of it counts any more, epoch seconds."""
 
     requests: int = 0
     tokens: int = 0
     clear_s: float = 0.0
 
 
-def quota_error(key: Key, refusal: Refusal, *, now_s: float, used: RateUse | None = None) -> ApiError:
-    """Return the 429 of a call that the quotas of its key refuse."""
-    if refusal.rate is not None:
-        return _rate_error(key, refusal.rate, used or RateUse(), now_s)
+def quota_error(refusal: Refusal, *, now_s: float, uses: Sequence[tuple[Rates, RateUse]] = ()) -> ApiError:
+    """Return the 429 of a call that the quotas of its key refuse.
+
+    Args:
+        refusal: Why.
+        now_s: Epoch seconds.
+        uses: The rate limits of the key and its team, with what of them is used.
+    """
+    if refusal.rate is not None and refusal.rates is not None:
+        return _rate_error(refusal.rates, refusal.rate, uses, now_s)
     state = refusal.budget
     if state is None:
         message = "Too many calls of this key wait at one time. Please try again later."
@@ -92,14 +99,16 @@ def expired_error(state: BudgetState) -> ApiError:
     return _budget_error(f"The deadline of this request passed while it waited: {spent_reason(state)}", [])
 
 
-def rate_headers(key: Key, used: RateUse, now_s: float) -> tuple[tuple[str, str], ...]:
-    """Return OpenAI's headers on the rate limits of a key: the limit, what is left, and when all of it is left."""
-    reset = f"{max(0.0, used.clear_s - now_s):.3g}s"
+def rate_headers(uses: Sequence[tuple[Rates, RateUse]], now_s: float) -> tuple[tuple[str, str], ...]:
+    """Return OpenAI's headers on rate limits: the limit of which least is left, what is left, and when all of it is."""
+    requests = [(most - use.requests, most, use) for rates, use in uses if (most := rates.requests_per_minute)]
+    tokens = [(most - use.tokens, most, use) for rates, use in uses if (most := rates.tokens_per_minute)]
     headers: list[tuple[str, str]] = []
-    if (limit := key.requests_per_minute) is not None:
-        headers += zip(_REQUEST_HEADERS, (str(limit), str(max(0, limit - used.requests)), reset), strict=True)
-    if (limit := key.tokens_per_minute) is not None:
-        headers += zip(_TOKEN_HEADERS, (str(limit), str(max(0, limit - used.tokens)), reset), strict=True)
+    for names, limits in ((_REQUEST_HEADERS, requests), (_TOKEN_HEADERS, tokens)):
+        if limits:
+            left, most, use = min(limits, key=lambda limit: limit[0])
+            reset = f"{max(0.0, use.clear_s - now_s):.3g}s"
+            headers += zip(names, (str(most), str(max(0, left)), reset), strict=True)
     return tuple(headers)
 
 
@@ -130,17 +139,14 @@ def dollars(picousd: int) -> str:
     return f"{(Decimal(picousd) / PICOUSD_PER_USD).normalize():f}"
 
 
-def _rate_error(key: Key, refusal: RateRefusal, used: RateUse, now_s: float) -> ApiError:
-    limit = key.requests_per_minute if refusal.limit == "requests" else key.tokens_per_minute
+def _rate_error(rates: Rates, refusal: RateRefusal, uses: Sequence[tuple[Rates, RateUse]], now_s: float) -> ApiError:
+    limit = rates.requests_per_minute if refusal.limit == "requests" else rates.tokens_per_minute
     return ApiError(
         429,
-        f"Rate limit reached for this key on {refusal.limit}: {limit} a minute. "
+        f"Rate limit reached for {rates.owner} on {refusal.limit}: {limit} a minute. "
         f"Please try again in {refusal.wait_s:.3g}s.",
         code=_RATE_LIMIT_EXCEEDED,
-        headers=(
-            ("retry-after", str(math.ceil(max(1.0, refusal.wait_s)))),
-            *rate_headers(key, used, now_s),
-        ),
+        headers=(("retry-after", str(math.ceil(max(1.0, refusal.wait_s)))), *rate_headers(uses, now_s)),
     )
 
 

@@ -11,6 +11,7 @@ from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.store import keys
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
+from meritorder.gateway.store.keys import Rates
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def left(store: Administration) -> int:
 
 def test_team_bounds_its_keys(configuration: Path) -> None:
     with Administration(configuration) as store:
-        with pytest.raises(ConfigError, match="has no budget"):
+        with pytest.raises(ConfigError, match="has no limits"):
             store.create_key(KeyRequest(name="n", team="search"))
         store.set_team("search", KeyLimits(budget="1"))
         store.create_key(KeyRequest(name="n", team="search"))
@@ -81,7 +82,7 @@ def test_team_bounds_its_keys(configuration: Path) -> None:
             spent = entry(report.key.id, 400_000_000_000, ended_s=time.time())
             store._database.submit(lambda connection, spent=spent: ledger.add(connection, [spent])).result()
         (team,) = store.list_keys().teams
-        assert (team.budget.team, team.spent_picousd, team.left_picousd) == (
+        assert (team.name, team.budget.spent_picousd, team.budget.left_picousd) == (
             "search",
             400_000_000_000,
             600_000_000_000,
@@ -93,10 +94,26 @@ def test_team_bounds_its_keys(configuration: Path) -> None:
         ]
         (budget,) = (team["budget"] for team in listed["teams"])
         assert (budget["budget_usd"], budget["left_usd"], budget["renews_at"]) == ("1", "0.6", None)
-        with pytest.raises(ConfigError, match="rate limits"):
-            store.set_team("search", KeyLimits(budget="1", requests_per_minute="5"))
-        with pytest.raises(ConfigError, match="has no budget"):
+        with pytest.raises(ConfigError, match="no limit is given"):
             store.set_team("search", KeyLimits())
+
+
+def test_team_has_rates(configuration: Path) -> None:
+    """With or without a budget; each limit stays until it is changed, and a team without any is none."""
+    with Administration(configuration) as store:
+        store.set_team("search", KeyLimits(requests_per_minute="5"))
+        store.create_key(KeyRequest(name="n", team="search"))
+        store.set_team("search", KeyLimits(tokens_per_minute="700", budget="1"))
+        (team,) = msgspec.json.decode(store.list_keys().as_json())["teams"]
+        assert (team["team"], team["requests_per_minute"], team["tokens_per_minute"]) == ("search", 5, 700)
+        assert team["budget"]["budget_usd"] == "1"
+        (report,) = store.list_keys().keys
+        assert report.key.rates == (Rates(id="team:search", requests_per_minute=5, tokens_per_minute=700),)
+        store.set_team("search", KeyLimits(budget="none", requests_per_minute="none"))
+        (team,) = msgspec.json.decode(store.list_keys().as_json())["teams"]
+        assert (team["budget"], team["requests_per_minute"], team["tokens_per_minute"]) == (None, None, 700)
+        store.set_team("search", KeyLimits(tokens_per_minute="none"))
+        assert store.list_keys().teams == []
 
 
 @pytest.mark.parametrize(

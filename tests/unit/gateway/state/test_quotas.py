@@ -217,6 +217,26 @@ async def test_rate_refuses_with_headers(database: Database, quotas: Quotas, clo
     await quotas.admit(key, Demand(tokens=30))
 
 
+async def test_team_shares_its_rate(database: Database, quotas: Quotas, clock: Clock) -> None:
+    """Among its keys, and with another gateway."""
+    database.submit(lambda connection: keys.change_team_rates(connection, "t", {"requests_per_minute": 300})).result()
+    first, second = created(database, "a", team="t"), created(database, "b", team="t")
+    other = opened(database, clock, "other")
+    for key, gateway in ((first, quotas), (second, quotas), (second, other)):
+        for _ in range(99):
+            await gateway.admit(key, Demand())
+    await quotas.give_back()
+    await other.give_back()
+    clock.now_s += 0.25
+    await quotas.give_back()
+    await other.give_back()
+    admitted = await asyncio.gather(*(quotas.admit(first, Demand()) for _ in range(9)), return_exceptions=True)
+    assert sum(not isinstance(outcome, ApiError) for outcome in admitted) == 3
+    refused = await refusal(other, second, Demand())
+    assert "the team 't' on requests: 300 a minute" in refused.message
+    assert dict(refused.headers)["retry-after"] == "60"  # a quarter of a second has passed
+
+
 async def test_unused_rate_returns(database: Database, quotas: Quotas, clock: Clock, asked: list[int]) -> None:
     """Of 6,399 left of 6,400 a minute a thirty-second part, 199, is spare for a quarter of a second."""
     key = created(database, "a", requests_per_minute=6400)

@@ -1,5 +1,6 @@
 """Migrations of the store."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store import batches, migrations, requests
+from meritorder.gateway.store import batches, keys, migrations, requests
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.keys import Key, Rates
+from meritorder.gateway.store.quotas import admission
+from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.store.schema import METADATA
 
 
@@ -48,10 +52,16 @@ def test_missing_database_is_one_line(tmp_path: Path) -> None:
     database.close()
 
 
-def test_rows_survive_new_constraints(database: Database) -> None:
-    """Down to the tables of revision 5 and up again, with a batch that requests refer to."""
+def downgrade(database: Database, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database.engine.connect() as connection, migrations.without_foreign_keys(connection), connection.begin():
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def test_rows_survive_new_constraints(database: Database) -> None:
+    """Down to the tables of revision 5 and up again, with a batch that requests refer to."""
     values = {"id": "b", "tenant": "t", "endpoint": "/", "completion_window": "1h", "input_file_id": "f"}
     request = {"tenant": "t", "endpoint": "/", "model": "m", "body_bytes": 2, "input_tokens": 1, "output_tokens": 1}
     request |= {"prefix": 0, "arrived_s": 0.0, "line": 1}
@@ -61,10 +71,25 @@ def test_rows_survive_new_constraints(database: Database) -> None:
         requests.add(connection, [request | {"batch_seq": batch.seq, "deadline_s": 1.0, "state": "queued"}])
 
     database.submit(add).result()
-    with database.engine.connect() as connection, migrations.without_foreign_keys(connection), connection.begin():
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0005")
+    downgrade(database, "0005")
     migrations.upgrade(database)
     found = database.read_now(lambda connection: batches.get(connection, "t", "b"))
     assert found is not None
     assert database.read_now(lambda connection: batches.delete_some_requests(connection, found.seq))
+
+
+def test_windows_of_keys_survive_rates_of_teams(database: Database) -> None:
+    """What a key has used in the last minute counts after the upgrade; a team's is forgotten by the way back."""
+    key = Key(id="key_a", name="a", tenant="t", requests_per_minute=3, team="search")
+    team = Rates(id=keys.team_id("search"), requests_per_minute=9)
+
+    def admit(connection: Connection) -> int:
+        limited = replace(key, team_rates=team)
+        return admission.admit(connection, "x", limited, [Demand()] * 2, now_s=1000.0).accepted
+
+    database.submit(lambda connection: keys.add(connection, key, "secret", now_s=0.0)).result()
+    assert database.submit(admit).result() == 2
+    downgrade(database, "0013")
+    migrations.upgrade(database)
+    assert database.submit(admit).result() == 1
+    assert database.read_now(keys.read).by_id["key_a"] == key

@@ -2,14 +2,15 @@ import json
 
 import pytest
 
-from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.keys import Budget, Rates
 from meritorder.gateway.store.quotas.admission import Refusal
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.wire.quotas import RateUse, batch_errors, expired_error, pause_fields, quota_error, rate_headers
 from meritorder.policy.rates import RateRefusal
 
 NOON_S = 1_795_953_600.0  # 2026-11-29T12:00:00Z
-KEY = Key(id="a", name="a", tenant="t", requests_per_minute=60, tokens_per_minute=None)
+OWN = Rates(id="a", requests_per_minute=60)
+TEAM = Rates(id="team:search", tokens_per_minute=100)
 
 
 def state(spent: int, *, budget_id: str = "a", period: str | None = None, renews_s: float | None = None) -> BudgetState:
@@ -43,7 +44,7 @@ SPENT = state(5 * 10**13, period="day", renews_s=NOON_S + 43_200)
     ],
 )
 def test_budget_errors_are_insufficient_quota(budget: BudgetState, message: str, headers: dict[str, str]) -> None:
-    error = quota_error(KEY, Refusal(budget=budget), now_s=NOON_S)
+    error = quota_error(Refusal(budget=budget), now_s=NOON_S)
     assert (error.status, error.kind, error.code) == (429, "insufficient_quota", "insufficient_quota")
     assert message in error.message
     assert dict(error.headers) == headers
@@ -51,16 +52,30 @@ def test_budget_errors_are_insufficient_quota(budget: BudgetState, message: str,
 
 @pytest.mark.parametrize(("wait_s", "retry_after"), [(0.01, "1"), (1.0, "1"), (1.01, "2"), (59.2, "60")])
 def test_retry_after_is_never_too_early(wait_s: float, retry_after: str) -> None:
-    refusal = Refusal(rate=RateRefusal(limit="requests", wait_s=wait_s))
-    error = quota_error(KEY, refusal, now_s=NOON_S, used=RateUse(requests=60, clear_s=NOON_S + 60))
+    refusal = Refusal(rate=RateRefusal(limit="requests", wait_s=wait_s), rates=OWN)
+    error = quota_error(refusal, now_s=NOON_S, uses=[(OWN, RateUse(requests=60, clear_s=NOON_S + 60))])
     assert (error.status, error.code) == (429, "rate_limit_exceeded")
     assert dict(error.headers)["retry-after"] == retry_after
     assert dict(error.headers)["x-ratelimit-remaining-requests"] == "0"
-    assert "on requests: 60 a minute" in error.message
+    assert "for this key on requests: 60 a minute" in error.message
+
+
+def test_rate_of_team_is_named() -> None:
+    refusal = Refusal(rate=RateRefusal(limit="tokens", wait_s=9.0), rates=TEAM)
+    error = quota_error(refusal, now_s=NOON_S, uses=[(OWN, RateUse()), (TEAM, RateUse(tokens=95))])
+    assert "for the team 'search' on tokens: 100 a minute" in error.message
+    assert dict(error.headers)["x-ratelimit-remaining-tokens"] == "5"
+
+
+def test_headers_are_of_the_limit_with_least_left() -> None:
+    team = Rates(id="team:search", requests_per_minute=100)
+    uses = [(OWN, RateUse(requests=7)), (team, RateUse(requests=90))]
+    headers = dict(rate_headers(uses, NOON_S))
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("100", "10")
 
 
 def test_headers_are_of_limits_that_exist() -> None:
-    assert dict(rate_headers(KEY, RateUse(requests=7, tokens=99, clear_s=NOON_S + 1.5), NOON_S)) == {
+    assert dict(rate_headers([(OWN, RateUse(requests=7, tokens=99, clear_s=NOON_S + 1.5))], NOON_S)) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "53",
         "x-ratelimit-reset-requests": "1.5s",
@@ -68,7 +83,7 @@ def test_headers_are_of_limits_that_exist() -> None:
 
 
 def test_too_many_waiting_calls() -> None:
-    assert quota_error(KEY, Refusal(), now_s=NOON_S).code == "rate_limit_exceeded"
+    assert quota_error(Refusal(), now_s=NOON_S).code == "rate_limit_exceeded"
 
 
 def test_paused_batch_says_why() -> None:

@@ -1,13 +1,13 @@
 """Admission of calls by the budgets and rates of their key, in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
-from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.keys import Key, Rates
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.schema import RATE_WINDOWS
@@ -28,20 +28,32 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a call may not start: a budget without enough left, or a rate limit."""
+    """Why a call may not start: a budget without enough left, or a rate limit, and whose it is."""
 
     budget: BudgetState | None = None
     rate: RateRefusal | None = None
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unused:
-    """What a gateway gives back: of its leases by budget, and requests and tokens that it took in a bucket."""
+    """What a gateway gives back: of its leases by budget, and of its spare rates by their id."""
 
-    leases: Mapping[str, int]
-    bucket: int = 0
-    requests: int = 0
-    tokens: int = 0
+    leases: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[str, RateBucket] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmittedRates:
+    """What an admission says about rate limits.
+
+    Args:
+        spare: Requests and tokens that further calls may use while their bucket lasts.
+        window: The last minute, with what was taken now.
+    """
+
+    spare: RateBucket
+    window: RateWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,20 +64,16 @@ class AdmittedCalls:
         accepted: How many calls may start.
         refusal: Why the next may not; None if all may.
         leased: What was added to the lease of each budget, for these calls and to spare.
-        spare_requests: Requests that further calls may use while the bucket lasts.
-        spare_tokens: The same in tokens.
-        window: The last minute, with what was taken now; None without rate limits.
+        rates: The state of each rate limit.
     """
 
     accepted: int
     refusal: Refusal | None
     leased: Mapping[str, int]
-    spare_requests: int = 0
-    spare_tokens: int = 0
-    window: RateWindow | None = None
+    rates: Mapping[str, AdmittedRates]
 
 
-NOTHING: Final = Unused(leases={})
+NOTHING: Final = Unused()
 
 
 def admit(
@@ -91,38 +99,34 @@ def admit(
     """
     budgets.lock(connection)
     costs = [demand.cost_picousd for demand in demands]
-    accepted, refusal, window = len(demands), None, None
+    accepted, refusal = len(demands), None
     bounding = _states(connection, holder, key, unused, now_s)
     for state in bounding:
         count = _within(state, costs[:accepted])
         if count < accepted:
             accepted, refusal = count, Refusal(budget=state)
-    if key.has_rates:
-        window = _read_window(connection, key, unused, now_s)
-        calls = [(demand.requests, demand.tokens) for demand in demands[:accepted]]
-        accepted, rate_refusal = window.calls_within(key.rates, calls)
-        refusal = refusal if rate_refusal is None else Refusal(rate=rate_refusal)
+    windows = {rates: _read_window(connection, rates.id, unused, now_s) for rates in key.rates}
+    calls = [(demand.requests, demand.tokens) for demand in demands[:accepted]]
+    wait_s = 0.0
+    for rates, window in windows.items():
+        count, rate_refusal = window.calls_within(rates.limit, calls)
+        # The call is told of the limit that it has to wait for longest.
+        if rate_refusal is not None and (count < accepted or (count == accepted and rate_refusal.wait_s > wait_s > 0)):
+            accepted, wait_s, refusal = count, rate_refusal.wait_s, Refusal(rate=rate_refusal, rates=rates)
     total, most = sum(costs[:accepted]), max(costs, default=0)
     to_spare = to_spare and refusal is None
     leased = {state.budget.id: total + (_spare(state, total, most) if to_spare else 0) for state in bounding}
     for state in bounding:
         budgets.set_lease(connection, state.budget.id, holder, state.mine_picousd + leased[state.budget.id])
-    spare_requests = spare_tokens = 0
-    if key.has_rates and window is not None:
+    admitted = {}
+    for rates, window in windows.items():
         taken = demands[:accepted]
         window.take(sum(demand.requests for demand in taken), sum(demand.tokens for demand in taken))
-        if to_spare:
-            spare_requests, spare_tokens = _spare_rates(key.rates, window)
-            window.take(spare_requests, spare_tokens)
-        _write_window(connection, key, window)
-    return AdmittedCalls(
-        accepted=accepted,
-        refusal=refusal,
-        leased=leased,
-        spare_requests=spare_requests,
-        spare_tokens=spare_tokens,
-        window=window,
-    )
+        spare = _spare_rates(rates.limit, window) if to_spare else RateBucket(window.newest, 0, 0)
+        window.take(spare.requests, spare.tokens)
+        _write_window(connection, rates.id, window)
+        admitted[rates.id] = AdmittedRates(spare=spare, window=window)
+    return AdmittedCalls(accepted=accepted, refusal=refusal, leased=leased, rates=admitted)
 
 
 def refuse_queued(connection: Connection, key: Key, cost_picousd: int, *, now_s: float) -> Refusal | None:
@@ -134,10 +138,10 @@ def refuse_queued(connection: Connection, key: Key, cost_picousd: int, *, now_s:
     return None
 
 
-def give_back_rates(connection: Connection, key: Key, unused: Unused, *, now_s: float) -> None:
+def give_back_rates(connection: Connection, unused: Unused, *, now_s: float) -> None:
     """Give back requests and tokens that were taken to spare."""
-    if key.has_rates:
-        _write_window(connection, key, _read_window(connection, key, unused, now_s))
+    for rates_id in unused.rates:
+        _write_window(connection, rates_id, _read_window(connection, rates_id, unused, now_s))
 
 
 def _states(connection: Connection, holder: str, key: Key, unused: Unused, now_s: float) -> list[BudgetState]:
@@ -158,22 +162,23 @@ def _spare(state: BudgetState, taken_picousd: int, most_picousd: int) -> int:
     return max(0, min((state.left_picousd - taken_picousd) // _SPARE_SHARE, _SPARE_CALLS * most_picousd))
 
 
-def _spare_rates(limit: RateLimit, window: RateWindow) -> tuple[int, int]:
+def _spare_rates(limit: RateLimit, window: RateWindow) -> RateBucket:
     requests = 0 if limit.requests is None else (limit.requests - window.requests) // _SPARE_SHARE
     tokens = 0 if limit.tokens is None else (limit.tokens - window.tokens) // _SPARE_SHARE
-    return max(0, requests), max(0, tokens)
+    return RateBucket(window.newest, max(0, requests), max(0, tokens))
 
 
-def _read_window(connection: Connection, key: Key, unused: Unused, now_s: float) -> RateWindow:
-    query = select(RATE_WINDOWS.c.buckets).where(RATE_WINDOWS.c.key_id == key.id)
+def _read_window(connection: Connection, rates_id: str, unused: Unused, now_s: float) -> RateWindow:
+    query = select(RATE_WINDOWS.c.buckets).where(RATE_WINDOWS.c.id == rates_id)
     stored = connection.execute(query).scalar()
     window = RateWindow([RateBucket(*bucket) for bucket in _BUCKETS.decode(stored or b"[]")], now_s)
-    window.give_back(unused.bucket, unused.requests, unused.tokens)
+    if (bucket := unused.rates.get(rates_id)) is not None:
+        window.give_back(bucket.number, bucket.requests, bucket.tokens)
     return window
 
 
-def _write_window(connection: Connection, key: Key, window: RateWindow) -> None:
+def _write_window(connection: Connection, rates_id: str, window: RateWindow) -> None:
     rows = msgspec.json.encode([(bucket.number, bucket.requests, bucket.tokens) for bucket in window.buckets])
-    same = RATE_WINDOWS.c.key_id == key.id
+    same = RATE_WINDOWS.c.id == rates_id
     if connection.execute(update(RATE_WINDOWS).where(same).values(buckets=rows)).rowcount == 0:
-        connection.execute(insert(RATE_WINDOWS).values(key_id=key.id, buckets=rows))
+        connection.execute(insert(RATE_WINDOWS).values(id=rates_id, buckets=rows))

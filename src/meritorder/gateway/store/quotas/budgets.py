@@ -258,7 +258,7 @@ def _promised(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
         .group_by(KEYS.c.id, KEYS.c.team)
     )
     for key_id, team, expected in connection.execute(query):
-        for budget_id in (key_id, keys.team_budget_id(team or "")):
+        for budget_id in (key_id, keys.team_id(team or "")):
             if budget_id in promised:
                 promised[budget_id] += int(expected)
     return promised

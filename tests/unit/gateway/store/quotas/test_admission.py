@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from meritorder.gateway.store import heartbeats, keys
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.keys import Budget, Key, Rates
 from meritorder.gateway.store.quotas import admission, budgets
-from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Unused
-from meritorder.policy.rates import bucket_number
+from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Refusal, Unused
+from meritorder.policy.rates import RateBucket, RateRefusal, bucket_number
 
 NOW_S = 1000.0
 
@@ -81,10 +83,9 @@ def test_unused_rate_is_given_back(database: Database) -> None:
     """Of 320 that are left, a thirty-second part is spare."""
     key = created(database, "a", requests_per_minute=321)
     taken = admit(database, "x", key, Demand(), to_spare=True)
-    assert taken.window is not None
-    assert (taken.spare_requests, taken.window.requests) == (10, 11)
-    unused = Unused(leases={}, bucket=bucket_number(NOW_S), requests=10)
-    database.submit(lambda connection: admission.give_back_rates(connection, key, unused, now_s=NOW_S)).result()
+    assert (taken.rates["a"].spare.requests, taken.rates["a"].window.requests) == (10, 11)
+    unused = Unused(rates={"a": RateBucket(bucket_number(NOW_S), 10, 0)})
+    database.submit(lambda connection: admission.give_back_rates(connection, unused, now_s=NOW_S)).result()
     again = admit(database, "y", key, *[Demand()] * 400)
     assert again.accepted == 320
 
@@ -92,7 +93,29 @@ def test_unused_rate_is_given_back(database: Database) -> None:
 def test_spare_rate_stays_within_limit(database: Database) -> None:
     key = created(database, "a", requests_per_minute=100)
     taken = admit(database, "x", key, *[Demand()] * 100, to_spare=True)
-    assert (taken.accepted, taken.spare_requests) == (100, 0)
+    assert (taken.accepted, taken.rates["a"].spare.requests) == (100, 0)
+
+
+def test_keys_share_the_rate_of_their_team(database: Database) -> None:
+    """Each of two keys may start three of its team's four calls, at whichever gateway."""
+    team = Rates(id="team:t", requests_per_minute=4)
+    first = replace(created(database, "a", requests_per_minute=3), team_rates=team)
+    second = replace(created(database, "b", requests_per_minute=3), team_rates=team)
+    assert admit(database, "x", first, *[Demand()] * 3).accepted == 3
+    admitted = admit(database, "y", second, *[Demand()] * 3)
+    refusal = Refusal(rate=RateRefusal(limit="requests", wait_s=60.25), rates=team)
+    assert (admitted.accepted, admitted.refusal) == (1, refusal)
+    assert admit(database, "y", second, *[Demand()] * 9, now_s=NOW_S + 60.25).accepted == 3
+
+
+def test_longest_wait_is_told(database: Database) -> None:
+    """The key could call again in half a minute, its team in a whole one."""
+    team = Rates(id="team:t", requests_per_minute=1)
+    key = replace(created(database, "a", requests_per_minute=1), team_rates=team)
+    admit(database, "x", replace(key, team_rates=None), Demand())
+    admit(database, "x", replace(key, requests_per_minute=None), Demand(), now_s=NOW_S + 30)
+    refusal = admit(database, "y", key, Demand(), now_s=NOW_S + 31).refusal
+    assert refusal == Refusal(rate=RateRefusal(limit="requests", wait_s=59.25), rates=team)
 
 
 def test_rates_and_budgets_apply_together(database: Database) -> None:

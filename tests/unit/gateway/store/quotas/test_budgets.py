@@ -12,7 +12,7 @@ from meritorder.gateway.store.quotas.budgets import BudgetState
 
 NOON_S = 1_795_953_600.0  # 2026-11-29T12:00:00Z
 DAY_S = 86_400.0
-TEAM = keys.team_budget_id("search")
+TEAM = keys.team_id("search")
 
 
 @dataclass(frozen=True)
