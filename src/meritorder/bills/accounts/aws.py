@@ -19,7 +19,8 @@ import polars as pl
 from meritorder.bills import selection
 from meritorder.bills.files import SourceFile
 from meritorder.bills.formats import cost_explorer
-from meritorder.bills.metrics.utilization import SAMPLES, UtilizationMetrics, interpret
+from meritorder.bills.metrics.series import SAMPLES
+from meritorder.bills.metrics.utilization import UtilizationMetrics, interpret
 from meritorder.errors import BillError, MissingExtraError
 
 Session = Any
@@ -242,7 +243,7 @@ def _is_accelerator(instance_type: str) -> bool:
 
 
 def _samples(session: Session, region: str, start: dt.date, end: dt.date) -> list[tuple[Any, ...]]:
-    """Return samples of the first kind of metric that a region has, as rows of `utilization.SAMPLES`."""
+    """Return samples of the first kind of metric that a region has, as rows of `SAMPLES`."""
     client = _client(session, "cloudwatch", region)
     for namespace, name, machine, gpu in _METRICS:
         pages = client.get_paginator("list_metrics").paginate(Namespace=namespace, MetricName=name)
