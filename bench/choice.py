@@ -52,17 +52,13 @@ def draw_trace(rng: np.random.Generator, models: tuple[str, ...]) -> Trace:
     """Draw requests of three tenants and of some models."""
     count = round(10 ** rng.uniform(0.5, math.log10(MOST_REQUESTS)))
     span_s = float(rng.choice(SPANS_H)) * SECONDS_PER_HOUR
-    # Each model has a request at the first and the last moment, so that each alone lasts as long as all together.
-    at_s = arrival_times_s(str(rng.choice(ARRIVALS)), count, span_s, rng)
-    ends = [0.0] * len(models) + [span_s] * len(models)
-    count += len(ends)
     requests = pl.DataFrame(
         {
-            "time": np.concatenate((ends, at_s)),
+            "time": arrival_times_s(str(rng.choice(ARRIVALS)), count, span_s, rng),
             "input_tokens": rng.integers(20, 4000, count),
             "output_tokens": rng.integers(1, 600, count),
             "tenant": rng.choice(["t0", "t1", "t2"], count),
-            "model": [*models, *models, *rng.choice(models, count - len(ends))],
+            "model": rng.choice(models, count),
         }
     ).sort("time")
     return read_trace([requests])

@@ -92,3 +92,20 @@ def test_wanted_between_floor_and_maximum(reactive: int, minimum: int, floor: in
     wanted = machines_above_floor(reactive, minimum, floor, maximum)
     assert min(max(minimum, floor), maximum) <= wanted <= maximum
     assert machines_above_floor(reactive + 1, minimum, floor, maximum) >= wanted
+
+
+@given(SEEDS, FLOORS, st.booleans())
+@MANY
+def test_slots_may_begin_before_time_zero(seed: int, floor: tuple[int, ...], by_load: bool) -> None:  # noqa: FBT001
+    """A schedule that began two slots before is the rest of it, whatever the first two slots asked for."""
+    rng = np.random.default_rng(seed)
+    asked = drawn_requests(rng)
+    scaling: Autoscaled | Scheduled = drawn_scaling(rng, floor)
+    earlier: Autoscaled | Scheduled = replace(scaling, floor=(5, 0, *floor), first_slot_s=-2 * SLOT_S)
+    if not by_load:
+        scaling = Scheduled(instances=(*floor, 1), slot_s=SLOT_S, ahead_s=300.0)
+        earlier = replace(scaling, instances=(5, 0, *floor, 1), first_slot_s=-2 * SLOT_S)
+    first, second = serve(scaling, asked), serve(earlier, asked)
+    np.testing.assert_array_equal(first.finished_s, second.finished_s)
+    np.testing.assert_array_equal(first.capacity_bins_s, second.capacity_bins_s)
+    assert [account.paid_s for account in first.pools] == [account.paid_s for account in second.pools]

@@ -30,7 +30,8 @@ class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     A replica that serves real-time work admits deferrable work while it runs fewer than `backfill_seats` sequences in
     all and uses less than `backfill_kv_share` of its KV memory, and prefills at most `backfill_tokens` of it in a step.
     `backfill_shares` scales both limits by slot; empty means 1 in every slot. `carbon_usd_per_hour` is the carbon price
-    of one machine's power by slot; empty without a carbon price.
+    of one machine's power by slot; empty without a carbon price. Its machines may exist from `begin_s` on, since the
+    first slot began: where the requests of its model begin.
     """
 
     name: str
@@ -54,6 +55,7 @@ class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     backfill_kv_share: float = 1.0
     backfill_shares: list[float] = []
     carbon_usd_per_hour: list[float] = []
+    begin_s: float = 0.0
 
     @property
     def backfill(self) -> BackfillLimits:

@@ -70,11 +70,13 @@ class PaymentRules(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A floor of machines by slot, and the rules that add to it. `slot_s` is the length of the floor's slots.
 
-    Without `defer`, deferrable requests are served in real time as they arrive, because waiting saves nothing.
+    Without `defer`, deferrable requests are served in real time as they arrive, because waiting saves nothing. With it,
+    those of the workloads `at_once` are.
     """
 
     slot_s: float
     defer: bool = True
+    at_once: list[str] = []
     floor: list[PolicyFloor] = []
     reactive: list[ReactiveRule] = []
     backlog: list[BacklogRule] = []

@@ -134,8 +134,8 @@ def open_pool(kernel: KernelState, p: int) -> None:
     rented = pool.initial
     for n in range(rented):
         start(kernel, p, pool.first_instance + n, 0.0, 0.0)
-    for slot in range(1, pool.slots):
-        rented_s = slot * pool.slot_s - pool.ahead_s
+    for slot in range(int(-pool.first_slot_s / pool.slot_s) + 1, pool.slots):
+        rented_s = pool.first_slot_s + slot * pool.slot_s - pool.ahead_s
         if rented_s > 0:
             break
         while rented < pool.schedule[slot]:
@@ -166,8 +166,9 @@ def _serving_beside(kernel: KernelState, p: int) -> int:
 def _scheduled_instances(kernel: KernelState, p: int, now: float) -> int:
     """Return the instances that the pool's slots ask for now, or for when one that is rented now serves."""
     pool = kernel.pools[p]
-    slot = min(int(now / pool.slot_s), pool.slots - 1)
-    until = min(int((now + pool.ahead_s) / pool.slot_s), pool.slots - 1)
+    since_s = now - pool.first_slot_s
+    slot = min(int(since_s / pool.slot_s), pool.slots - 1)
+    until = min(int((since_s + pool.ahead_s) / pool.slot_s), pool.slots - 1)
     return np.int64(_scheduled_machines(pool.schedule[: pool.slots], slot, until))
 
 
@@ -242,7 +243,7 @@ def scale(kernel: KernelState, p: int, now: float, wanted: int) -> None:
 def set_backfill(kernel: KernelState, p: int, now: float) -> None:
     """Set the slot's limits on deferrable work; where they rise, the replicas decide again."""
     pool = kernel.pools[p]
-    slot = min(int(now / pool.slot_s), pool.slots)
+    slot = min(int((now - pool.first_slot_s) / pool.slot_s), pool.slots)
     sequences, blocks = np.int64(pool.sequences_in_slot[slot]), np.int64(pool.blocks_in_slot[slot])
     rises = sequences > pool.backfill_sequences or blocks > pool.backfill_blocks
     pool.backfill_sequences, pool.backfill_blocks = sequences, blocks

@@ -119,7 +119,6 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["whole_prompts"] = pool.limits.whole_prompts
         record["permits"] = sum(1 << access for access in pool.permitted)
         record["realtime"] = record["permits"] * pool.realtime
-        _set_backfill(record, pool)
         record["instances"] = pool.max_instances
         record["first_instance"], record["first_replica"] = first_instance, first_replica
         record["replicas_per_instance"] = pool.replicas_per_instance
@@ -128,6 +127,7 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["slot_s"], record["stabilization_ticks"] = 1.0, 1
         _set_interruptions(record, pool)
         _set_scaling(record, pool, tick_s)
+        _set_backfill(record, pool)
         table = pool.profile.table(pool.limits)
         record["per_pair_s"] = table.prefill_per_pair_s
         record["decode_base_s"][: len(table.decode_base_s)] = table.decode_base_s
@@ -150,8 +150,9 @@ def _set_backfill(record: np.void, pool: SimPool) -> None:
     limits = [pool.backfill.scaled(share) for share in (*pool.backfill_shares, 1.0)]
     record["sequences_in_slot"][: len(limits)] = [min(slot.sequences, pool.limits.max_num_seqs) for slot in limits]
     record["blocks_in_slot"][: len(limits)] = [int(slot.kv_share * float(record["kv_blocks"])) for slot in limits]
-    record["backfill_sequences"] = record["sequences_in_slot"][0]
-    record["backfill_blocks"] = record["blocks_in_slot"][0]
+    slot = min(_slot_at_zero(record), len(pool.backfill_shares))
+    record["backfill_sequences"] = record["sequences_in_slot"][slot]
+    record["backfill_blocks"] = record["blocks_in_slot"][slot]
 
 
 def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
@@ -159,17 +160,15 @@ def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
         case Fixed(instances=instances) if pool.interruptions:
             # Instances that are taken back are rented again, which only a schedule does.
             record["scaling"], record["initial"] = SCHEDULED, instances
-            _set_slots(record, (instances,), slot_s=1.0, ahead_s=0.0)
+            _set_slots(record, Scheduled(instances=(instances,), slot_s=1.0))
         case Fixed(instances=instances):
             record["scaling"], record["initial"] = FIXED, instances
-        case Scheduled(instances=slots, slot_s=slot_s, ahead_s=ahead_s):
-            record["scaling"], record["initial"] = SCHEDULED, slots[0] if slots else 0
-            _set_slots(record, slots, slot_s, ahead_s)
+        case Scheduled() as scaling:
+            record["scaling"] = SCHEDULED
+            record["initial"] = _set_slots(record, scaling)
         case Autoscaled() as scaling:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
             _set_bounds(record, scaling, tick_s)
-            if scaling.floor:
-                _set_slots(record, scaling.floor, scaling.slot_s, scaling.ahead_s)
         case DeadlineScaled(margin_s=margin_s):
             record["scaling"], record["target"] = DEADLINES, margin_s
 
@@ -186,14 +185,25 @@ def _set_interruptions(record: np.void, pool: SimPool) -> None:
     record["ceiling_from"][:changes] = pool.interruptions.ceiling
 
 
-def _set_slots(record: np.void, instances: tuple[int, ...], slot_s: float, ahead_s: float) -> None:
-    record["slot_s"], record["ahead_s"] = slot_s, ahead_s
-    record["slots"] = len(instances)
-    record["schedule"][: len(instances)] = instances
+def _set_slots(record: np.void, scheduled: Scheduled) -> int:
+    """Set the slots of a schedule or a floor; return the instances of the slot at time 0."""
+    slots = scheduled.instances
+    record["slot_s"], record["ahead_s"], record["first_slot_s"] = (
+        scheduled.slot_s,
+        scheduled.ahead_s,
+        scheduled.first_slot_s,
+    )
+    record["slots"] = len(slots)
+    record["schedule"][: len(slots)] = slots
+    return slots[min(_slot_at_zero(record), len(slots) - 1)] if slots else 0
+
+
+def _slot_at_zero(record: np.void) -> int:
+    return int(-record["first_slot_s"] / record["slot_s"])
 
 
 def _set_bounds(record: np.void, scaling: Autoscaled, tick_s: float) -> None:
-    floor = scaling.floor[0] if scaling.floor else 0
+    floor = _set_slots(record, scaling.scheduled_floor) if scaling.floor else 0
     record["initial"] = machines_above_floor(scaling.initial, 0, floor, scaling.maximum)
     record["minimum"] = scaling.minimum
     record["stabilization_ticks"] = recommendations_kept(scaling.stabilization_s, tick_s)

@@ -33,11 +33,13 @@ class Scheduled:
         slot_s: Length of a slot.
         ahead_s: How long before its slot an instance is rented, even before time 0; with the length of a start-up it
             serves when the slot begins.
+        first_slot_s: When the first slot begins, at time 0 at the latest.
     """
 
     instances: tuple[int, ...]
     slot_s: float
     ahead_s: float = 0.0
+    first_slot_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Autoscaled:
         floor: Fewest instances in each slot; those of the last slot stay until all requests are served.
         slot_s: Length of a slot of the floor.
         ahead_s: How long before its slot an instance of the floor is rented, as in `Scheduled`.
+        first_slot_s: When the first slot of the floor begins, as in `Scheduled`.
         beside: Indices of the pools that share the load: their requests in flight count as well, and their replicas
             serve a part of it. None of them is autoscaled itself.
 
@@ -70,11 +73,17 @@ class Autoscaled:
     floor: tuple[int, ...] = ()
     slot_s: float = 0.0
     ahead_s: float = 0.0
+    first_slot_s: float = 0.0
     beside: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.floor and self.slot_s <= 0:
             raise ValueError("slot_s: a floor needs slots with a length")
+
+    @property
+    def scheduled_floor(self) -> Scheduled:
+        """The floor as a schedule."""
+        return Scheduled(instances=self.floor, slot_s=self.slot_s, ahead_s=self.ahead_s, first_slot_s=self.first_slot_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +102,9 @@ class DeadlineScaled:
 Scaling = Fixed | Scheduled | Autoscaled | DeadlineScaled
 
 
-def policy_scaling(rules: PaymentRules, slot_s: float, *, span_s: float, ahead_s: float) -> Scaling | None:
+def policy_scaling(
+    rules: PaymentRules, slot_s: float, *, span_s: float, ahead_s: float, first_slot_s: float = 0.0
+) -> Scaling | None:
     """Return how a policy scales a pool under one payment over a span; None if it never runs a machine.
 
     Args:
@@ -101,6 +112,7 @@ def policy_scaling(rules: PaymentRules, slot_s: float, *, span_s: float, ahead_s
         slot_s: Length of a slot of the floor, which repeats.
         span_s: Length of the simulation.
         ahead_s: How long before its slot a machine of the floor is rented.
+        first_slot_s: When the first slot begins, at time 0 at the latest.
     """
     if rules.is_empty:
         return None
@@ -108,7 +120,7 @@ def policy_scaling(rules: PaymentRules, slot_s: float, *, span_s: float, ahead_s
         return DeadlineScaled(maximum=rules.backlog.maximum, margin_s=rules.backlog.margin_s)
     floor = tuple(islice(cycle(rules.floor), math.ceil(span_s / slot_s - 1e-9)))
     if rules.reactive is None:
-        return Scheduled(instances=floor, slot_s=slot_s, ahead_s=ahead_s)
+        return Scheduled(instances=floor, slot_s=slot_s, ahead_s=ahead_s, first_slot_s=first_slot_s)
     return Autoscaled(
         target_in_flight=rules.reactive.target_in_flight,
         minimum=rules.reactive.minimum,
@@ -118,6 +130,7 @@ def policy_scaling(rules: PaymentRules, slot_s: float, *, span_s: float, ahead_s
         floor=floor,
         slot_s=slot_s,
         ahead_s=ahead_s,
+        first_slot_s=first_slot_s,
     )
 
 
@@ -336,6 +349,7 @@ class SimResult:
         end_s: When the last instance was stopped, or the horizon if that is later.
         ended_early: Whether it ended because too many requests broke their SLO, and says nothing else.
         bin_s: Width of a time bin.
+        first_bin_s: When the first bin begins.
         realtime_bins_s: Replica-seconds of real-time work, lost or not, shape (pools, bins).
         deferrable_bins_s: Replica-seconds of deferrable work, lost or not, shape (pools, bins).
         capacity_bins_s: Replica-seconds paid, shape (pools, bins).
@@ -354,3 +368,20 @@ class SimResult:
     realtime_bins_s: Floats
     deferrable_bins_s: Floats
     capacity_bins_s: Floats
+    first_bin_s: float = 0.0
+
+    @property
+    def bin_starts_s(self) -> Floats:
+        """When each bin begins, shape (bins,)."""
+        return self.first_bin_s + np.arange(self.capacity_bins_s.shape[1], dtype=np.float64) * self.bin_s
+
+    def delayed(self, by_s: float) -> "SimResult":
+        """Return the result on a clock that was at this time when the simulation began."""
+        return replace(
+            self,
+            admitted_s=self.admitted_s + by_s,
+            first_token_s=self.first_token_s + by_s,
+            finished_s=self.finished_s + by_s,
+            end_s=self.end_s + by_s,
+            first_bin_s=self.first_bin_s + by_s,
+        )

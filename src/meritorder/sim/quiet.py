@@ -76,14 +76,14 @@ def _next_slot_s(kernel: KernelState, p: int, now: float) -> float:
     pool = kernel.pools[p]
     next_s = np.inf
     for ahead_s in (0.0, pool.ahead_s):
-        slot = int((now + ahead_s) / pool.slot_s)
+        slot = int((now - pool.first_slot_s + ahead_s) / pool.slot_s)
         if slot >= pool.slots:
             continue
         slot += 1
         while pool.backfill_by_slot == 0 and slot < pool.slots and pool.schedule[slot] == pool.schedule[slot - 1]:
             slot += 1
         if slot < pool.slots or pool.backfill_by_slot > 0:
-            next_s = min(next_s, slot * pool.slot_s - ahead_s)
+            next_s = min(next_s, pool.first_slot_s + slot * pool.slot_s - ahead_s)
     return next_s
 
 

@@ -145,6 +145,7 @@ POOL: Final = np.dtype(
         ("stabilization_ticks", "i8"),
         ("slots", "i8"),
         ("slot_s", "f8"),
+        ("first_slot_s", "f8"),  # when the first slot begins, not after time 0
         ("ahead_s", "f8"),  # instances are rented this long before their slot
         ("schedule", "i4", (MAX_SLOTS,)),  # instances wanted, or the fewest (CONCURRENCY)
         ("backfill_by_slot", "i8"),  # whether the limits on deferrable work change by slot; the last is beyond them:

@@ -202,16 +202,18 @@ class Trace:
 
     @property
     def span_s(self) -> float:
-        """Time that the trace covers: span = (last - first arrival) · n / (n - 1).
+        """Time that the trace covers."""
+        return covered_s(self.requests["arrived_s"])
 
-        There are only n - 1 gaps between n arrivals; with this span, requests / span_s is the mean rate. Zero if all
-        arrive at once.
-        """
-        count = self.requests.height
-        if count < 2:
-            return 0.0
-        arrived = self.requests["arrived_s"]
-        return float(arrived[-1] - arrived[0]) * count / (count - 1)
+
+def covered_s(arrived_s: pl.Series) -> float:
+    """Return the time that requests cover: span = (last - first arrival) · n / (n - 1).
+
+    There are only n - 1 gaps between n arrivals; with this span, requests / span_s is the mean rate. Zero if all arrive
+    at once.
+    """
+    count = len(arrived_s)
+    return float(arrived_s[-1] - arrived_s[0]) * count / (count - 1) if count > 1 else 0.0
 
 
 def cut(trace: Trace, start: Bound, end: Bound) -> Trace:

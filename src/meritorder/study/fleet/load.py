@@ -1,6 +1,7 @@
 """The requests of a trace as arrays, with the SLO or deadline of each."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -47,7 +48,8 @@ class TraceLoad:
         workload: Index of the request's workload.
         workloads: The workloads.
         attainment: Share of all real-time requests that must meet their SLO, over all workloads.
-        span_s: Time that the trace covers.
+        span_s: Time that the requests cover, from time 0.
+        begin_s: Time of the trace at time 0, where their first machines are on without a start.
         verdict_suffices: Whether nothing else matters of a real-time fleet than whether it keeps the SLO, so that its
             simulation may end as soon as it does not.
     """
@@ -63,6 +65,7 @@ class TraceLoad:
     workloads: tuple[Workload, ...]
     attainment: float
     span_s: float
+    begin_s: float = 0.0
     verdict_suffices: bool = False
 
     def __len__(self) -> int:
@@ -105,9 +108,27 @@ class TraceLoad:
         realtime = ~self.deferrable
         return float(self.tpot_limit_s[realtime].min()) if realtime.any() else NO_DEADLINE
 
+    @property
+    def on_trace_clock(self) -> Self:
+        """The same requests, their times counted from the beginning of the trace."""
+        if not self.begin_s:
+            return self
+        return replace(
+            self,
+            arrived_s=self.arrived_s + self.begin_s,
+            deadline_s=self.deadline_s + self.begin_s,
+            span_s=self.begin_s + self.span_s,
+            begin_s=0.0,
+        )
+
     def all_realtime(self) -> Self:
         """Return the same requests, all in the real-time lane."""
         return replace(self, deadline_s=np.full(len(self), NO_DEADLINE))
+
+    def at_once(self, workloads: Sequence[bool]) -> Self:
+        """Return the same requests, those of some workloads in the real-time lane."""
+        chosen = np.array(workloads)[self.workload]
+        return replace(self, deadline_s=np.where(chosen, NO_DEADLINE, self.deadline_s)) if chosen.any() else self
 
     def all_deferrable(self, patience_s: float) -> Self:
         """Return the same requests, all deferrable; those without a deadline get this patience."""
@@ -262,17 +283,17 @@ def _relaxed(attainment: float, requests: Bools, some: Bools) -> float:
 
 
 def load_from_requests(
-    requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo: Slo, span_s: float
+    requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo: Slo, span_s: float, begin_s: float = 0.0
 ) -> TraceLoad:
-    """Return a table of requests with their workloads as arrays."""
+    """Return a table of requests with their workloads as arrays; their time 0 is the time `begin_s` of the table."""
     names = [workload.name for workload in workloads]
     index = requests["workload"].cast(pl.String).replace_strict(names, range(len(names)), return_dtype=pl.Int32)
     members = index.to_numpy()
     slos = [workload.slo or default_slo for workload in workloads]
     deferrable = np.array([workload.lane is Lane.DEFERRABLE for workload in workloads])
-    deadline = requests["deadline_s"].fill_null(NO_DEADLINE).to_numpy()
+    deadline = requests["deadline_s"].fill_null(NO_DEADLINE).to_numpy() - begin_s
     return TraceLoad(
-        arrived_s=requests["arrived_s"].to_numpy(),
+        arrived_s=requests["arrived_s"].to_numpy() - begin_s,
         input_tokens=requests["input_tokens"].to_numpy(),
         cached_tokens=requests["cached_tokens"].to_numpy(),
         output_tokens=requests["output_tokens"].to_numpy(),
@@ -283,4 +304,5 @@ def load_from_requests(
         workloads=workloads,
         attainment=min(slo.attainment for slo in slos),
         span_s=span_s,
+        begin_s=begin_s,
     )

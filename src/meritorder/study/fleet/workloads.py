@@ -17,6 +17,7 @@ from meritorder.study.fleet.load import TraceLoad, load_from_requests
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
 from meritorder.traces.holes import cut_before, describe_holes, find_holes
+from meritorder.traces.trace import covered_s
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 from meritorder.units import format_duration
 
@@ -48,15 +49,23 @@ class AssignedTrace:
     def load(self, options: CompareOptions, models: Collection[str] = ()) -> TraceLoad:
         """Return the requests as arrays.
 
+        The clock of a model among several begins with its first request, and ends as if the model were alone: one mean
+        gap after its last.
+
         Args:
-            options: For the default SLO.
+            options: For the default SLO, and for the span of requests that arrive at once.
             models: Select the requests that the trace sent to these models; all if none is named.
 
         Raises:
             WorkloadsError: A deadline lies before the arrival.
         """
-        requests = self.requests[self.rows(models)] if models else self.requests
-        load = load_from_requests(requests, self.workloads, options.default_slo, self.span_s)
+        requests, begin_s, span_s = self.requests, 0.0, self.span_s
+        if models:
+            requests = requests[self.rows(models)]
+        if requests.height < self.requests.height:
+            begin_s = float(requests["arrived_s"][0])
+            span_s = covered_s(requests["arrived_s"]) or options.spread_s
+        load = load_from_requests(requests, self.workloads, options.default_slo, span_s, begin_s)
         late = load.deferrable & (load.deadline_s <= load.arrived_s)
         if late.any():
             raise WorkloadsError(
@@ -94,7 +103,7 @@ def assign_workloads(
         # Each request keeps the time for which it can wait.
         cut_s = pl.Series(cut_before(requests["arrived_s"].to_numpy(), holes))
         requests = requests.with_columns(pl.col("arrived_s", "deadline_s") - cut_s)
-        span_s = replace(trace, requests=requests).span_s
+        span_s = covered_s(requests["arrived_s"])
         assumptions.append(Assumption(text=describe_holes(holes).rstrip(".")))
     return AssignedTrace(
         requests=requests,

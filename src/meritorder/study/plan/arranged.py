@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from meritorder.domain import Lane, PricingModel
@@ -20,8 +21,8 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.plan.arrangements import Arrangements
 from meritorder.study.plan.held import is_held, machine_use, split_savings
-from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index
-from meritorder.study.schedule.simulate import ExecutablePlan
+from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index, workload_names
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.supply import pool_name
 from meritorder.units import SECONDS_PER_HOUR, interruptions_per_hour
 
@@ -85,8 +86,7 @@ class ArrangedPool:
             slots: Number of slots.
         """
         result = self.trial.result
-        begins_s = np.arange(bins_s.shape[1], dtype=np.float64) * result.bin_s
-        slot = slot_index(begins_s, slot_s, slots)
+        slot = slot_index(self.trial.load.begin_s + result.bin_starts_s, slot_s, slots)
         return np.bincount(slot, weights=bins_s[self.place], minlength=slots).astype(np.float64)
 
 
@@ -159,7 +159,7 @@ def executable_arrangement(
         routes=_routes(pools, horizon, several_models=several_models),
         commitments=[],
         several_models=several_models,
-        policy=_policy(pools, slot_s, reactive=reactive),
+        policy=_deferring(_policy(pools, slot_s, reactive=reactive), pools, several_models=several_models),
         # A schedule with hindsight has shorter slots than the plan, and is nothing to repeat.
         scalings={
             (arranged.name, arranged.payment): arranged.pool.scaling
@@ -192,6 +192,7 @@ def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
         backfill_seats=backfill.sequences if backfill else 0,
         backfill_tokens=backfill.prefill_tokens if backfill else 1,
         backfill_kv_share=backfill.kv_share if backfill else 1.0,
+        begin_s=arranged.group.load.begin_s,
     )
 
 
@@ -284,9 +285,18 @@ def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> 
             case DeadlineScaled() as rule:
                 rate = arranged.machine.saturation.tokens_per_s
                 backlog.append(BacklogRule(**rows, maximum=rule.maximum, margin_s=rule.margin_s, tokens_per_s=rate))
-    waiting = [arranged for arranged in pools if arranged.group.load.deferrable.any()]
-    deferred = not waiting or any(arranged.account.deferrable_s > 0 for arranged in waiting)
-    return Policy(slot_s=slot_s, floor=floor, reactive=rules, backlog=backlog, defer=deferred)
+    return Policy(slot_s=slot_s, floor=floor, reactive=rules, backlog=backlog)
+
+
+def _deferring(policy: Policy, pools: Sequence[ArrangedPool], *, several_models: bool) -> Policy:
+    """Return a policy with what waits, of all that may."""
+    may_wait = {arranged.group for arranged in pools if arranged.group.load.deferrable.any()}
+    waiting = {arranged.group for arranged in pools if arranged.account.deferrable_s > 0}
+    at_once: list[str] = []
+    for group in may_wait - waiting if waiting else ():
+        names = workload_names(group.load, group.model if several_models else "")
+        at_once += [names[index] for index in np.unique(group.load.workload[group.load.deferrable]).tolist()]
+    return structs.replace(policy, defer=bool(waiting) or not may_wait, at_once=sorted(at_once))
 
 
 def _held_in_flight(arranged: ArrangedPool) -> float:
@@ -305,7 +315,7 @@ def _routes(pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: 
     slot_s, slots = horizon.slot_s, horizon.slots
     for group in dict.fromkeys(arranged.group for arranged in pools):
         own = [arranged for arranged in pools if arranged.group is group]
-        result, load = own[0].trial.result, group.load
+        result, load = own[0].trial.result, group.load.on_trace_clock
         for members in request_classes(load, slot_s, group.model if several_models else ""):
             requests = load.select(members.members)
             if not members.deferrable:

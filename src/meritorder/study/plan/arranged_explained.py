@@ -133,7 +133,7 @@ def _dispatch(groups: Sequence[Arrangements], pools: Sequence[ArrangedPool], hor
         busy["deferrable"] += arranged.by_slot(result.deferrable_bins_s, slot_s, slots) * gpus / slot_s
     arrived = np.zeros(slots)
     for group in groups:
-        waiting = group.load.select(group.load.deferrable)
+        waiting = group.load.select(group.load.deferrable).on_trace_clock
         machine = group.cheapest.pools[-1][0]
         work_s = machine.work_s(waiting) if len(waiting) else np.zeros(0)
         slot = slot_index(waiting.arrived_s, slot_s, slots)

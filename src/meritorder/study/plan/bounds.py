@@ -61,7 +61,7 @@ def _covered_usd(case: PlanningCase) -> float:
     until_s = 0.0
     for load in case.loads.values():
         waits_s = (load.deadline_s - load.arrived_s)[load.deferrable]
-        until_s = max(until_s, load.span_s + float(waits_s.max(initial=0.0)))
+        until_s = max(until_s, load.begin_s + load.span_s + float(waits_s.max(initial=0.0)))
     hours = math.ceil(until_s / SECONDS_PER_HOUR) + 1
     return hours * sum(plan.held_usd_per_hour for plan in case.problem.savings_plans)
 

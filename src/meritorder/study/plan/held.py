@@ -156,7 +156,7 @@ def machine_use(trial: Trial, place: int) -> MachineUse:
     """Return the use of one pool of a fleet; none of machines that are held or interrupted."""
     machine, result = trial.pools[place][0], trial.result
     paid = result.capacity_bins_s[place] / machine.replicas / SECONDS_PER_HOUR
-    hour = (np.arange(len(paid)) * result.bin_s // SECONDS_PER_HOUR).astype(np.int64)
+    hour = ((trial.load.begin_s + result.bin_starts_s) // SECONDS_PER_HOUR).astype(np.int64)
     hours = np.bincount(hour, weights=paid).astype(np.float64)
     on_demand = machine.offer.pricing_model is PricingModel.ON_DEMAND
     return MachineUse(

@@ -22,8 +22,8 @@ from meritorder.study.plan import explain
 from meritorder.study.prices.age import priced_today
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.executable import plan_commitment
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.options import PlanOptions
-from meritorder.study.schedule.simulate import ExecutablePlan
 from meritorder.traces import Trace
 
 Floats = NDArray[np.float64]

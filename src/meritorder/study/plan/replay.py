@@ -22,7 +22,8 @@ from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.servable import Server, split_servable
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.schedule.demand import venue_name
-from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
+from meritorder.study.schedule.executed import ExecutablePlan
+from meritorder.study.schedule.simulate import ModelOutcome, simulate_plan
 from meritorder.traces import Trace
 
 _WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"

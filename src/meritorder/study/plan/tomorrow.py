@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -43,23 +43,26 @@ class Forward:
 
 
 def judge_forward(
-    groups: Sequence[Arrangements], options: PlanOptions, epoch_s: float | None, progress: Progress
+    groups: Sequence[Arrangements], options: PlanOptions, epoch_s: float | None, progress: Progress, *, span_s: float
 ) -> Forward | None:
     """Fit a policy to the days of a trace, and judge it day by day; None if the trace has fewer than two whole days.
 
     Args:
         groups: The known arrangements, with their machines.
         options: The holidays, and the days to come.
-        epoch_s: Unix time of time 0; None if the trace has no dates.
+        epoch_s: Unix time of time 0 of the trace; None if it has no dates.
         progress: Receives each step.
+        span_s: Time that the trace covers.
 
     Raises:
         InfeasibleError: Days to come are asked for, and there are no two whole days to forecast them from.
     """
     walks: list[walk.UnseenDays] = []
-    for group in groups:
+    # The days of a plan are those of its trace, whichever model has the first request.
+    loads = [replace(group.load.on_trace_clock, span_s=span_s) for group in groups]
+    for group, load in zip(groups, loads, strict=True):
         walked = walk.walk_forward(
-            group.load,
+            load,
             group.search.machines,
             batch_machines=group.search.batch_machines,
             epoch_s=epoch_s,
@@ -76,7 +79,7 @@ def judge_forward(
                 )
             return None
         walks.append(walked)
-    trials = [_on_whole_trace(group.load, walked, epoch_s) for group, walked in zip(groups, walks, strict=True)]
+    trials = [_on_whole_trace(load, walked, epoch_s) for load, walked in zip(loads, walks, strict=True)]
     coming = [walked.coming for walked in walks if walked.coming]
     return Forward(
         record=_record(walks, epoch_s),

@@ -36,6 +36,7 @@ class PlanningCase:
         all_tokens: Token prices by model.
         patience_s: Shortest patience of each deferrable workload.
         assumptions: Assumptions about supply and commitments.
+        several_models: Whether names of workloads and pools include their model.
         commitments: Commitments that were chosen beforehand and that the problem holds.
     """
 
@@ -47,12 +48,8 @@ class PlanningCase:
     all_tokens: Mapping[str, list[TokenPrice]]
     patience_s: Mapping[str, float]
     assumptions: tuple[Assumption, ...]
+    several_models: bool
     commitments: ChosenCommitments | None = None
-
-    @property
-    def several_models(self) -> bool:
-        """Whether names of workloads include their model."""
-        return len(self.loads) > 1
 
     @property
     def machines(self) -> dict[str, CandidateMachine]:
@@ -61,7 +58,14 @@ class PlanningCase:
 
 
 def build_case(
-    catalog: Catalog, loads: Mapping[Model, TraceLoad], options: PlanOptions, progress: Progress, holdings: Holdings
+    catalog: Catalog,
+    loads: Mapping[Model, TraceLoad],
+    options: PlanOptions,
+    progress: Progress,
+    holdings: Holdings,
+    *,
+    span_s: float,
+    several_models: bool,
 ) -> PlanningCase:
     """Build the planning case of a trace.
 
@@ -71,11 +75,12 @@ def build_case(
         options: Limits on what may be rented and bought.
         progress: Receives one line per measurement.
         holdings: Commitments already held.
+        span_s: Time that the slots cover.
+        several_models: Whether names of workloads and pools include their model.
 
     Raises:
         MeritorderError: A model has no performance, no price, or no replica that keeps the SLO.
     """
-    span_s = max(load.span_s for load in loads.values())
     slot_s = options.slot_for(span_s)
     horizon = build_horizon(span_s, slot_s)
     prices = {model.id: list(token_prices(model, own=catalog.tokens)) for model in loads}
@@ -84,8 +89,8 @@ def build_case(
     demands: list[Demand] = []
     tiers: list[TokenTier] = []
     patience_s: dict[str, float] = {}
-    for model, load in loads.items():
-        suffix = model.id if len(loads) > 1 else ""
+    for model, load in ((model, load.on_trace_clock) for model, load in loads.items()):
+        suffix = model.id if several_models else ""
         servings[model.id] = measure_servings(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
         for site in find_sites(
             catalog,
@@ -121,6 +126,7 @@ def build_case(
         all_tokens=prices,
         patience_s=patience_s,
         assumptions=tuple(supply_assumptions(sites.values(), options)),
+        several_models=several_models,
     )
 
 

@@ -73,6 +73,11 @@ def build_horizon(span_s: float, slot_s: float) -> Horizon:
     return Horizon(slot_s=slot_s, slots=max(1, math.ceil(span_s / slot_s - 1e-9)), ends=OpenEnd())
 
 
+def workload_names(load: TraceLoad, model: str) -> list[str]:
+    """Return the names of workloads in the plan; with the model, "" for one model."""
+    return [f"{workload.name}, {model}" if model else workload.name for workload in load.workloads]
+
+
 def request_classes(load: TraceLoad, slot_s: float, model: str) -> list[RequestClass]:
     """Return the classes of a load, real time first.
 

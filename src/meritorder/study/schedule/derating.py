@@ -22,8 +22,9 @@ from meritorder.study.schedule.demand import (
     strictest_attainment,
     worst_slots,
 )
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.headroom import observed_headroom
-from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
+from meritorder.study.schedule.simulate import ModelOutcome, simulate_plan
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

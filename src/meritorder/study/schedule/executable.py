@@ -14,7 +14,7 @@ from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.records import planfile
 from meritorder.study.schedule.case import PlanningCase
-from meritorder.study.schedule.simulate import ExecutablePlan
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.supply import TERM_YEARS, Site
 
 Floats = NDArray[np.float64]

@@ -1,6 +1,5 @@
 """The search for a schedule that keeps every promise: solve, simulate, derate what broke, and solve again."""
 
-import math
 from dataclasses import replace
 from typing import Final
 
@@ -24,8 +23,9 @@ from meritorder.study.schedule.derating import (
     with_more_headroom,
 )
 from meritorder.study.schedule.executable import executable_plan
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.options import PlanOptions
-from meritorder.study.schedule.simulate import ExecutablePlan, simulate_plan
+from meritorder.study.schedule.simulate import simulate_plan
 from meritorder.units import format_count, format_share, format_usd
 
 _MAX_ROUNDS: Final = 20
@@ -221,7 +221,7 @@ def _leaves_work(attempt: Attempt) -> bool:
     plan, after_s, paid_s = attempt.plan, 0.0, 0.0
     for result in (outcome.result for outcome in attempt.models.values() if outcome.result is not None):
         if result.end_s > plan.span_s + plan.slot_s:
-            after_s += float(result.capacity_bins_s[:, math.ceil(plan.span_s / result.bin_s) :].sum())
+            after_s += float(result.capacity_bins_s[:, result.bin_starts_s >= plan.span_s].sum())
         paid_s += float(result.capacity_bins_s.sum())
     return after_s > _LEFT_OVER_SHARE * paid_s
 

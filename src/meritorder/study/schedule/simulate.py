@@ -4,8 +4,7 @@ It sees only what the plan file records, so that `simulate --plan` reproduces wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, replace
 
 import numpy as np
 from msgspec import structs
@@ -22,16 +21,15 @@ from meritorder.sim.pools import (
     DeadlineScaled,
     PoolAccount,
     Scaling,
-    Scheduled,
     SimPool,
     SimResult,
-    policy_scaling,
 )
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.spot import draw_interruptions
-from meritorder.study.schedule.demand import slot_index
+from meritorder.study.schedule.demand import slot_index, workload_names
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.token_purchases import buy_tokens
 from meritorder.units import SECONDS_PER_HOUR
 
@@ -41,107 +39,19 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutablePlan:
-    """The part of a plan that the simulator executes.
-
-    Args:
-        slot_s: Length of a slot.
-        slots: Number of slots.
-        pools: Pools with machines.
-        schedule: Machines by pool, payment and slot.
-        routes: Venues of each workload by slot.
-        commitments: Commitments; their cost is part of the plan's.
-        several_models: Whether names of workloads include their model.
-        policy: What runs instead of the schedule, which then has the prices alone; None for the schedule.
-        scalings: How the machines of a pool under a payment are scaled instead, with hindsight by the tick.
-    """
-
-    slot_s: float
-    slots: int
-    pools: list[planfile.PlanPool]
-    schedule: list[planfile.PoolSchedule]
-    routes: list[planfile.PlanRoute]
-    commitments: list[planfile.Commitment]
-    several_models: bool
-    policy: Policy | None = None
-    scalings: Mapping[tuple[str, str], Scaling] = field(default_factory=dict)
-
-    @classmethod
-    def from_file(cls, plan: planfile.Plan) -> Self:
-        """Return the executable part of a plan file."""
-        return cls(
-            slot_s=plan.slot_s,
-            slots=plan.slots,
-            pools=plan.pools,
-            schedule=plan.schedule,
-            routes=plan.routes,
-            commitments=plan.commitments,
-            several_models=len({workload.model for workload in plan.workloads}) > 1,
-            policy=plan.policy,
-        )
-
-    @property
-    def span_s(self) -> float:
-        """Length of the plan."""
-        return self.slots * self.slot_s
-
-    @property
-    def buys_tokens(self) -> bool:
-        """Whether some requests go to a token API."""
-        return any(route.kind == "tier" for route in self.routes)
-
-    def scaling(self, row: planfile.PoolSchedule, startup_s: float) -> Scaling | None:
-        """Return how the machines of a row of the schedule are scaled; None if none ever run."""
-        if (row.pool, row.payment) in self.scalings:
-            return self.scalings[row.pool, row.payment]
-        if self.policy is None:
-            slots = Scheduled(instances=tuple(row.machines), slot_s=self.slot_s, ahead_s=startup_s)
-            return slots if any(row.machines) else None
-        rules = self.policy.rules_of(row.pool, row.payment)
-        return policy_scaling(rules, self.policy.slot_s, span_s=self.span_s, ahead_s=startup_s)
-
-    def over(self, span_s: float) -> Self:
-        """Return the plan for a time span: slots are repeated or cut off, and commitments cost in proportion."""
-        slots = max(1, int(np.ceil(span_s / self.slot_s - 1e-9)))
-        if slots == self.slots:
-            return self
-        share = slots / self.slots
-
-        def repeated(values: Sequence[float]) -> list[float]:
-            return [values[slot % len(values)] for slot in range(slots)]
-
-        return replace(
-            self,
-            slots=slots,
-            schedule=[
-                structs.replace(row, machines=[int(n) for n in repeated(row.machines)], saved_usd=row.saved_usd * share)
-                for row in self.schedule
-            ],
-            pools=[
-                structs.replace(
-                    pool,
-                    carbon_usd_per_hour=repeated(pool.carbon_usd_per_hour) if pool.carbon_usd_per_hour else [],
-                    backfill_shares=repeated(pool.backfill_shares) if pool.backfill_shares else [],
-                )
-                for pool in self.pools
-            ],
-            routes=[structs.replace(route, flow=repeated(route.flow)) for route in self.routes],
-            commitments=[structs.replace(bought, usd=bought.usd * share) for bought in self.commitments],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutcome:
     """The outcome of a plan for the requests of one model.
 
     Args:
-        load: Requests that ran on machines.
+        requests: Number of requests.
+        load: Those that ran on machines.
         result: Their simulation; None if nothing ran on machines.
         schedules: The simulated schedules, one for each pool of the simulation.
         accounts: Paid time of each.
         tokens_usd: Cost of the requests that were bought as tokens, by venue.
     """
 
+    requests: int
     load: TraceLoad
     result: SimResult | None
     schedules: tuple[planfile.PoolSchedule, ...]
@@ -196,7 +106,7 @@ def simulate_plan(
         model: _simulate_model(plan, model, load, machines=machines, prices=prices, seed=seed)
         for model, load in loads.items()
     }
-    return _total(plan, loads, outcomes, machines), outcomes
+    return total_outcome(plan, outcomes, machines), outcomes
 
 
 def _simulate_model(
@@ -208,9 +118,8 @@ def _simulate_model(
     prices: Mapping[str, TokenPrice],
     seed: int,
 ) -> ModelOutcome:
-    bought, usd_by_venue = buy_tokens(
-        plan.routes, load, prices, slot_s=plan.slot_s, model=model if plan.several_models else ""
-    )
+    named = model if plan.several_models else ""
+    bought, usd_by_venue = buy_tokens(plan.routes, load.on_trace_clock, prices, slot_s=plan.slot_s, model=named)
     on_machines = load.select(~bought) if bought.any() else load
     # The shares of backfill are those of the slots of the schedule, which a policy does not follow.
     by_slot = plan.policy is None
@@ -219,7 +128,9 @@ def _simulate_model(
         for pool in plan.pools
         if pool.model == model
     }
-    scalings = [(row, plan.scaling(row, pools[row.pool].startup_s)) for row in plan.schedule if row.pool in pools]
+    scalings = [
+        (row, plan.scaling(row, pools[row.pool].startup_s, load.begin_s)) for row in plan.schedule if row.pool in pools
+    ]
     scaled = [(row, scaling) for row, scaling in scalings if scaling is not None]
     scaled.sort(key=lambda pair: _merit(*pair))
     schedules = [row for row, _ in scaled]
@@ -230,15 +141,19 @@ def _simulate_model(
             for index, (row, _) in enumerate(scaled)
         )
         last = machines[schedules[-1].pool]
-        served = on_machines if plan.policy is None or plan.policy.defer else on_machines.all_realtime()
+        served = on_machines
+        if plan.policy is not None:
+            waits, at_once = plan.policy.defer, plan.policy.at_once
+            served = served.at_once([not waits or name in at_once for name in workload_names(load, named)])
         result = simulate(
             served.requests(last.work_s(served), last.residence_s(served)),
             sim_pools,
             horizon_s=load.span_s,
             bin_s=load.bin_s,
-        )
+        ).delayed(load.begin_s)
     return ModelOutcome(
-        load=on_machines,
+        requests=len(load),
+        load=on_machines.on_trace_clock,
         result=result,
         schedules=tuple(schedules),
         accounts=result.pools if result else (),
@@ -295,12 +210,16 @@ def _sim_pool(
     )
 
 
-def _total(
-    plan: ExecutablePlan,
-    loads: Mapping[str, TraceLoad],
-    outcomes: Mapping[str, ModelOutcome],
-    machines: Mapping[str, CandidateMachine],
+def total_outcome(
+    plan: ExecutablePlan, outcomes: Mapping[str, ModelOutcome], machines: Mapping[str, CandidateMachine]
 ) -> planfile.PlanOutcome:
+    """Return the outcome of a plan as a whole.
+
+    Args:
+        plan: The plan.
+        outcomes: Its outcome by model.
+        machines: Replica of each pool, by the pool's name.
+    """
     usd_by_pool: dict[str, float] = {}
     missed, kept, in_time, realtime = 0, True, 0.0, 0
     ttfts, tpots = [np.zeros(0)], [np.zeros(0)]
@@ -326,7 +245,7 @@ def _total(
         total_usd=sum(usd_by_pool.values()) + commitments_usd + usd_of_tokens,
         slo_attainment=in_time / realtime if realtime else None,
         deadlines_missed=missed,
-        requests=sum(len(load) for load in loads.values()),
+        requests=sum(outcome.requests for outcome in outcomes.values()),
         kept=kept and missed == 0,
         utilization=work_s / paid_s if paid_s else None,
         ttft_p99_s=quantile(np.concatenate(ttfts), 0.99),
@@ -345,8 +264,8 @@ def _above_floor_usd(plan: ExecutablePlan, policy: Policy, outcome: ModelOutcome
     """Return the cost of the paid machine time beyond the floor, a start-up ahead, bin by bin."""
     if outcome.result is None:
         return 0.0
-    usd, bin_s = 0.0, outcome.result.bin_s
-    times_s = np.arange(0.0, plan.span_s, DECISION_S)
+    usd, bin_s, first_bin_s = 0.0, outcome.result.bin_s, outcome.result.first_bin_s
+    times_s = np.arange(first_bin_s, plan.span_s, DECISION_S)
     for schedule, paid_s in zip(outcome.schedules, outcome.result.capacity_bins_s, strict=True):
         if schedule.pricing_model in planfile.PREPAID:
             continue
@@ -354,7 +273,7 @@ def _above_floor_usd(plan: ExecutablePlan, policy: Policy, outcome: ModelOutcome
         floor = np.asarray(policy.rules_of(schedule.pool, schedule.payment).floor or [0])
         now, ahead = ((times_s + s) // policy.slot_s for s in (0.0, pool.startup_s))
         machines = np.maximum(floor[now.astype(int) % len(floor)], floor[ahead.astype(int) % len(floor)])
-        bins = np.minimum((times_s / bin_s).astype(int), len(paid_s) - 1)
+        bins = np.minimum(((times_s - first_bin_s) / bin_s).astype(int), len(paid_s) - 1)
         floor_s = np.bincount(bins, machines * DECISION_S, len(paid_s)) * pool.replicas
         added_s = float(np.maximum(paid_s - floor_s, 0.0).sum()) / pool.replicas
         usd += added_s / SECONDS_PER_HOUR * schedule.usd_per_hour
@@ -375,7 +294,7 @@ def _carbon_usd(plan: ExecutablePlan, outcome: ModelOutcome) -> float:
         return 0.0
     usd, pools = 0.0, {pool.name: pool for pool in plan.pools}
     bins_s = outcome.result.capacity_bins_s
-    slot = slot_index(np.arange(bins_s.shape[1], dtype=np.float64) * outcome.result.bin_s, plan.slot_s, plan.slots)
+    slot = slot_index(outcome.result.bin_starts_s, plan.slot_s, plan.slots)
     for schedule, paid_s in zip(outcome.schedules, bins_s, strict=True):
         pool = pools[schedule.pool]
         if pool.carbon_usd_per_hour:

@@ -11,15 +11,16 @@ from msgspec import structs
 from meritorder.planner.solve.solution import Solution
 from meritorder.records import planfile
 from meritorder.study.schedule.derating import Attempt, Derating
+from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.search import _leaves_work, cheaper
-from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome
+from meritorder.study.schedule.simulate import ModelOutcome
 
 
 @pytest.mark.parametrize(("end_s", "after_s", "leaves"), [(3700, 300, False), (5700, 30, False), (5700, 300, True)])
 def test_long_tail_is_work_left_over(day_plan: planfile.Plan, end_s: int, after_s: int, *, leaves: bool) -> None:
     """Two slots of half an hour: the last requests end within a slot after them, deferrable work may take longer."""
     bins = np.array([[900.0, 900.0, 900.0, 900.0, after_s]])
-    result = SimpleNamespace(end_s=end_s, bin_s=900.0, capacity_bins_s=bins)
+    result = SimpleNamespace(end_s=end_s, bin_starts_s=900.0 * np.arange(5), capacity_bins_s=bins)
     outcome = cast("ModelOutcome", SimpleNamespace(result=result))
     tried = attempt(day_plan, usd=1.0, bound_usd=1.0, derating=Derating())
     short = replace(tried.plan, slots=2, slot_s=1800.0)

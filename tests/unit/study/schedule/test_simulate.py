@@ -13,7 +13,8 @@ from meritorder.offers import TokenPrice
 from meritorder.records.planfile import PlanOutcome, PlanPool, PlanRoute, PoolSchedule
 from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
+from meritorder.study.schedule.executed import ExecutablePlan
+from meritorder.study.schedule.simulate import ModelOutcome, simulate_plan
 
 MODEL = "llama-3.1-8b"
 SLOT_S = 300.0
@@ -200,6 +201,6 @@ def test_single_model_needs_no_name() -> None:
 
 def test_unserved_model_has_no_latencies() -> None:
     load = fleets.load([0.0, 1.0])
-    outcome = ModelOutcome(load=load, result=None, schedules=(), accounts=(), tokens_usd={})
+    outcome = ModelOutcome(requests=2, load=load, result=None, schedules=(), accounts=(), tokens_usd={})
     assert np.isnan(outcome.latencies[0]).all()
     assert not outcome.attained

@@ -5,6 +5,8 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from meritorder.domain import BackfillLimits
 from meritorder.gateway.config import DEFERRABLE
 from meritorder.gateway.store.requests import QueuedRequests
@@ -20,6 +22,7 @@ from meritorder.policy.replicas import (
 )
 from meritorder.policy.schedule import Calendar, scheduled_machines
 from meritorder.records.planfile import PREPAID
+from meritorder.records.planpolicy import ReactiveRule
 from meritorder.units import SECONDS_PER_HOUR
 
 _Row = tuple[str, str]
@@ -191,34 +194,46 @@ class PolicyMachines:
             for venue in venues
         )
 
+    def _has_begun(self, pool: PlannedPool, now_s: float) -> bool:
+        """Tell whether machines of the pool that start now are ready when they may first exist."""
+        begin_s = pool.spec.begin_s
+        return not begin_s or now_s + pool.spec.startup_s >= self._calendar.start_s + begin_s
+
+    def _reactive(self, pool: PlannedPool, row: PlannedRow, now_s: float) -> ReactiveRule | None:
+        """Return the reactive rule; until the pool begins, it adds machines only for load."""
+        rule = row.rules.reactive
+        if rule is None or self._has_begun(pool, now_s):
+            return rule
+        return structs.replace(rule, minimum=0, initial=0)
+
     def _by_floor(self, pool: PlannedPool, row: PlannedRow, now_s: float, ahead_s: float | None = None) -> int:
         """Return the machines of the floor, those for slots that begin within a start-up included."""
-        if not row.rules.floor:
+        if not row.rules.floor or not self._has_begun(pool, now_s):
             return 0
         ahead_s = pool.spec.startup_s if ahead_s is None else ahead_s
         slots = self._calendar.slots_within(now_s, ahead_s)
         return scheduled_machines(row.rules.floor[: self._calendar.active_slots], *slots)
 
-    def _above(self, row: PlannedRow, floor: int) -> int:
+    def _above(self, pool: PlannedPool, row: PlannedRow, floor: int, now_s: float) -> int:
         """Return the machines that all rules together ask for, given the floor."""
-        rules = row.rules
-        if rules.backlog is not None:
+        if row.rules.backlog is not None:
             return len(self.memory.ready_s.get(row.name, ()))
-        if rules.reactive is None:
+        rule = self._reactive(pool, row, now_s)
+        if rule is None:
             return floor
-        return machines_above_floor(self._by_load(row), rules.reactive.minimum, floor, rules.reactive.maximum)
+        return machines_above_floor(self._by_load(pool, row, now_s), rule.minimum, floor, rule.maximum)
 
-    def _by_load(self, row: PlannedRow) -> int:
-        if row.rules.reactive is None:
-            return 0
-        return max(self.memory.recommended.get(row.name, ()), default=row.rules.reactive.initial)
+    def _by_load(self, pool: PlannedPool, row: PlannedRow, now_s: float) -> int:
+        rule = self._reactive(pool, row, now_s)
+        return 0 if rule is None else max(self.memory.recommended.get(row.name, ()), default=rule.initial)
 
     def _usd_above_floor(self, pool: PlannedPool, row: PlannedRow, now_s: float) -> float:
         """Return the cost per second of what the reactive rule adds to the floor."""
-        if row.rules.reactive is None or row.schedule.pricing_model in PREPAID:
+        rule = self._reactive(pool, row, now_s)
+        if rule is None or row.schedule.pricing_model in PREPAID:
             return 0.0
         floor = self._by_floor(pool, row, now_s)
-        added = self._above(row, floor) - min(max(floor, row.rules.reactive.minimum), row.rules.reactive.maximum)
+        added = self._above(pool, row, floor, now_s) - min(max(floor, rule.minimum), rule.maximum)
         return added * row.schedule.usd_per_hour / SECONDS_PER_HOUR
 
     def count(self, pool: PlannedPool, row: PlannedRow, now_s: float) -> MachineCount:
@@ -226,11 +241,11 @@ class PolicyMachines:
         floor, calendar = self._by_floor(pool, row, now_s), self._calendar
         by_slot = row.rules.floor
         return MachineCount(
-            wanted=self._above(row, floor),
+            wanted=self._above(pool, row, floor, now_s),
             next_slot=by_slot[(calendar.slot_at(now_s) + 1) % calendar.active_slots] if by_slot else 0,
             by_rule={
                 "floor": floor,
-                "reactive": self._by_load(row),
+                "reactive": self._by_load(pool, row, now_s),
                 "backlog": len(self.memory.ready_s.get(row.name, ())),
             },
             above_floor_usd=round(self._above_floor_usd[row.name], 6),
@@ -238,15 +253,17 @@ class PolicyMachines:
 
     def wanted(self, pool: PlannedPool, now_s: float) -> int:
         """Return the machines that must run now."""
-        return sum(self._above(row, self._by_floor(pool, row, now_s)) for row in pool.rows)
+        return sum(self._above(pool, row, self._by_floor(pool, row, now_s), now_s) for row in pool.rows)
 
     def serving(self, pool: PlannedPool, now_s: float) -> int:
         """Return the machines of now, without those for a later slot."""
-        return sum(self._above(row, self._by_floor(pool, row, now_s, 0.0)) for row in pool.rows)
+        return sum(self._above(pool, row, self._by_floor(pool, row, now_s, 0.0), now_s) for row in pool.rows)
 
     def serves_realtime(self, pool: PlannedPool, now_s: float) -> bool:
         """Tell whether some of them serve real-time requests."""
-        return any(row.realtime and self._above(row, self._by_floor(pool, row, now_s, 0.0)) for row in pool.rows)
+        return any(
+            row.realtime and self._above(pool, row, self._by_floor(pool, row, now_s, 0.0), now_s) for row in pool.rows
+        )
 
     def backfill(self, pool: PlannedPool, now_s: float) -> BackfillLimits:  # noqa: ARG002 - as by schedule
         """Return the limits on deferrable work beside real-time work."""
@@ -255,7 +272,7 @@ class PolicyMachines:
     def sequences(self, pool: PlannedPool, now_s: float) -> float:
         """Return up to how many sequences of a pool deferrable work may join; all of machines that run for it."""
         return pool.spec.replicas * sum(
-            self._above(row, self._by_floor(pool, row, now_s, 0.0))
+            self._above(pool, row, self._by_floor(pool, row, now_s, 0.0), now_s)
             * (pool.spec.backfill.sequences if row.realtime else pool.spec.max_num_seqs)
             for row in pool.rows
         )

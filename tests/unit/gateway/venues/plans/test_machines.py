@@ -122,6 +122,22 @@ def test_floor_rises_one_startup_ahead(site: Callable[..., Site]) -> None:
     assert [gateway.machines.serving(live, now_s) for now_s in (540.0, 600.0)] == [1, 2]
 
 
+def test_pool_begins_with_its_model(tmp_path: Path) -> None:
+    """Until a start-up before the first request of its trace it runs only what a load asks for, and then its floor."""
+    plan = nightly.policy_plan(nightly.policy(slot_s=SLOT_S), startup_s=STARTUP_S)
+    begins = [structs.replace(pool, begin_s=200.0) if pool.name == nightly.LIVE else pool for pool in plan.pools]
+    gateway, now = Site(tmp_path, structs.replace(plan, pools=begins)), Site(tmp_path, plan)
+    start_s = gateway.plan.calendar.start_s
+    assert gateway.observe(start_s)[nightly.LIVE] == 0 < now.observe(start_s)[nightly.LIVE]
+    for site_ in (gateway, now):
+        site_.observe(start_s + 15.0, in_flight=100)
+    busy = gateway.observe(start_s + 30.0, in_flight=100)[nightly.LIVE]
+    assert busy == now.observe(start_s + 30.0, in_flight=100)[nightly.LIVE]
+    early, late = start_s + 200.0 - STARTUP_S - 1.0, start_s + 200.0 - STARTUP_S
+    fresh = Site(tmp_path, structs.replace(plan, pools=begins))
+    assert fresh.observe(early)[nightly.LIVE] == 0 < fresh.observe(late)[nightly.LIVE]
+
+
 def test_cost_above_floor_is_counted(site: Callable[..., Site]) -> None:
     """Two machines above the floor, a dollar an hour each, for a minute; owned ones would be free."""
     paid = nightly.policy_plan(nightly.policy(slot_s=SLOT_S), startup_s=STARTUP_S)
