@@ -3,12 +3,13 @@
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
-from tests.samples.command import ROOT, meritorder
+from tests.samples.command import ROOT, meritorder, meritorder_in_process
 
 from meritorder.records.comparison import SCHEMA, Comparison
 
@@ -166,12 +167,14 @@ def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_mistake_is_one_line(mistakes: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "run"), [("an empty file", meritorder), *((name, meritorder_in_process) for name in BAD)]
+)
+def test_mistake_is_one_line(mistakes: Path, name: str, run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     arguments, said = BAD[name]
     outputs = () if "--json" in arguments else ("--json", "never.json", "--html", "never.html")
     before = sorted(mistakes.iterdir())
-    done = meritorder(mistakes, "compare", *arguments.split(), *outputs)
+    done = run(mistakes, "compare", *arguments.split(), *outputs)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -184,7 +187,9 @@ def test_mistake_is_one_line(mistakes: Path, name: str) -> None:
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text(SMALL)
     (tmp_path / "closed").mkdir(mode=0o500)
-    done = meritorder(tmp_path, "compare", "trace.csv", "--model", "llama-3.1-8b", "--json", "closed/out.json")
+    done = meritorder_in_process(
+        tmp_path, "compare", "trace.csv", "--model", "llama-3.1-8b", "--json", "closed/out.json"
+    )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "Permission denied" in done.stderr
 
@@ -255,7 +260,7 @@ def test_planning_mistake_is_one_line(tmp_path: Path) -> None:
         ((*base, "--backtest", "half"), "--backtest: 'half' is not a share"),
         (("simulate", "--plan", "not.json", trace), "not.json: not a plan"),
     ):
-        done = meritorder(tmp_path, *arguments)
+        done = meritorder_in_process(tmp_path, *arguments)
         assert done.returncode == 2, arguments
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.gateway.conftest import configuration, environment, new_key
+from tests.samples.command import meritorder, meritorder_in_process
 
 from meritorder.gateway.app.demo import run_demo
 from meritorder.traces.read import read_trace
@@ -20,15 +21,7 @@ LINE = {"method": "POST", "url": "/v1/chat/completions"}
 
 
 def run(folder: Path, *arguments: str, key: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meritorder", *arguments],
-        cwd=folder,
-        env={**environment(), "OPENAI_API_KEY": key, "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return meritorder_in_process(folder, *arguments, OPENAI_API_KEY=key, COLUMNS="160")
 
 
 def requests(folder: Path, count: int, model: str = "stub") -> Path:
@@ -122,7 +115,6 @@ def test_interruption_leaves_batch_running(gateway: str, config: Path, tmp_path:
         (["keys", "revoke", "key_nobody", "--config", "{config}"], "no valid key has the id"),
         (["serve"], "give exactly one of the two"),
         (["serve", "--config", "nothing.toml"], "No such file"),
-        (["serve", "--config", "{config}"], "another gateway uses it"),
     ],
 )
 def test_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -134,6 +126,14 @@ def test_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, argumen
     if says not in done.stderr:
         assert "API key" in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("gateway")
+def test_second_gateway_is_refused(config: Path, tmp_path: Path) -> None:
+    done = meritorder(tmp_path, "serve", "--config", str(config))
+    assert done.returncode == 2
+    assert "another gateway uses it" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -165,7 +165,7 @@ def test_metrics_are_scraped(gateway: str, config: Path) -> None:
 
 def test_taken_port_is_one_line(gateway: str, engine: str, tmp_path: Path) -> None:
     config = configuration(tmp_path, engine)
-    done = run(tmp_path, "serve", "--config", str(config), "--port", gateway.rpartition(":")[2])
+    done = meritorder(tmp_path, "serve", "--config", str(config), "--port", gateway.rpartition(":")[2])
     assert done.returncode == 2
     assert "cannot listen on 127.0.0.1:" in done.stderr
     assert done.stderr.count("\n") == 1
