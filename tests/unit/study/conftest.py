@@ -1,5 +1,7 @@
-"""A small trace; and six hours of a service with a peak, as a trace and as a plan that was made for it."""
+"""A small trace; and three hours of a service with a peak, as a trace and as a plan that was made for it."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 
-HOURS = 6
+HOURS = 3
 OPTIONS = PlanOptions(
     model="llama-3.1-8b",
     hardware=("l40s",),
@@ -42,15 +44,28 @@ def requests(rate_per_s: float, hours: float = HOURS, seed: int = 0) -> pl.DataF
 
 
 @pytest.fixture(scope="session")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    path: Path = tmp_path_factory.mktemp("plan") / "day.parquet"
-    requests(12.0).write_parquet(path)
-    return read_trace([path])
+def planned_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a trace and its plan, made once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "day.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = folder / "day.parquet"
+        if not path.exists():
+            requests(12.0).write_parquet(path)
+            planfile.write_plan(plan(read_trace([path]), OPTIONS), folder / "day.json")
+    return folder
 
 
 @pytest.fixture(scope="session")
-def day_plan(day: Trace) -> planfile.Plan:
-    return plan(day, OPTIONS)
+def day(planned_day: Path) -> Trace:
+    return read_trace([planned_day / "day.parquet"])
+
+
+@pytest.fixture(scope="session")
+def day_plan(planned_day: Path) -> planfile.Plan:
+    return planfile.read_plan(planned_day / "day.json")
 
 
 @pytest.fixture

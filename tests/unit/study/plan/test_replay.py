@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.study.conftest import OPTIONS, requests
+from tests.unit.study.conftest import HOURS, OPTIONS, requests
 
 from meritorder.errors import ConfigError
 from meritorder.records import planfile
@@ -32,7 +32,7 @@ def test_twice_the_traffic_breaks_a_schedule(day_plan: planfile.Plan, tmp_path: 
 
 def test_policy_follows_a_longer_trace(day_plan: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "long.parquet"
-    requests(2.0, hours=12).write_parquet(path)
+    requests(2.0, hours=2 * HOURS).write_parquet(path)
     judged = replay(day_plan, read_trace([path]))
     assert day_plan.policy_outcome is not None
     # Twice as long, at a sixth of the rate: the policy follows the traffic.

@@ -123,6 +123,6 @@ def test_coming_days_are_planned(two_days: Trace, tmp_path: Path) -> None:
     assert planfile.read_plan(path).coming == coming
 
 
-def test_coming_days_need_a_history(day: Trace) -> None:
+def test_coming_days_need_a_history(small: Trace) -> None:
     with pytest.raises(InfeasibleError, match="fewer than two whole days to forecast from"):
-        plan(day, replace(OPTIONS, coming_days=7))
+        plan(small, replace(OPTIONS, coming_days=7))
