@@ -167,16 +167,21 @@ def _repeating_parents(frame: pl.DataFrame) -> pl.Series:
     return runs.filter((pl.col("below") > 0) & ((pl.col("own") == 0) | alike))["id"]
 
 
+def _status_code(text: pl.Expr) -> pl.Expr:
+    """Return the code of an HTTP status: 429 of "429 Too Many Requests"."""
+    return text.str.extract(r"^\s*(\d{3})(?:\D|$)").cast(pl.Int16)
+
+
 def _is_success(column: pl.Expr) -> pl.Expr:
     text = column.cast(pl.String).str.to_lowercase()
-    code = text.cast(pl.Float64, strict=False)
+    code = _status_code(text)
     good = code.is_between(_SUCCESS_STATUS, _ERROR_STATUS, closed="left") | text.is_in(_SUCCESS_WORDS)
     return good.fill_null(value=False)
 
 
 def _is_error_status(column: pl.Expr) -> pl.Expr:
     text = column.cast(pl.String).str.to_lowercase()
-    code = text.cast(pl.Float64, strict=False)
+    code = _status_code(text)
     return ((code >= _ERROR_STATUS) | text.is_in(_ERROR_WORDS)).fill_null(value=False)
 
 

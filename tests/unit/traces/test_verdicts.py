@@ -220,3 +220,13 @@ def test_running_totals_are_refused(tmp_path: Path) -> None:
     )
     later = [row.replace("30000,6000", "30000,40") for row in rows]
     assert read(tmp_path, "timestamp,prompt_tokens,completion_tokens", later).requests.height == 30
+
+
+def test_status_lines_have_their_code(tmp_path: Path) -> None:
+    trace = read(
+        tmp_path,
+        "time,status,input_tokens,output_tokens",
+        ["0,200 OK,5,9", "1,429 Too Many Requests,0,0", "2,500 x,5,9"],
+    )
+    assert trace.requests["arrived_s"].to_list() == [0.0]
+    assert trace.report.set_aside == {Kind.ERROR: 2}

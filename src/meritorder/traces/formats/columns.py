@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.formats.declared import AsideRule, at_once, unit_by_name, with_kinds
-from meritorder.traces.formats.guess import holds_dates, holds_durations
+from meritorder.traces.formats.declared import AsideRule, at_once, with_kinds
+from meritorder.traces.formats.guess import holds_dates, holds_durations, only_dates
 from meritorder.traces.formats.names import (
     DAY_FIRST_WORDS,
     NAMES,
@@ -14,6 +14,7 @@ from meritorder.traces.formats.names import (
     plain,
     says_time,
     says_tokens_of,
+    unit_by_name,
     variants,
     words_in,
 )
@@ -40,7 +41,7 @@ _RULES: Final = tuple(
     for columns, kind, pattern in (
         (_CALLED, Kind.BATCH_CALL, r"/(files|batches)\b"),
         (_CALLED, Kind.NO_GENERATION, "embedding|moderation|rerank|transcription|images/|image_gen|audio/speech"),
-        (("success", "is_success", "succeeded", "successful"), Kind.ERROR, "^(false|no)$"),
+        (("success", "is_success", "succeeded", "successful"), Kind.ERROR, "^(false|no|0)$"),
         (("cached", "cache_hit", "from_cache", "is_cached", "cache_status"), Kind.RESPONSE_CACHE, "^(true|yes|hit)$"),
     )
     for column in columns
@@ -110,10 +111,13 @@ def _unread(shape: Shape, fields: Mapping[str, str]) -> tuple[str, ...]:
     Parts of a count that is read have the same words at their end (`prompt_tokens_details.audio_tokens`).
     """
     read_whole = " ".join(fields.values())
+    values = shape.leaves()
+    place = fields["input"].rpartition(".")[0]
+    beside = [name for name in values if place and name.rpartition(".")[0] == place]
     parts = [
         name
-        for name in shape.source.columns
-        if name not in read_whole and _counts_tokens(name) and any(_is_count(row.get(name)) for row in shape.records)
+        for name in dict.fromkeys((*shape.source.columns, *beside))
+        if name not in read_whole and _counts_tokens(name.removeprefix(place)) and any(map(_is_count, values[name]))
     ]
     if not parts:
         return ()
@@ -158,8 +162,10 @@ def _known_columns(shape: Shape) -> dict[str, str]:
         known |= zip(("input", "output"), pair, strict=False)
         for place in _around(prefix) if pair else ():
             known |= {field: _column(field, place, present, values) for field, name in known.items() if not name}
+    beside = f"{known['input'].rpartition('.')[0]}."
+    known["cached"] = known["cached"] or _column("cached", beside, present, values)
     if not known["arrival"] or holds_durations(values.get(known["arrival"], ())):
-        known["arrival"] = _only([name for name in values if holds_dates(values[name])]) or known["arrival"]
+        known["arrival"] = only_dates(values) or known["arrival"]
     return {field: name for field, name in known.items() if name}
 
 
@@ -218,7 +224,7 @@ def _only(names: Sequence[str]) -> str:
 def _may_count(column: Sequence[Any]) -> bool:
     """Whether any value is a number, or there is none."""
     present = [value for value in column if value not in (None, "")]
-    return not present or any(not isinstance(value, list) and _COUNT.fullmatch(str(value)) for value in present)
+    return not present or any(not isinstance(value, list) and _COUNT.fullmatch(str(value).strip()) for value in present)
 
 
 def _day_and_clock(shape: Shape, fields: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A format as a row of a table: what identifies it, what its columns mean, which of its rows are no request.
 
 A field names the columns that hold it: `a + b` is a sum (Anthropic's input tokens leave out what was cached), `a | b`
-the first of two that has a value in a row, or, with sums, in the file. Dotted paths reach into nested columns, and
+the first of two that has a value in a row. Dotted paths reach into nested columns, and
 `a[0]` is the first member of a list. `{at}` is any prefix under which a file has all that the format requires.
 """
 
@@ -15,13 +15,13 @@ import polars as pl
 
 from meritorder.errors import TraceError
 from meritorder.traces.formats.documents import unnested
+from meritorder.traces.formats.guess import only_dates
+from meritorder.traces.formats.names import unit_by_name
 from meritorder.traces.formats.shape import Shape, shape_of
 from meritorder.traces.intake import AT_ONCE, RawTable
 from meritorder.traces.sources import SourceKind
 from meritorder.traces.trace import Kind
-from meritorder.units import MS_PER_S
 
-UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3, "_s": 1.0}
 FIRST: Final = "[0]"
 _AT: Final = "{at}"
 _SHOWN: Final = 120
@@ -136,7 +136,9 @@ class TraceFormat:
             return (self._located(shape) or replace(self, requires=())).table(shape)
         inner = shape_of(unnested(shape.source, self.nest)) if self.nest else shape
         columns = {name: column for name, text in self.fields.items() if (column := _present(text, inner))}
-        later = {name: _present(self.fields[name], inner, later=True) for name in columns}
+        if "arrival" in self.fields and "arrival" not in columns and (dated := only_dates(inner.leaves())):
+            columns["arrival"] = dated
+        later = {name: _present(self.fields[name], inner, later=True) or text for name, text in columns.items()}
         later |= {name: text for name in _OPTIONAL if (text := self._later_only(name, columns, inner))}
         timeless = "arrival" not in self.fields
         missing = [name for name in _REQUIRED if name not in columns and name in self.fields]
@@ -212,19 +214,22 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
 
 
 def _first_value(names: list[str], schema: pl.Schema) -> pl.Expr:
-    """Return the first of some columns that is not null and not blank."""
+    """Return the first of some columns or sums that is not null and not blank."""
     if len(names) == 1:
         return pl.col(names[0])
-    same = len({schema[name] for name in names}) == 1
-    columns = [pl.col(name) if same else pl.col(name).cast(pl.String) for name in names]
+    same = len({schema[name] for name in names}) == 1 and not isinstance(schema[names[0]], pl.Struct)
+    columns = [_whole(name, schema[name]) if same else _whole(name, schema[name]).cast(pl.String) for name in names]
     if not same or schema[names[0]] == pl.String:
         columns = [pl.when(column.str.strip_chars() != "").then(column) for column in columns]
     return pl.coalesce(columns)
 
 
-def unit_by_name(column: str) -> float | None:
-    """Return the unit that the suffix of a column's name states."""
-    return next((unit for suffix, unit in UNITS_S.items() if column.lower().endswith(suffix)), None)
+def _whole(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column, or the sum of the parts that a row has."""
+    if not isinstance(dtype, pl.Struct):
+        return pl.col(name)
+    parts = [pl.col(name).struct.field(part.name).cast(pl.Float64, strict=False) for part in dtype.fields]
+    return pl.when(pl.any_horizontal(part.is_not_null() for part in parts)).then(pl.sum_horizontal(parts))
 
 
 def _unit(columns: Mapping[str, str], name: str) -> float | None:
@@ -241,7 +246,7 @@ def _alternatives(text: str) -> list[str]:
 
 
 def _present(text: str, shape: Shape, *, later: bool = False) -> str:
-    """Return the alternatives that a file has: a sum with those of its parts that the file has, or single columns.
+    """Return the alternatives that a file has, a sum with those of its parts that the file has.
 
     Args:
         text: Alternatives.
@@ -256,8 +261,5 @@ def _present(text: str, shape: Shape, *, later: bool = False) -> str:
         first, *others = (part.strip() for part in sum_text.split(" + "))
         if not shape.has(first):
             continue
-        parts = [first, *(part for part in others if has(part))]
-        if len(parts) > 1:
-            return " | ".join(present) or " + ".join(parts)
-        present.append(first)
+        present.append(" + ".join([first, *(part for part in others if has(part))]))
     return " | ".join(present)

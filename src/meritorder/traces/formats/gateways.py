@@ -155,9 +155,10 @@ GATEWAYS: Final = (
         fields={
             "arrival": "started_at",
             "ended": "ended_at",
-            "input": "prompt_tokens | input_tokens",
+            "input": "prompt_tokens | input_tokens + cache_read_input_tokens + cache_creation_input_tokens",
             "output": "completion_tokens | output_tokens",
-            "cached": "prompt_tokens_details.cached_tokens | input_tokens_details.cached_tokens",
+            "cached": "prompt_tokens_details.cached_tokens | input_tokens_details.cached_tokens"
+            " | cache_read_input_tokens",
             "model": GROUP,
             "session": "trace_id",
             "id": "id",

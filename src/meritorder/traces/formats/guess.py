@@ -95,6 +95,12 @@ def holds_dates(column: Sequence[Any]) -> bool:
     return bool(present) and sum(bool(_DATE.search(str(value))) for value in present) >= _MOST * len(present)
 
 
+def only_dates(values: Mapping[str, Sequence[Any]]) -> str:
+    """Return the only column of dates, "" if there is none or several."""
+    dated = [name for name, column in values.items() if holds_dates(column)]
+    return dated[0] if len(dated) == 1 else ""
+
+
 def says_date(text: str) -> bool:
     """Whether a text has a date or a clock in it."""
     return bool(_DATE.search(text) or _CLOCK.search(text))

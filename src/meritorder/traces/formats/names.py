@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from unicodedata import normalize
 
-from meritorder.traces.formats.declared import UNITS_S
+from meritorder.units import MS_PER_S
+
+UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3, "_s": 1.0}
+"""Units that the suffix of a name states, in seconds."""
 
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "arrival": (
@@ -64,19 +67,9 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("usage.billed_units.output_tokens", "meta.billed_units.output_tokens"),
     ),
     "cached": (
-        "cached_tokens",
-        "cached_prefix_tokens",
-        "prefix_tokens",
-        "cached_input_tokens",
-        "cache_read_input_tokens",
-        "gen_ai.usage.cache_read.input_tokens",
-        "prompt_tokens_details.cached_tokens",
-        "input_tokens_details.cached_tokens",
-        "usage.prompt_tokens_details.cached_tokens",
-        "usage.input_tokens_details.cached_tokens",
-        "response.usage.prompt_tokens_details.cached_tokens",
-        "response.usage.input_tokens_details.cached_tokens",
-        "usage_metadata.input_token_details.cache_read",
+        *("cached_tokens", "cached_prefix_tokens", "prefix_tokens", "cached_input_tokens", "cache_read_input_tokens"),
+        *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens"),
+        *("input_token_details.cache_read", "cached_content_token_count", "gen_ai.usage.cache_read.input_tokens"),
     ),
     "model": ("model", "model_name", "model_id", "gen_ai.request.model", "modell", "modele", "modelo", "modello"),
     "tenant": (
@@ -185,6 +178,11 @@ def variants(field: str) -> Iterator[str]:
         yield name
         if field in _TIMES:
             yield from (f"{name}{unit}" for unit in UNITS_S)
+
+
+def unit_by_name(column: str) -> float | None:
+    """Return the unit that the suffix of a column's name states."""
+    return next((unit for suffix, unit in UNITS_S.items() if column.lower().endswith(suffix)), None)
 
 
 def words_in(name: str) -> set[str]:

@@ -53,9 +53,10 @@ def test_unread_token_columns_are_stated(tmp_path: Path) -> None:
     assert not any(text.startswith("not read") for text in added.report.assumptions)
 
 
-def test_unsuccessful_calls_are_failures(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("yes", "no"), [("true", "False"), ("1", "0")])
+def test_unsuccessful_calls_are_failures(tmp_path: Path, yes: str, no: str) -> None:
     header = "timestamp,prompt_tokens,completion_tokens,success\n"
-    path = written(tmp_path, header + "2026-11-02T09:00:00Z,500,90,true\n2026-11-02T09:00:01Z,500,90,False\n")
+    path = written(tmp_path, header + f"2026-11-02T09:00:00Z,500,90,{yes}\n2026-11-02T09:00:01Z,500,90,{no}\n")
     report = read_trace([path]).report
     assert (report.requests, report.failed_rows) == (1, 1)
 
@@ -177,3 +178,21 @@ def test_texts_beside_counts_are_no_counts(tmp_path: Path) -> None:
     usage = {"usage": {"prompt_tokens": 500, "completion_tokens": 90}}
     path = written(tmp_path, lines(record | usage), "log.jsonl")
     assert cells(read_trace([path]), *LENGTHS) == [(0.0, 500, 0, 90)]
+
+
+def test_parts_beside_nested_counts_are_stated(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 500, "completion_tokens": 90, "thinking_tokens": 700}
+    path = written(tmp_path, lines({"timestamp": "2026-11-02T09:00:00Z", "usage": usage}), "log.jsonl")
+    assert any("counts: usage.thinking_tokens; if" in text for text in read_trace([path]).report.assumptions)
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_hit_tokens", "cached_tokens"])
+def test_cached_tokens_lie_beside_the_input(tmp_path: Path, name: str) -> None:
+    counts = {"prompt_tokens": 500, "completion_tokens": 90, name: 400}
+    path = written(tmp_path, lines({"timestamp": "2026-11-02T09:00:00Z", "answer": {"meta": counts}}), "log.jsonl")
+    assert cells(read_trace([path]), *LENGTHS) == [(0.0, 500, 400, 90)]
+
+
+def test_spaces_around_names_and_numbers(tmp_path: Path) -> None:
+    text = " timestamp , prompt_tokens , completion_tokens \n 2026-11-02T09:00:00Z , 500 , 90 \n"
+    assert cells(read_trace([written(tmp_path, text)]), *LENGTHS) == [(0.0, 500, 0, 90)]

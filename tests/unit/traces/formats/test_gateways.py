@@ -157,3 +157,24 @@ def test_spans_of_application_insights_are_read(tmp_path: Path) -> None:
     trace = read_trace([written(tmp_path, text)])
     assert cells(trace, *LENGTHS) == [(0.0, 500, 0, 90)]
     assert trace.epoch_s == FIRST_S
+
+
+def test_weave_counts_each_model_by_its_rule(tmp_path: Path) -> None:
+    """OpenAI's prompt includes the cache, and Anthropic's leaves it out: both have 500 tokens of input."""
+    usages = (
+        {"m": {"prompt_tokens": 500, "completion_tokens": 90}},
+        {
+            "n": {
+                "input_tokens": 5,
+                "cache_read_input_tokens": 480,
+                "cache_creation_input_tokens": 15,
+                "output_tokens": 90,
+            }
+        },
+    )
+    calls = [
+        {"id": str(place), "op_name": "chat", "started_at": FIRST, "summary": {"usage": usage}}
+        for place, usage in enumerate(usages)
+    ]
+    trace = read_trace([written(tmp_path, lines(*calls), "calls.jsonl")])
+    assert cells(trace, *LENGTHS, "model") == [(0.0, 500, 0, 90, "m"), (0.0, 500, 480, 90, "n")]

@@ -452,3 +452,10 @@ def test_log_with_names_of_the_claude_console(tmp_path: Path) -> None:
     header = f"timestamp,{parts},usage_output_tokens"
     trace = read_trace([written(tmp_path, f"{header}\n2026-11-02T09:00:00Z,10,150,1000,70\n")])
     assert cells(trace, *LENGTHS) == [(0.0, 1160, 1000, 70)]
+
+
+def test_only_dates_of_a_log_are_arrivals(tmp_path: Path) -> None:
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 480, "cache_creation_input_tokens": 15, "output_tokens": 90}
+    rows = [{"seen": f"2026-11-02T09:00:0{place}Z", "answer": {"usage": usage}} for place in range(2)]
+    trace = read_trace([written(tmp_path, lines(*rows), "log.jsonl")])
+    assert cells(trace, *LENGTHS) == [(0.0, 500, 480, 90), (1.0, 500, 480, 90)]
