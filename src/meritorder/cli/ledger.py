@@ -16,6 +16,8 @@ from meritorder.errors import ConfigError
 from meritorder.units import parse_duration_s
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meritorder.records.accounting import LedgerReport
     from meritorder.study.ledger.costing import Period
 
@@ -75,6 +77,7 @@ def ledger(
     from meritorder.report.ledger import text
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.answer import account, cost_all, whole_period
+    from meritorder.study.ledger.days import has_sums
     from meritorder.study.ledger.focus import check_suffix, to_focus
     from meritorder.study.ledger.reconcile import period_of, read_bill
     from meritorder.study.ledger.summary import parse_dimensions
@@ -93,23 +96,32 @@ def ledger(
             raise ConfigError("a bill has its own period", where="--from/--to", fix="leave them out, with --bill")
         invoice = read_bill(bill)
         from_s, to_s = astuple(period_of(invoice))
-    if config is not None:
-        if out:
-            _export(config, out)
-        attempts, paid, quotes = read_gateway(config, -_EVER_S if from_s is None else from_s, to_s or _EVER_S)
-        if out and not len(attempts) and not paid:
-            return
-    else:
-        (attempts, paid), quotes = _of_file(file or Path(), capacity), ()
-    period = _within(whole_period(attempts, paid), from_s, to_s)
+    if config is not None and out and not _export(config, out):
+        return
     real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
-    with progress() as status:
-        costed = cost_all(attempts, paid, period)
-        answer = account(costed, names, quotes=quotes, bill=invoice, real_time=real_time, progress=status.update)
-        if focus:
-            files.write_bytes(focus, to_focus(costed, focus.suffix))
+    if config is not None and has_sums(names) and not (real_time or focus or invoice):
+        answer = _account_days(config, names, from_s, to_s)
+    else:
+        if config is not None:
+            attempts, paid, quotes = read_gateway(config, from_s, to_s or _EVER_S)
+        else:
+            (attempts, paid), quotes = _of_file(file or Path(), capacity), ()
+        period = _within(whole_period(attempts, paid), from_s, to_s)
+        with progress() as status:
+            costed = cost_all(attempts, paid, period)
+            answer = account(costed, names, quotes=quotes, bill=invoice, real_time=real_time, progress=status.update)
+            if focus:
+                files.write_bytes(focus, to_focus(costed, focus.suffix))
     _write(answer, json, html, proof)
     text.render(answer, Console())
+
+
+def _account_days(config: Path, names: Sequence[str], from_s: float | None, to_s: float | None) -> LedgerReport:
+    from meritorder.gateway.app.administration import Administration
+    from meritorder.study.ledger.days import account_days
+
+    with Administration(config) as store:
+        return account_days(store, names, from_s=from_s, to_s=to_s)
 
 
 def _within(period: Period, from_s: float | None, to_s: float | None) -> Period:
@@ -122,20 +134,27 @@ def _within(period: Period, from_s: float | None, to_s: float | None) -> Period:
     return period
 
 
-def read_gateway(config: Path, from_s: float, to_s: float) -> tuple[Any, Any, Any]:
-    """Return the attempts, the paid capacity and the quotes of a gateway's store."""
+def read_gateway(config: Path, from_s: float | None, to_s: float) -> tuple[Any, Any, Any]:
+    """Return the attempts, the paid capacity and the quotes of a gateway's store.
+
+    Raises:
+        ConfigError: Rows of that time are deleted.
+    """
     from meritorder.gateway.app.administration import Administration
     from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
+    from meritorder.study.ledger.days import check_rows
 
     with Administration(config) as store:
+        check_rows(store, from_s)
+        from_s = -_EVER_S if from_s is None else from_s
         paid = store.paid_capacity()
         names = [column.name for column in ATTEMPTS]
         attempts = from_columns(store.ledger_columns(names, from_s=from_s, to_s=to_s))
         return attempts, paid, store.settled_quotes(from_s=from_s, to_s=to_s)
 
 
-def _export(config: Path, out: Path) -> None:
-    """Write the ledger of a gateway to a file, and its paid capacity beside it."""
+def _export(config: Path, out: Path) -> bool:
+    """Write the ledger of a gateway to a file, and its paid capacity beside it; return whether there is any."""
     from meritorder.gateway.app.administration import Administration
     from meritorder.study.ledger.answer import write_capacity
 
@@ -144,6 +163,7 @@ def _export(config: Path, out: Path) -> None:
         typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
         if paid := store.paid_capacity():
             write_capacity(out.with_suffix(_CAPACITY_SUFFIX), paid)
+    return bool(count or paid)
 
 
 def _of_file(path: Path, capacity: Path | None) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from meritorder.deadlines import parse_deadline
 from meritorder.errors import ConfigError, WorkloadsError
-from meritorder.units import BYTES_PER_GIB, parse_duration_s
+from meritorder.units import BYTES_PER_GIB, SECONDS_PER_DAY, parse_duration_s
 
 Positive = Annotated[int, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -27,6 +27,7 @@ LOG_FORMATS: Final = ("text", "json")
 _SQLITE: Final = "sqlite:///"
 _FILE: Final = "file://"
 DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
+MIN_LEDGER_S: Final = 2 * SECONDS_PER_DAY  # a day is summed once it is over
 
 
 class VenueKind(StrEnum):
@@ -88,6 +89,16 @@ class StoreTable(_Table, frozen=True):
         ),
     ] = ""
     lease: Annotated[str, _about("A gateway without a heartbeat for this long loses its leases.")] = "10s"
+
+
+class RetentionTable(_Table, frozen=True):
+    """How long what is stored is kept; see [operations](../how-to/operate.md)."""
+
+    bodies: Annotated[
+        str, _about("Files of any purpose, responses, completions and conversations; empty: until they are deleted.")
+    ] = ""
+    ledger: Annotated[str, _about("Ledger rows, in whole days, at least `2d`; their sums stay. Empty: forever.")] = ""
+    sums: Annotated[str, _about("Sums by day, at least as long as rows; empty: forever.")] = ""
 
 
 class LimitsTable(_Table, frozen=True):
@@ -312,6 +323,7 @@ class Settings(_Table, frozen=True):
     plan_start: Annotated[str, _about("Start of the plan's first slot, such as `2026-11-30T00:00:00Z`.")] = ""
     server: ServerTable = ServerTable()
     store: StoreTable = StoreTable()
+    retention: RetentionTable = RetentionTable()
     limits: LimitsTable = LimitsTable()
     lanes: LanesTable = LanesTable()
     telemetry: TelemetryTable = TelemetryTable()

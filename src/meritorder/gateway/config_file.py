@@ -14,8 +14,10 @@ from meritorder.gateway.config import (
     DEFERRABLE,
     DURATION_FIX,
     LOG_FORMATS,
+    MIN_LEDGER_S,
     PROVIDERS,
     REALTIME,
+    RetentionTable,
     Settings,
     VenueKind,
     VenueTable,
@@ -77,6 +79,7 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.margin": settings.lanes.margin,
     }
     _check_durations(durations, where)
+    _check_retention(settings.retention, where)
     for number, rule in enumerate(settings.rule):
         check_deadline(rule.deadline, where=f"{where}: rule[{number}].deadline")
     if settings.server.log not in LOG_FORMATS:
@@ -104,6 +107,18 @@ def _check_durations(durations: dict[str, str], where: str) -> None:
     for field, text in durations.items():
         if not parse_duration_s(text):
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix=DURATION_FIX)
+
+
+def _check_retention(retention: RetentionTable, where: str) -> None:
+    fields = {"bodies": retention.bodies, "ledger": retention.ledger, "sums": retention.sums}
+    given = {f"retention.{field}": text for field, text in fields.items() if text}
+    _check_durations(given, where)
+    ledger_s, sums_s = (parse_duration_s(text) if text else None for text in (retention.ledger, retention.sums))
+    if ledger_s is not None and ledger_s < MIN_LEDGER_S:
+        raise ConfigError(f"{retention.ledger!r} is too short", where=f"{where}: retention.ledger", fix="write 2d")
+    if sums_s is not None and (ledger_s is None or sums_s < ledger_s):
+        fix = "keep sums at least as long as rows, whose retention.ledger must be given"
+        raise ConfigError("shorter than that of the rows", where=f"{where}: retention.sums", fix=fix)
 
 
 def _check_url(url: str, where: str) -> None:

@@ -7,7 +7,9 @@ Source: the virtual time of generalized processor sharing, A. K. Parekh and R. G
 Networking 1 (3), 1993.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.metering.capacity import Span
+from meritorder.records.accounting import Use
 
 Integers = NDArray[np.int64]
 
@@ -37,6 +40,26 @@ class Shares:
     picousd: Integers
 
 
+def crowded_venues(paid: Iterable[Span]) -> set[str]:
+    """Return the venues of which several replicas serve at one time."""
+    crowded: set[str] = set()
+    free_us: dict[str, int] = {}
+    for span in sorted((span for span in paid if span.use is Use.BUSY), key=lambda span: span.start_us):
+        if span.start_us < free_us.get(span.venue, span.start_us):
+            crowded.add(span.venue)
+        free_us[span.venue] = max(span.end_us, free_us.get(span.venue, span.end_us))
+    return crowded
+
+
+def serving_units(paid: Iterable[Span], pooled: AbstractSet[str]) -> dict[tuple[str, str], list[Span]]:
+    """Return the spans in which requests can run, by what shares its price: a replica, or a pooled venue."""
+    units: defaultdict[tuple[str, str], list[Span]] = defaultdict(list)
+    for span in paid:
+        if span.use is Use.BUSY:
+            units[span.venue, "" if span.venue in pooled else span.replica].append(span)
+    return units
+
+
 def hourly(start_us: Integers, end_us: Integers, rates: Integers) -> tuple[Integers, Integers, Integers]:
     """Cut intervals at full hours; return the index of each part, its hour and its cost, shape (parts,).
 
@@ -49,10 +72,9 @@ def hourly(start_us: Integers, end_us: Integers, rates: Integers) -> tuple[Integ
     index, hour = _repeated(first, (end_us - 1) // US_PER_HOUR - first + 1)
     part_start = np.maximum(start_us[index], hour * US_PER_HOUR)
     part_end = np.minimum(end_us[index], (hour + 1) * US_PER_HOUR)
-    # Each part is a difference of rounded sums, so that the parts of an interval sum to its rounded cost.
-    began_us, rates = start_us[index], rates[index]
-    cost = _cost_until(rates, part_end - began_us) - _cost_until(rates, part_start - began_us)
-    return index, hour, cost
+    # Each part is a difference of rounded sums since the epoch, so that parts add up wherever an interval is cut.
+    rates = rates[index]
+    return index, hour, _cost_until(rates, part_end) - _cost_until(rates, part_start)
 
 
 def prices(unit_spans: Sequence[Span]) -> tuple[Integers, Integers, Integers]:

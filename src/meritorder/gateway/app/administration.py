@@ -4,6 +4,7 @@ import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
@@ -15,7 +16,7 @@ from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, migrations, requests
-from meritorder.gateway.store.billing import capacity, ledger, quotes
+from meritorder.gateway.store.billing import capacity, daily, ledger, quotes
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key, Rates
 from meritorder.gateway.store.quotas import budgets
@@ -250,6 +251,23 @@ class Administration:
     def paid_capacity(self) -> Sequence[Paid]:
         """Return what was rented and paid by time."""
         return self._database.read_now(capacity.paid)
+
+    def summed_days(self) -> Sequence[int]:
+        """Return the days, since the epoch, whose costs are summed."""
+        return self._database.read_now(daily.summed_days)
+
+    def first_day(self) -> int | None:
+        """Return the first day of the ledger; None if it is empty."""
+        return self._database.read_now(daily.first_day)
+
+    def rows_from_s(self) -> float | None:
+        """Return since when the ledger has all rows; None if none were deleted."""
+        day = self._database.read_now(daily.sealed_until)
+        return None if day is None else daily.bounds_s(day)[0]
+
+    def daily_sums(self, by: Sequence[str], *, first: int, last: int) -> dict[str, list[Any]]:
+        """Return the costs of each day from the first to the last by some columns, as columns."""
+        return self._database.read_now(partial(daily.sums, by=by, first=first, last=last))
 
     def queued(self) -> int:
         """Return the number of queued requests."""

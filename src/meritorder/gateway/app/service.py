@@ -54,6 +54,7 @@ from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
 from meritorder.gateway.workers.quoting import Quoting
 from meritorder.gateway.workers.receipts import Receipts
+from meritorder.gateway.workers.retention import Retention
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _BATCHES: Final = "/v1/batches"
@@ -184,6 +185,7 @@ class Service:
             "capacity": self._capacity_meter.run,
             "drains": self._drains.run,
             "receipts": self._receipts.run,
+            "retention": Retention(context, self._receipts).run,
             "live_cost": self._operations.live_cost.run,
             "webhooks": partial(context.webhooks.run, context.database),
             "connections": self.connections.run,

@@ -9,6 +9,7 @@ from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.queries import Page, fetch_page
 from meritorder.gateway.store.schema import BATCHES, FILES, UPLOADS
 
+_REMOVE_SIZE: Final = 1000
 _READING_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")
 
 
@@ -121,6 +122,12 @@ def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -
         .values(deleted_s=now_s)
     )
     return changed.rowcount == 1
+
+
+def remove_some(connection: Connection, *, before_s: float, now_s: float) -> bool:
+    """Mark some files as deleted that were created before a time; return whether there were any."""
+    old = select(FILES.c.seq).where(FILES.c.deleted_s.is_(None), FILES.c.created_s < before_s).limit(_REMOVE_SIZE)
+    return connection.execute(update(FILES).where(FILES.c.seq.in_(old)).values(deleted_s=now_s)).rowcount > 0
 
 
 def deletable(connection: Connection, *, now_s: float, limit: int = 100) -> list[StoredFile]:

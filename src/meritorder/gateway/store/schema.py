@@ -365,12 +365,48 @@ LEDGER: Final = Table(
     Column("reasoning_tokens", Integer, nullable=False, server_default="0"),
     Column("price_basis", String(16)),  # tokens, batch_tokens, machine; null without a price
     Index(None, "key_id", "arrived_s"),
+    Index(None, "ended_s", "started_s"),
     Index(
         "ix_ledger_batch",
         "batch_seq",
         sqlite_where=text("batch_seq IS NOT NULL"),
         postgresql_where=text("batch_seq IS NOT NULL"),
     ),
+    sqlite_autoincrement=True,
+)
+
+# Days whose costs are summed in `daily_costs`; a row that comes later removes its days, to be summed again.
+LEDGER_DAYS: Final = Table(
+    "ledger_days",
+    METADATA,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since the epoch, UTC
+    Column("sealed_seq", _SEQ),  # the rows up to it may be deleted: the sums stay as they are
+)
+
+# What was paid in each day and for what, to the picodollar, with the attempts that ended in it.
+DAILY_COSTS: Final = Table(
+    "daily_costs",
+    METADATA,
+    _seq(),
+    Column("day", Integer, nullable=False),
+    Column("tenant", Text),  # null, as all that follows but the venue, for what belongs to no attempt
+    Column("key_id", Text),
+    Column("workload", Text),
+    Column("lane", Text),
+    Column("model", Text),
+    Column("venue", Text),
+    Column("use", String(24), nullable=False),
+    Column("paid_picousd", BigInteger, nullable=False),
+    Column("cost_picousd", BigInteger, nullable=False),  # as the rows have it
+    Column("requests", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("unpaid", BigInteger, nullable=False),  # attempts that nothing was paid for
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("lost_tokens", BigInteger, nullable=False),
+    Column("kept", BigInteger, nullable=False),  # deadlines
+    Column("missed", BigInteger, nullable=False),
+    Index(None, "day"),
     sqlite_autoincrement=True,
 )
 

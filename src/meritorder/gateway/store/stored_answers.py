@@ -14,6 +14,7 @@ from meritorder.gateway.store.schema import STORED_ANSWERS
 RESPONSE: Final = "response"
 COMPLETION: Final = "completion"
 CONVERSATION: Final = "conversation"
+_REMOVE_SIZE: Final = 1000
 _LOCK: Final = 0x6D65726975  # an arbitrary lock number
 
 
@@ -137,6 +138,13 @@ def remove(connection: Connection, tenant: str, kind: str, item_id: str) -> bool
         STORED_ANSWERS.c.id == item_id, STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant
     )
     return connection.execute(change).rowcount == 1
+
+
+def remove_some(connection: Connection, *, before_s: float) -> bool:
+    """Delete some stored answers of before a time that are not pending; return whether there were any."""
+    old = select(STORED_ANSWERS.c.seq).where(STORED_ANSWERS.c.created_s < before_s, STORED_ANSWERS.c.status != "queued")
+    some = delete(STORED_ANSWERS).where(STORED_ANSWERS.c.seq.in_(old.limit(_REMOVE_SIZE)))
+    return connection.execute(some).rowcount > 0
 
 
 def _from_row(row: Row[Any]) -> StoredAnswer:

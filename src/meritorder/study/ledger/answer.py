@@ -22,7 +22,7 @@ from meritorder.study.ledger.costing import CostedLedger, Period, cost
 from meritorder.study.ledger.reconcile import reconcile
 from meritorder.study.ledger.summary import report
 
-_NOT_ASKED: Final = "real time alone was not simulated; --counterfactual does"
+NOT_SIMULATED: Final = "real time alone was not simulated; --counterfactual does"
 _CAPACITY: Final = (
     *("kind", "venue", "replica", "machine", "pricing_model", "usd_per_hour", "minimum_billing_s"),
     *("started_s", "ready_s", "ended_s"),
@@ -74,7 +74,7 @@ def account(
         real_time: Options of the simulation of real time alone; None leaves it out.
         progress: Receives each step.
     """
-    answer = report(costed, costed.period, by, no_saving_because=_NOT_ASKED, quotes=quotes)
+    answer = report(costed, costed.period, by, no_saving_because=NOT_SIMULATED, quotes=quotes)
     if bill is not None:
         progress("comparing with the bill")
         answer = msgspec.structs.replace(answer, bill=reconcile(costed, bill))
@@ -99,8 +99,13 @@ def whole_period(attempts: pl.DataFrame, paid: Sequence[Paid]) -> Period:
         # An attempt that ends at the very end is within the period.
         ends.append(attempts.select(pl.col("ended_s").max()).item() + 1e-3)
     if not starts:
-        raise TraceError("no attempt and no paid capacity", where="ledger", fix="serve some requests first")
+        raise empty_ledger()
     return Period(from_s=min(starts), to_s=max(ends))
+
+
+def empty_ledger() -> TraceError:
+    """Return the error that there is nothing to account for."""
+    return TraceError("no attempt and no paid capacity", where="ledger", fix="serve some requests first")
 
 
 def write_capacity(path: Path, paid: Iterable[Paid]) -> None:

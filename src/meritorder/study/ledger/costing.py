@@ -18,7 +18,16 @@ from meritorder.metering.capacity import (
     microseconds,
     spans,
 )
-from meritorder.metering.sharing import US_PER_HOUR, Integers, columns, hourly, prices, share
+from meritorder.metering.sharing import (
+    US_PER_HOUR,
+    Integers,
+    columns,
+    crowded_venues,
+    hourly,
+    prices,
+    serving_units,
+    share,
+)
 from meritorder.metering.words import MACHINE
 from meritorder.records.accounting import Use
 from meritorder.units import format_count
@@ -130,7 +139,7 @@ def cost(
     parts += _without_attempts(paid)
     charged = np.full(len(attempts), _NO_ATTEMPT)
     members_by_replica = _members(attempts, on_machine, pooled)
-    units = _units(paid, pooled)
+    units = serving_units(paid, pooled)
     for number, ((venue, replica), unit_spans) in enumerate(units.items()):
         members = _of_unit(members_by_replica, venue, replica)
         bounds, rates, totals = prices(unit_spans)
@@ -183,25 +192,10 @@ def _on_machines(attempts: pl.DataFrame, venues: AbstractSet[str]) -> NDArray[np
     return recorded["on_machine"].to_numpy()
 
 
-def _pooled_venues(attempts: pl.DataFrame, on_machine: NDArray[np.bool_], paid: Iterable[Span]) -> set[str]:
+def _pooled_venues(attempts: pl.DataFrame, on_machine: NDArray[np.bool_], paid: Sequence[Span]) -> set[str]:
     """Return the venues with several replicas at one time where an attempt does not say which one ran it."""
-    crowded: set[str] = set()
-    free_us: dict[str, int] = {}
-    for span in sorted((span for span in paid if span.use is Use.BUSY), key=lambda span: span.start_us):
-        if span.start_us < free_us.get(span.venue, span.start_us):
-            crowded.add(span.venue)
-        free_us[span.venue] = max(span.end_us, free_us.get(span.venue, span.end_us))
     unnamed = attempts.filter(pl.Series(on_machine) & pl.col("replica").is_null())["venue"].unique().to_list()
-    return crowded & set(unnamed)
-
-
-def _units(paid: Iterable[Span], pooled: set[str]) -> dict[tuple[str, str], list[Span]]:
-    """Return the spans in which requests can run, by what shares its price: a replica, or a pooled venue."""
-    units: defaultdict[tuple[str, str], list[Span]] = defaultdict(list)
-    for span in paid:
-        if span.use is Use.BUSY:
-            units[span.venue, "" if span.venue in pooled else span.replica].append(span)
-    return units
+    return crowded_venues(paid) & set(unnamed)
 
 
 def _members(attempts: pl.DataFrame, on_machine: NDArray[np.bool_], pooled: set[str]) -> _Members:
@@ -258,10 +252,15 @@ def _unpriced_attempts(
     reached = attempts["venue"].is_not_null().to_numpy() & in_period
     unpriced = reached & ~on_machine & attempts["cost_picousd"].is_null().to_numpy()
     outside = reached & on_machine & took_time & ~paid_for
-    for which, words in (
-        (unpriced, "{venue}: no price for {count}, counted as free; write a price for the venue"),
-        (outside, "{venue}: no paid capacity at the time of {count}, counted as free"),
-    ):
+    for use, which in ((Use.TOKENS, unpriced), (Use.BUSY, outside)):
         counts = attempts.filter(pl.Series(which)).group_by("venue").len().sort("venue")
         for venue, count in counts.iter_rows():
-            yield words.format(venue=venue, count=format_count(count, "attempt"))
+            yield free_attempts(venue, use, count)
+
+
+def free_attempts(venue: str, use: str, count: int) -> str:
+    """Return the warning that nothing was paid for some attempts at a venue."""
+    number = format_count(count, "attempt")
+    if use == Use.TOKENS:
+        return f"{venue}: no price for {number}, counted as free; write a price for the venue"
+    return f"{venue}: no paid capacity at the time of {number}, counted as free"

@@ -115,7 +115,8 @@ def _venues(costed: CostedLedger) -> Mapping[str, _Venue]:
         side.hours = (side.hours or 0.0) + (span.end_us - span.start_us) / US_PER_S / SECONDS_PER_HOUR
     for record in costed.capacity:
         venues[record.venue].machines.add(" ".join(record.machine.lower().split()))
-    for name, model, _, _, input_tokens, output_tokens in work_sums(costed, ("venue", "model")).iter_rows():
+    work = work_sums(costed, ("venue", "model")).select("venue", "model", "input_tokens", "output_tokens")
+    for name, model, input_tokens, output_tokens in work.iter_rows():
         venue = venues[str(name or "")]
         venue.models.add(str(model).lower())
         venue.side.tokens = (venue.side.tokens or 0.0) + input_tokens + output_tokens

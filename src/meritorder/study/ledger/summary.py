@@ -17,7 +17,10 @@ from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK, e
 _CLIENT_GONE: Final = 499
 _HOUR: Final = "hour"
 _NAMES: Final = pl.Categorical()
+_TIMES: Final = frozenset({_HOUR, "day", "month"})
+_LANES: Final = ("workload", "lane")
 _WORK: Final = ("requests", "attempts", "input_tokens", "output_tokens")
+_SUMS: Final = ("picousd", *_WORK, "kept", "missed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,19 @@ def parse_dimensions(text: str) -> tuple[str, ...]:
     return names
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailySums:
+    """What was paid in days that are summed, and the attempts that ended in them.
+
+    Args:
+        sums: A row for each day and group: `hour` of the day's start, the columns of dimensions, and those of `_SUMS`.
+        warnings: What has no price.
+    """
+
+    sums: pl.DataFrame
+    warnings: tuple[str, ...] = ()
+
+
 def report(
     costed: CostedLedger,
     period: Period,
@@ -81,6 +97,7 @@ def report(
     *,
     no_saving_because: str,
     quotes: Sequence[SettledQuote] = (),
+    others: Sequence[CostedLedger | DailySums] = (),
 ) -> LedgerReport:
     """Return the sums of a costed ledger.
 
@@ -90,27 +107,49 @@ def report(
         by: Names of `DIMENSIONS`.
         no_saving_because: Why no saving is claimed.
         quotes: What batches with a quote were quoted and cost.
+        others: Other parts of the period.
     """
-    uses = dict(cost_sums(costed, ("use",)).iter_rows())
-    used = {use: exact_usd(uses.get(use.value, 0)) for use in Use}
-    ended = ended_attempts(costed)
-    final = ended.filter(is_final())
+    parts = (costed, *others)
+    used = {row["use"]: exact_usd(row["picousd"]) for row in _sums(parts, ("use",)).iter_rows(named=True)}
+    uses = {use: used.get(use.value, Decimal(0)) for use in Use}
+    whole = _sums(parts, ()).row(0, named=True)
     return LedgerReport(
         period=(utc(period.from_s).isoformat(), utc(period.to_s).isoformat()),
-        paid_usd=sum(used.values(), Decimal(0)),
+        paid_usd=sum(uses.values(), Decimal(0)),
         no_saving_because=no_saving_because,
-        idle_usd=used[Use.IDLE],
-        starting_usd=used[Use.STARTING],
-        unused_commitment_usd=used[Use.UNUSED_COMMITMENT],
-        by_use=tuple(UseCost(use=use.value, paid_usd=usd) for use, usd in used.items()),
-        by_workload=_workloads(costed, ended),
-        rows=group_rows(costed, ended, by) if by else (),
-        requests=len(final),
-        attempts=len(ended),
-        deadlines=_deadlines(final),
+        idle_usd=uses[Use.IDLE],
+        starting_usd=uses[Use.STARTING],
+        unused_commitment_usd=uses[Use.UNUSED_COMMITMENT],
+        by_use=tuple(UseCost(use=use.value, paid_usd=usd) for use, usd in uses.items()),
+        by_workload=_workloads(_rows(_sums(parts, _LANES), _LANES)),
+        rows=_rows(_sums(parts, by), by) if by else (),
+        requests=whole["requests"],
+        attempts=whole["attempts"],
+        deadlines=Deadlines(kept=whole["kept"], missed=whole["missed"]),
         quotes=_quoted(quotes) if quotes else None,
-        warnings=costed.warnings,
+        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
     )
+
+
+def _sums(parts: Sequence[CostedLedger | DailySums], by: Sequence[str]) -> pl.DataFrame:
+    """Return the sums of the parts of a period by some dimensions."""
+    frames = [
+        _with_calendar(part.sums)
+        if isinstance(part, DailySums)
+        else _joined(cost_sums(part, by), work_sums(part, by), by)
+        for part in parts
+    ]
+    columns = [DIMENSIONS[name].column for name in by]
+    texts = [column for column in columns if column not in _TIMES]
+    table = pl.concat(
+        frame.select(
+            *(pl.col(column).cast(pl.String if column in texts else pl.Int32) for column in columns),
+            *(pl.col(name).cast(pl.Int128) for name in _SUMS),
+        )
+        for frame in frames
+    )
+    sums = [pl.col(name).sum() for name in _SUMS]
+    return table.group_by(columns).agg(sums).sort(columns, nulls_last=True) if columns else table.select(sums)
 
 
 def _quoted(quotes: Sequence[SettledQuote]) -> QuotedBatches:
@@ -155,51 +194,67 @@ def cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
         costs = costs.with_columns(pl.when(pl.col("attempt").is_null()).then(nobody).otherwise(owner).alias(column))
     columns = [DIMENSIONS[name].column for name in by]
     picousd = pl.col("picousd").cast(pl.Int128).sum()
-    return _with_calendar(costs).group_by(columns).agg(picousd)
+    return _with_calendar(costs).group_by(columns).agg(picousd) if columns else costs.select(picousd)
 
 
 def work_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
-    """Return the requests, attempts and tokens that ended in the period, by some dimensions."""
+    """Return the requests, attempts, tokens and deadlines that ended in the period, by some dimensions."""
     return _work_sums(ended_attempts(costed), by)
 
 
 def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    return ended.group_by([DIMENSIONS[name].column for name in by]).agg(
+    columns = [DIMENSIONS[name].column for name in by]
+    # A client that went away waits for no deadline.
+    status = pl.col("status_code").fill_null(0)
+    promised = is_final() & pl.col("deadline_s").is_not_null() & (status != _CLIENT_GONE)
+    in_time = (pl.col("ended_s") <= pl.col("deadline_s")) & (status >= 200) & (status < 300)
+    sums = (
         is_final().sum().cast(pl.Int64).alias("requests"),
         pl.len().cast(pl.Int64).alias("attempts"),
         pl.col("input_tokens").cast(pl.Int64).sum(),
         pl.col("output_tokens").cast(pl.Int64).sum(),
+        (promised & in_time).sum().cast(pl.Int64).alias("kept"),
+        (promised & ~in_time).sum().cast(pl.Int64).alias("missed"),
     )
+    return ended.group_by(columns).agg(sums) if columns else ended.select(sums)
 
 
 def group_rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple[CostRow, ...]:
     """Return the costs of each group, with the work of the attempts that ended."""
     columns = [DIMENSIONS[name].column for name in by]
+    return _rows(_joined(cost_sums(costed, by), _work_sums(ended, by), by).sort(columns, nulls_last=True), by)
+
+
+def _joined(costs: pl.DataFrame, work: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Return the costs and the work of each group; names are texts, whose order is that of the alphabet."""
+    columns = [DIMENSIONS[name].column for name in by]
+    if not columns:
+        return pl.concat([costs, work], how="horizontal")
     costs, work = (
         frame.with_columns(pl.col(column).cast(pl.String) for column in columns if column not in _TIMES)
-        for frame in (cost_sums(costed, by), _work_sums(ended, by))
+        for frame in (costs, work)
     )
-    joined = costs.join(work, on=columns, how="full", coalesce=True, nulls_equal=True).sort(columns, nulls_last=True)
+    joined = costs.join(work, on=columns, how="full", coalesce=True, nulls_equal=True)
+    return joined.with_columns(pl.col(name).fill_null(0) for name in _SUMS)
+
+
+def _rows(sums: pl.DataFrame, by: Sequence[str]) -> tuple[CostRow, ...]:
     return tuple(
         CostRow(
             by={name: _text(DIMENSIONS[name], row[DIMENSIONS[name].column]) for name in by},
-            paid_usd=exact_usd(row["picousd"] or 0),
+            paid_usd=exact_usd(row["picousd"]),
             saved_usd=None,
-            **{name: row[name] or 0 for name in _WORK},
+            **{name: row[name] for name in _WORK},
         )
-        for row in joined.iter_rows(named=True)
+        for row in sums.iter_rows(named=True)
     )
-
-
-_TIMES: Final = frozenset({_HOUR, "day", "month"})
 
 
 def _text(dimension: Dimension, value: object) -> str:
     return "" if value is None else dimension.text(value)
 
 
-def _workloads(costed: CostedLedger, ended: pl.DataFrame) -> tuple[WorkloadCost, ...]:
-    rows = group_rows(costed, ended, ("workload", "lane"))
+def _workloads(rows: Sequence[CostRow]) -> tuple[WorkloadCost, ...]:
     return tuple(
         WorkloadCost(
             workload=row.by["workload"],
@@ -219,12 +274,3 @@ def _workloads(costed: CostedLedger, ended: pl.DataFrame) -> tuple[WorkloadCost,
 def _per_mtok(row: CostRow) -> Decimal | None:
     tokens = row.input_tokens + row.output_tokens
     return row.paid_usd / tokens * TOKENS_PER_MTOK if tokens else None
-
-
-def _deadlines(final: pl.DataFrame) -> Deadlines:
-    """Count deadlines; requests whose client went away kept nobody waiting."""
-    promised = final.filter(pl.col("deadline_s").is_not_null() & (pl.col("status_code").fill_null(0) != _CLIENT_GONE))
-    status = pl.col("status_code").fill_null(0)
-    in_time = (pl.col("ended_s") <= pl.col("deadline_s")) & (status >= 200) & (status < 300)
-    kept = promised.filter(in_time).height
-    return Deadlines(kept=kept, missed=promised.height - kept)

@@ -5,20 +5,22 @@ It can be read as a trace.
 An entry that no column can take, such as one with 10¹⁸ tokens, is set aside with the reason.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from meritorder.gateway.store.billing import daily
 from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import JOURNALS, KEYS, LEDGER, LEDGER_REJECTED
 from meritorder.metering.words import NOT_FINAL
 
+_TOTALS: Final = ("requests", "input_tokens", "output_tokens", "lost_tokens", "cost_picousd")
 _READ_SIZE: Final = 10_000
 _MAX_REASON: Final = 500
 _NUL: Final = b"\\u0000"  # as JSON has it; no database takes it in a text
@@ -129,6 +131,7 @@ def _insert(connection: Connection, entries: Sequence[LedgerEntry]) -> list[tupl
     try:
         insert_rows(connection, LEDGER, _NAMES, [msgspec.structs.astuple(entry) for entry in entries])
         budgets.charge(connection, entries)
+        daily.unsum(connection, ((entry.started_s, entry.ended_s) for entry in entries))
         savepoint.commit()
     except (OperationalError, InterfaceError):
         raise
@@ -184,9 +187,20 @@ def rows(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def cost_by_key(connection: Connection) -> dict[str, int]:
-    """Return what the calls of each key have cost."""
+    """Return what the calls of each key have cost, those in deleted rows included."""
     query = select(LEDGER.c.key_id, func.sum(LEDGER.c.cost_picousd)).where(LEDGER.c.key_id.is_not(None))
-    return {key_id: int(cost or 0) for key_id, cost in connection.execute(query.group_by(LEDGER.c.key_id))}
+    costs: defaultdict[str, int] = defaultdict(int)
+    for key_id, cost in connection.execute(query.where(_is_kept(connection)).group_by(LEDGER.c.key_id)):
+        costs[key_id] += int(cost or 0)
+    for (key_id,), sums in daily.sealed_sums(connection, ("key_id",)).items():
+        if key_id is not None:
+            costs[key_id] += sums["cost_picousd"]
+    return dict(costs)
+
+
+def _is_kept(connection: Connection) -> ColumnElement[bool]:
+    """Return the condition that a row is of a day whose rows are all there."""
+    return LEDGER.c.ended_s >= daily.bounds_s(daily.sealed_until(connection) or 0)[0]
 
 
 def columns(connection: Connection, names: Sequence[str], *, from_s: float, to_s: float) -> dict[str, list[Any]]:
@@ -203,19 +217,24 @@ def columns(connection: Connection, names: Sequence[str], *, from_s: float, to_s
 
 
 def totals(connection: Connection) -> list[dict[str, Any]]:
-    """Return requests, tokens and cost by lane, model and venue."""
+    """Return requests, tokens and cost by lane, model and venue, those in deleted rows included."""
     by = (LEDGER.c.lane, LEDGER.c.model, LEDGER.c.venue)
+    names = tuple(column.name for column in by)
     is_last = or_(LEDGER.c.outcome.is_(None), LEDGER.c.outcome.not_in(NOT_FINAL))
     query = select(
         *by,
         func.sum(case((is_last, 1), else_=0)).label("requests"),
-        func.sum(LEDGER.c.input_tokens).label("input_tokens"),
-        func.sum(LEDGER.c.output_tokens).label("output_tokens"),
-        func.sum(LEDGER.c.lost_tokens).label("lost_tokens"),
-        func.sum(LEDGER.c.cost_picousd).label("cost_picousd"),
-    ).group_by(*by)
+        *(func.sum(LEDGER.c[name]).label(name) for name in _TOTALS[1:]),
+    ).where(_is_kept(connection))
     # PostgreSQL sums big integers as decimals.
-    return [
-        {name: int(value) if isinstance(value, Decimal) else value for name, value in row._mapping.items()}  # noqa: SLF001
-        for row in connection.execute(query.order_by(*by))
-    ]
+    rows = {
+        tuple(row[: len(by)]): [None if value is None else int(value) for value in row[len(by) :]]
+        for row in connection.execute(query.group_by(*by))
+    }
+    for group, sums in daily.sealed_sums(connection, names).items():
+        if group[0] is None:
+            continue  # it belongs to no attempt
+        earlier = rows.get(group, [None] * len(_TOTALS))
+        rows[group] = [sums[name] + (value or 0) for name, value in zip(_TOTALS, earlier, strict=True)]
+    ordered = sorted(rows.items(), key=lambda row: [value or "" for value in row[0]])
+    return [dict(zip((*names, *_TOTALS), (*group, *values), strict=True)) for group, values in ordered]
