@@ -16,12 +16,15 @@ def test_hourly_parts_never_overflow() -> None:
     assert sum(picousd.tolist()) == 720 * 10**18
 
 
-def test_parts_sum_to_rounded_cost() -> None:
+def test_parts_add_up_wherever_they_are_cut() -> None:
     # 30.5 hours at a price that has a fraction of a picodollar in each part.
     rate, start_us = 1_234_567_890_123, US_PER_HOUR // 4
     end_us = start_us + 61 * US_PER_HOUR // 2
     _, _, picousd = hourly(_array(start_us), _array(end_us), _array(rate))
-    assert sum(picousd.tolist()) == rate * 61 // 2
+    assert abs(2 * sum(picousd.tolist()) - rate * 61) < 2
+    for cut_us in (start_us + 1, 7 * US_PER_HOUR, 20 * US_PER_HOUR + 777, end_us - 1):
+        _, _, cut = hourly(_array(start_us, cut_us), _array(cut_us, end_us), _array(rate, rate))
+        assert sum(cut.tolist()) == sum(picousd.tolist())
 
 
 def test_largest_fraction_rounded_up() -> None:
