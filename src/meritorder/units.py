@@ -23,6 +23,7 @@ MS_PER_S: Final = 1000.0
 WATTS_PER_KILOWATT: Final = 1000.0
 PICOUSD_PER_USD: Final = 1_000_000_000_000
 _PICO_DIGITS: Final = 12
+_WHOLE_RATIO: Final = 10.0
 # Beyond this, the price of a replica is a typo; what it costs in an hour still fits into 64 bits of picodollars.
 MAX_USD_PER_HOUR: Final = 1_000_000
 GRAMS_PER_TONNE: Final = 1e6
@@ -107,6 +108,20 @@ def format_share(share: float | Decimal, decimals: int = 0) -> str:
     if share > 0 and float(text) == 0:
         return f"<{smallest:.{decimals}f} %"
     return f"{text} %"
+
+
+def format_ratio(ratio: float) -> str:
+    """Format a ratio of two amounts: `0.35`, `2.1`, `36`, `1,200`."""
+    if ratio < 1:
+        return f"{ratio:.2g}"
+    return f"{ratio:.1f}" if ratio < _WHOLE_RATIO else f"{ratio:,.0f}"
+
+
+def format_change(before: float, after: float) -> str:
+    """Say how much less or more a positive amount is than the one before: `2.1 times less`, `about the same`."""
+    higher, lower = max(before, after), min(before, after)
+    times = format_ratio(higher / lower)
+    return "about the same" if times == "1.0" else f"{times} times {'less' if after < before else 'more'}"
 
 
 def format_count(number: int, noun: str) -> str:

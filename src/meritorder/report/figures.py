@@ -208,9 +208,14 @@ class TimeAxis:
             scale = alt.Scale(nice=False, zero=False)
             return alt.X(self.field, axis=alt.Axis(title=title, grid=False), scale=scale)
         by_day = 2 * SECONDS_PER_DAY < self.span_s <= 2 * SECONDS_PER_WEEK
-        axis = alt.Axis(tickCount="day", format="%a %d") if by_day else alt.Axis(tickCount=6)
+        axis = alt.Axis(tickCount="day" if by_day else 6, format=self._tick_format())
         axis.title, axis.grid, axis.labelOverlap = None, False, True
         return alt.X(self.field, axis=axis, scale=alt.Scale(type="utc", nice=False))
+
+    def _tick_format(self) -> str:
+        """Return the form of the ticks: times by the clock of 24 hours, then days, then dates."""
+        forms = ((SECONDS_PER_DAY, "%H:%M"), (2 * SECONDS_PER_DAY, "%a %H:%M"), (2 * SECONDS_PER_WEEK, "%a %d"))
+        return next((form for longest_s, form in forms if self.span_s <= longest_s), "%d %b")
 
     def _unit(self) -> tuple[float, str]:
         if self.span_s > 2 * SECONDS_PER_DAY:

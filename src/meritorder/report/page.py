@@ -1,5 +1,6 @@
 """HTML pages: one file each, which works offline."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -7,16 +8,17 @@ from typing import Any, Final
 
 import altair as alt
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from meritorder.records.comparison import Waterfall
 from meritorder.report.figures import DARK, LIGHT, css
 from meritorder.report.waterfall import waterfall_cells, waterfall_title
-from meritorder.report.wording import host, or_missing, price_unit, spaced, times, web_address
+from meritorder.report.wording import headline, host, or_missing, price_unit, spaced, times, web_address
 from meritorder.units import format_duration, format_share, format_usd
 
 TEMPLATES: Final = "meritorder.report"
 """The package of the templates."""
+_CODE: Final = re.compile("`([^`]+)`")
 
 
 def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: object) -> str:
@@ -60,12 +62,19 @@ def environment(loader: BaseLoader) -> Environment:
         "usd": lambda usd: or_missing(usd, format_usd),
         "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
         "times": times,
+        "headline": headline,
+        "code": _code,
         "spaced": spaced,
         "unit": price_unit,
         "web": web_address,
         "host": host,
     }
     return templates
+
+
+def _code(text: str) -> Markup:
+    """Mark what stands between backticks as code; all of it is escaped."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped)
 
 
 @cache

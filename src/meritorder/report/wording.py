@@ -8,12 +8,14 @@ from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from meritorder.records.evidence import Interval
-from meritorder.units import format_share, format_usd
+from meritorder.units import format_ratio, format_share, format_usd
 
 T = TypeVar("T")
 
 MISSING: Final = "\N{EN DASH}"
 _LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
+_HEADING_CHARACTERS: Final = 60
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 _NAMED_ADDRESS: Final = re.compile(r"<(https?://[^<>\s]+)>\s*$")
 
 
@@ -26,13 +28,18 @@ def range_cells(intervals: Sequence[Interval | None]) -> tuple[str, ...]:
 
 
 def usd_cells(amounts: Sequence[float | Decimal | None]) -> tuple[str, ...]:
-    """Format a column of dollars with equal decimals: three digits of the smallest amount, none from $1,000."""
+    """Format a column of dollars with equal decimals.
+
+    They show three digits of the smallest amount, but beside cents no more than five of the largest; none from $1,000.
+    """
     sizes = [abs(float(usd)) for usd in amounts if usd and math.isfinite(usd)]
     smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
     if smallest >= 1:
         decimals = 0 if largest >= 1000 else 2
     else:
         decimals = 2 if smallest == 0 else min(6, 2 - math.floor(math.log10(smallest)))
+        if largest >= 1:
+            decimals = max(2, min(decimals, 4 - math.floor(math.log10(largest))))
     return tuple(MISSING if usd is None or not math.isfinite(usd) else format_usd(usd, decimals) for usd in amounts)
 
 
@@ -43,7 +50,7 @@ def or_missing(value: T | None, write: Callable[[T], str]) -> str:
 
 def times(ratio: float) -> str:
     """Format a ratio with a multiplication sign."""
-    return f"{ratio:.2g}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
+    return f"{format_ratio(ratio)}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
 
 
 def saving_sentence(saving_usd: float, saving_share: float, interval: Interval | None, against: str) -> str:
@@ -54,6 +61,14 @@ def saving_sentence(saving_usd: float, saving_share: float, interval: Interval |
         shares = f"about {low}" if low == high else f"between {low} and {high}"
         interval_text = f"{shares}, with {interval.basis}"
     return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {interval_text}."
+
+
+def headline(text: str) -> tuple[str, str]:
+    """Return the first sentences of an answer as a heading of 60 characters at least, and the rest."""
+    for end in _SENTENCE_END.finditer(text):
+        if end.start() >= _HEADING_CHARACTERS:
+            return text[: end.start()], text[end.end() :]
+    return text, ""
 
 
 def lane_title(lane: str) -> str:

@@ -33,8 +33,8 @@ def test_zero_part_has_no_sign() -> None:
     fall = Waterfall(start="a", end="b", from_usd=100.0, to_usd=50.0, parts=parts)
     first, saving, *zeros, last = waterfall_cells(fall)
     assert saving[0] == "\N{MINUS SIGN}"
-    assert set(zeros) == {"$0.000000"}
-    assert (first, last) == ("$100.000000", "$50.000000")
+    assert set(zeros) == {"$0.00"}
+    assert (first, last) == ("$100.00", "$50.00")
 
 
 @pytest.mark.parametrize(("to_usd", "compared"), [(5.0, "less than"), (20.0, "more than"), (10.0, "as much as")])

@@ -1,10 +1,11 @@
 """The figures of a comparison: cost against latency, load over time, cost by lane, and paid time."""
 
-from typing import Final, Literal
+from collections.abc import Iterable
+from typing import Final
 
 import altair as alt
 
-from meritorder.records.comparison import Arrangement, Comparison, Timeline
+from meritorder.records.comparison import Arrangement, Comparison, FrontierPoint, Timeline
 from meritorder.report.compare.rows import per_request, title_of
 from meritorder.report.figures import (
     LIGHT,
@@ -43,6 +44,8 @@ _PAID: Final = {
     "idle": "Idle",
 }
 _FRONTIER_HEIGHT: Final = 340
+_TOUCHING: Final = 0.03
+"""Points nearer than this share of both axes touch each other."""
 _TICKS: Final = {
     0.1: "100 ms",
     1.0: "1 s",
@@ -57,9 +60,16 @@ _TICKS: Final = {
 
 
 def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw cost against the median time to the last token; filled points meet every SLO and deadline."""
+    """Draw cost against the median time to the last token; filled points meet every SLO and deadline.
+
+    Raises:
+        ValueError: No point has a time.
+    """
+    points = _timed(comparison)
+    if not points:
+        raise ValueError("no simulated fleet has a time to the last token")
     unit = per_request(comparison)
-    prices = usd_cells([point.usd_per_request * unit.count for point in comparison.frontier])
+    prices = usd_cells([point.usd_per_request * unit.count for point in points])
     rows: Rows = [
         {
             "title": title_of(comparison, point.arrangement),
@@ -71,20 +81,11 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
             "ttft": MISSING if point.ttft_p99_s is None else format_duration(point.ttft_p99_s),
             "promise": "met" if point.keeps_promise else "missed",
         }
-        for point, price in zip(comparison.frontier, prices, strict=True)
-        if point.e2e_p50_s > 0
+        for point, price in zip(points, prices, strict=True)
     ]
-    named = _named(comparison, rows)
-    for place, row in enumerate(rows):
-        row["named"] = place in named
     x = alt.X("e2e:Q", scale=alt.Scale(type="log", nice=False, padding=28), axis=_latency_axis(rows))
     y = alt.Y("usd:Q", scale=alt.Scale(zero=True), axis=alt.Axis(title=f"$ {unit.title}", tickCount=5, format="$~f"))
-    edge = (
-        alt.Chart(alt.InlineData(values=_undominated(rows)))
-        .mark_line(interpolate="step-after", color=palette.muted, strokeDash=[3, 3], strokeWidth=1.2)
-        .encode(x=x, y=y)
-    )
-    points = (
+    marks = (
         alt.Chart()
         .mark_point(size=90, filled=True, opacity=1, strokeWidth=2)
         .encode(
@@ -106,14 +107,32 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
             ],
         )
     )
-    layers = [edge, points, *_point_labels(x, y, palette)]
+    layers = [marks, *_numbers(_numbered_rows(rows, numbered(comparison)), x, y, palette)]
+    if edge := _undominated(rows):
+        layers.insert(0, _dashed(edge, x, y, palette))
     return figure(
-        [*layers],
+        layers,
         rows,
         palette,
         height=_FRONTIER_HEIGHT,
         description="Cost against latency, a point for each simulated fleet",
     )
+
+
+def numbered(comparison: Comparison) -> dict[int, str]:
+    """Return the points that are numbered, in order: for each arrangement with its title, the fleet of its row."""
+    points = _timed(comparison)
+    titles = {}
+    for arrangement in comparison.arrangements:
+        own = [place for place, point in enumerate(points) if point.arrangement == arrangement.name]
+        usd = arrangement.usd_per_request
+        if own:
+            titles[min(own, key=lambda place: abs(points[place].usd_per_request - usd))] = arrangement.title
+    return titles
+
+
+def _timed(comparison: Comparison) -> list[FrontierPoint]:
+    return [point for point in comparison.frontier if point.e2e_p50_s > 0]
 
 
 def _undominated(rows: Rows) -> Rows:
@@ -125,32 +144,42 @@ def _undominated(rows: Rows) -> Rows:
     return edge
 
 
-def _named(comparison: Comparison, rows: Rows) -> set[int]:
-    """Return the points to label: for each arrangement, the fleet in its row of the table."""
-    count = per_request(comparison).count
-    named = set()
-    for arrangement in comparison.arrangements:
-        own = [place for place, row in enumerate(rows) if row["title"] == arrangement.title]
-        usd = arrangement.usd_per_request * count
-        if own:
-            named.add(min(own, key=lambda place: abs(rows[place]["usd"] - usd)))
-    return named
-
-
-def _point_labels(x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
-    """Label points away from the dashed line: right and above in the left half, else to the left."""
-    in_left_half = "datum.e2e * datum.e2e <= datum.low * datum.high"
-    sides: tuple[tuple[str, Literal["left", "right"], int, int], ...] = (
-        (in_left_half, "left", 9, -10),
-        (f"!({in_left_half})", "right", -11, 0),
+def _dashed(edge: Rows, x: alt.X, y: alt.Y, palette: Palette) -> alt.Chart:
+    """Draw the Pareto frontier."""
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=edge))
+        .mark_line(interpolate="step-after", color=palette.muted, strokeDash=[3, 3], strokeWidth=1.2)
+        .encode(x=x, y=y)
     )
+    return chart
+
+
+def _numbered_rows(rows: Rows, numbered: Iterable[int]) -> Rows:
+    """Return the numbers and their points; points that touch each other share one text."""
+    times = [row["e2e"] for row in rows]
+    touching_ratio = (max(times) / min(times)) ** _TOUCHING
+    touching_usd = _TOUCHING * max(row["usd"] for row in rows)
+    texts: Rows = []
+    for number, place in enumerate(numbered, start=1):
+        e2e, usd = rows[place]["e2e"], rows[place]["usd"]
+        for text in texts:
+            ratio = max(text["e2e"], e2e) / min(text["e2e"], e2e)
+            if ratio <= touching_ratio and abs(text["usd"] - usd) <= touching_usd:
+                text["number"] += f", {number}"
+                break
+        else:
+            texts.append({"e2e": e2e, "usd": usd, "number": str(number)})
+    return texts
+
+
+def _numbers(texts: Rows, x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
+    """Write each number right above its point, on an outline that keeps it apart from what lies below."""
+    outline = {"stroke": palette.paper, "strokeWidth": 4, "color": palette.paper}
     return [
-        alt.Chart()
-        .transform_joinaggregate(low="min(e2e)", high="max(e2e)")
-        .transform_filter(f"datum.named && {side}")
-        .mark_text(align=align, dx=dx, dy=dy, baseline="middle", color=palette.ink)
-        .encode(x=x, y=y, text="title:N")
-        for side, align, dx, dy in sides
+        alt.Chart(alt.InlineData(values=texts))
+        .mark_text(align="left", dx=7, dy=-10, fontWeight="bold", **style)
+        .encode(x=x, y=y, text="number:N")
+        for style in (outline, {"color": palette.ink})
     ]
 
 

@@ -1,18 +1,20 @@
 """A comparison as one HTML file that works offline."""
 
+from collections import Counter
 from typing import Final
 
 import altair as alt
 
 from meritorder.records.comparison import Comparison
 from meritorder.report.compare import figures
-from meritorder.report.compare.rows import metrics, per_request, ratio_text, saving_text, served, waterfalls
+from meritorder.report.compare.rows import Metric, metrics, per_request, ratio_text, saving_text, served, waterfalls
 from meritorder.report.figures import THEMED, waterfall
 from meritorder.report.page import fill, waterfall_view
 from meritorder.report.wording import MISSING, lane_title, usd_cells
 from meritorder.units import utc
 
 _TEMPLATE: Final = "compare.html.j2"
+_PAID_GROUPS: Final = {"Cost", "Capacity"}
 
 
 def render(comparison: Comparison) -> str:
@@ -23,8 +25,8 @@ def render(comparison: Comparison) -> str:
         answer=comparison,
         served=served(comparison),
         schema=comparison.schema,
-        columns=metrics(comparison),
-        groups=_groups(comparison),
+        tables=_tables(comparison),
+        numbered=figures.numbered(comparison).values(),
         headline=_headline(comparison),
         fleets=[arrangement for arrangement in comparison.arrangements if arrangement.timeline],
         lanes=_lane_rows(comparison),
@@ -48,17 +50,20 @@ def _charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
         charts["lanes"] = figures.lanes(comparison, THEMED)
     if any(arrangement.paid_time for arrangement in comparison.arrangements):
         charts["paid-time"] = figures.paid_time(comparison, THEMED)
-    if comparison.frontier:
+    if any(point.e2e_p50_s > 0 for point in comparison.frontier):
         charts["frontier"] = figures.frontier(comparison, THEMED)
     return charts
 
 
-def _groups(comparison: Comparison) -> list[tuple[str, int]]:
-    """Return the groups of columns in order, and the number of columns in each."""
-    spans: dict[str, int] = {}
-    for column in metrics(comparison):
-        spans[column.group] = spans.get(column.group, 0) + 1
-    return list(spans.items())
+def _tables(comparison: Comparison) -> list[tuple[str, list[tuple[str, int]], list[Metric]]]:
+    """Return two tables that fit a page: the title of each, its groups with their sizes, and its columns."""
+    columns = metrics(comparison)
+    paid = [column for column in columns if column.group in _PAID_GROUPS]
+    kept = [column for column in columns if column.group not in _PAID_GROUPS]
+    return [
+        (title, list(Counter(column.group for column in shown).items()), shown)
+        for title, shown in (("Cost and capacity", paid), ("Latency, SLO and deadlines", kept))
+    ]
 
 
 def _headline(comparison: Comparison) -> list[dict[str, str]]:

@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from meritorder.records.comparison import Arrangement, Comparison, Waterfall
-from meritorder.report.wording import or_missing, range_cells, saving_sentence, usd_cells, within_sentence
-from meritorder.units import format_duration, format_share
+from meritorder.report.wording import MISSING, or_missing, range_cells, saving_sentence, usd_cells, within_sentence
+from meritorder.units import format_duration, format_ratio, format_share
 
 _REQUEST_COUNTS: Final = (1, 1_000, 1_000_000)
 _READABLE_USD: Final = 0.01
@@ -98,8 +98,8 @@ def ratio_text(comparison: Comparison) -> str:
 
 
 def _ratio_sentence(ratio: float) -> str:
-    times = f"{max(ratio, 1 / ratio):.2g}"
-    if times == "1":
+    times = format_ratio(max(ratio, 1 / ratio))
+    if times == "1.0":
         return "Real time costs about what batch costs."
     first, second = ("Real time", "batch") if ratio > 1 else ("Batch", "real time")
     return f"{first} costs {times} times what {second} costs."
@@ -252,6 +252,9 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
             short=("", "late"),
             meaning="deferrable requests that missed their deadline",
             importance=5,
-            cells=tuple(f"{arrangement.deadlines_missed:,}" for arrangement in arrangements),
+            cells=tuple(
+                MISSING if arrangement.e2e_p50_s is None else f"{arrangement.deadlines_missed:,}"
+                for arrangement in arrangements
+            ),
         ),
     ]

@@ -9,11 +9,10 @@ from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import SearchResult
-from meritorder.units import format_count, format_share, format_usd
+from meritorder.units import format_change, format_count, format_ratio, format_share, format_usd
 
-# Ratios that are stated as "a little more", and as whole numbers.
+# From this ratio on, the volume at which machines pay is more than "a little more".
 _CLEARLY_MORE: Final = 1.05
-_WHOLE_TIMES: Final = 10.0
 
 
 def sentence(
@@ -50,15 +49,12 @@ def _costs(result: SearchResult, load: TraceLoad) -> str:
     count = len(load)
     who = f"these {format_count(count, 'request')} cost" if count > 1 else "this request costs"
     realtime_usd, batch_usd = result.baseline.usd, result.batch.usd
-    ratio = realtime_usd / batch_usd
-    compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
-    if f"{max(ratio, 1 / ratio):.1f}" == "1.0":
-        compared = "about the same"
 
     def cost(usd: float) -> str:
         return f"{format_usd(usd)} ({format_usd(usd / count)} each)" if count > 1 else format_usd(usd)
 
-    return f"In real time {who} {cost(realtime_usd)}, in batch {cost(batch_usd)}: {compared}."
+    change = format_change(realtime_usd, batch_usd)
+    return f"In real time {who} {cost(realtime_usd)}, in batch {cost(batch_usd)}: {change}."
 
 
 def _right_sizing(result: SearchResult) -> str:
@@ -123,12 +119,9 @@ def cheaper_tokens(requests: int, usd: float, machines_usd: float, *, rates: str
     if not 0 < usd < machines_usd:
         return ""
     cost, times = "costs" if requests == 1 else "cost", machines_usd / usd
-    volume = (
-        f"about {times:,.0f} times this volume" if times >= _WHOLE_TIMES else f"about {times:.1f} times this volume"
-    )
-    if times < _CLEARLY_MORE:
-        volume = "a little more than this volume"
+    volume = f"about {format_ratio(times)} times" if times >= _CLEARLY_MORE else "a little more than"
     return (
         f"Bought as tokens ({rates}), {format_count(requests, 'request')} {cost} {format_usd(usd)}, less than "
-        f"these machines: machines pay from {volume} on, if they can serve it. Nobody promises the latency of tokens."
+        f"these machines: machines pay from {volume} this volume on, if they can serve it. "
+        "Nobody promises the latency of tokens."
     )

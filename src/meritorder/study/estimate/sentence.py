@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from meritorder.records.estimation import PatiencePoint, Way
 from meritorder.traces.synthetic import Traffic
-from meritorder.units import format_count, format_duration, format_share, format_usd
+from meritorder.units import format_change, format_count, format_duration, format_share, format_usd
 
 
 def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[PatiencePoint], no_machine: str) -> str:
@@ -27,7 +27,7 @@ def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[P
         costs.append(f"{_a_month(cheapest)} on machines of your own in real time ({cheapest.where})")
         batch = next((way for way in ways if way.name == "batch"), None)
         if batch:
-            costs.append(f"{_a_month(batch)} there in batch ({_ratio(cheapest.usd, batch.usd)})")
+            costs.append(f"{_a_month(batch)} there in batch ({format_change(cheapest.usd, batch.usd)})")
     tokens = [way for way in ways if way.name == "tokens_standard"]
     if tokens:
         bought = min(tokens, key=_usd)
@@ -77,11 +77,6 @@ def _usd(way: Way) -> float:
 
 def _a_month(way: Way) -> str:
     return f"{format_usd(way.usd)} a month"
-
-
-def _ratio(first_usd: float, second_usd: float) -> str:
-    ratio = first_usd / second_usd
-    return f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
 
 
 def _waiting(patience: Sequence[PatiencePoint]) -> str:

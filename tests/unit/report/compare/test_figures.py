@@ -53,6 +53,29 @@ def test_frontier_is_pareto_and_labeled() -> None:
     edge = [(row["e2e"], row["usd"]) for row in rows(chart, chart["layer"][0])]
     assert [usd for _, usd in edge] == sorted((usd for _, usd in edge), reverse=True)
     assert len(edge) == 6
-    named = [(row["title"], row["label"]) for row in rows(chart) if row["named"]]
-    assert ("Mix, with backfill", "40 % may wait 4 h") in named
-    assert len(named) == len(dict(named)) == 4
+
+
+def test_numbered_points_are_rows_of_table() -> None:
+    drawn = rows(figures.frontier(week()).to_dict())
+    named = {title: drawn[place]["label"] for place, title in figures.numbered(week()).items()}
+    assert list(named) == ["Real time, fixed fleet", "Real time, autoscaled", "Batch", "Mix, with backfill"]
+    assert named["Mix, with backfill"] == "40 % may wait 4 h"
+
+
+def test_touching_points_share_one_number() -> None:
+    answer = week()
+    fixed, autoscaled, batch, mix = (answer.frontier[place] for place in (0, 2, 8, 5))
+    touching = msgspec.structs.replace(
+        autoscaled, usd_per_request=1.001 * fixed.usd_per_request, e2e_p50_s=1.01 * fixed.e2e_p50_s
+    )
+    chart = figures.frontier(msgspec.structs.replace(answer, frontier=[fixed, touching, batch, mix])).to_dict()
+    texts = rows(chart, chart["layer"][-1])
+    assert [text["number"] for text in texts] == ["1, 2", "3", "4"]
+
+
+def test_no_feasible_point_leaves_no_frontier() -> None:
+    missed = [msgspec.structs.replace(point, keeps_promise=False) for point in week().frontier]
+    chart = figures.frontier(msgspec.structs.replace(week(), frontier=missed)).to_dict()
+    assert all(chart["datasets"].values())
+    with pytest.raises(ValueError, match="no simulated fleet"):
+        figures.frontier(msgspec.structs.replace(week(), frontier=[]))
