@@ -104,8 +104,8 @@ def _add_batch(connection: Connection, lines: int) -> int:
     requests.add(
         connection, [row | {"line": at, "custom_id": str(at), "body_at": at, "state": "queued"} for at in range(lines)]
     )
-    heartbeats.beat(connection, _OWNER, alive_until_s=1e12)
-    batches.claim(connection, _OWNER, "validating", now_s=0.0)
+    heartbeats.beat(connection, _OWNER, lease_s=1e9)
+    batches.claim(connection, _OWNER, "validating")
     batches.begin(connection, _OWNER, added.seq, total=lines, tokens=200 * lines, model="m", now_s=0.0)
     return added.seq
 

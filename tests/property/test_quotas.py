@@ -73,7 +73,7 @@ class Site:
     def gateway(self) -> Gateway:
         self.started += 1
         holder = f"g{self.number}_{self.started}"
-        self.write(lambda connection: heartbeats.beat(connection, holder, alive_until_s=2 * NOW_S))
+        self.write(lambda connection: heartbeats.beat(connection, holder, lease_s=60.0))
         spending = Spending({key.id: key for key in self.keys}.get)  # type: ignore[arg-type]
         journal = Journal.create(self.folder / f"journals {self.number}", holder)
         writer = LedgerWriter(self.database, journal, spending)

@@ -29,8 +29,8 @@ def begin_batch(context: Context, *, lines: int, name: str = "batch_1") -> Batch
         row |= {"input_tokens": 10, "output_tokens": 20, "prefix": 0, "arrived_s": now_s, "state": "queued"}
         row |= {"deadline_s": batch.expires_s}
         requests.add(connection, [row | {"line": line, "custom_id": f"c{line}"} for line in range(lines)])
-        heartbeats.beat(connection, owner, alive_until_s=now_s + 10.0)
-        batches.claim(connection, owner, "validating", now_s=now_s)
+        heartbeats.beat(connection, owner, lease_s=60.0)
+        batches.claim(connection, owner, "validating")
         batches.begin(connection, owner, batch.seq, total=lines, tokens=30 * lines, model="m", now_s=now_s)
 
     context.database.submit(begin).result()

@@ -9,7 +9,6 @@ import os
 import socket
 import stat
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from meritorder.gateway import config_file
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import ServerTable, Settings, VenueKind, VenueTable, duration_s
 from meritorder.gateway.state.auth import Authenticator, new_id
+from meritorder.gateway.state.clock import Clock
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
@@ -158,6 +158,7 @@ def build_service(settings: Settings) -> Service:
         if telemetry is None
         else build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
     )
+    clock = Clock()
     authenticator = Authenticator(database, settings.server.require_keys)
     spending = Spending(authenticator.find)
     ledger_writer = LedgerWriter(database, Journal.create(settings.journal_folder, instance_id), spending)
@@ -166,12 +167,13 @@ def build_service(settings: Settings) -> Service:
         database=database,
         blobs=Blobs(settings.blobs_url),
         authenticator=authenticator,
-        quotas=Quotas(database, instance_id, time.time, spending, ledger_writer.flush),
+        quotas=Quotas(database, instance_id, clock.now_s, spending, ledger_writer.flush),
         ledger_writer=ledger_writer,
         instance_id=instance_id,
-        now_s=time.time,
+        now_s=clock.now_s,
+        clock=clock,
         new_id=new_id,
-        webhooks=Webhooks(settings.webhook, time.time, new_id),
+        webhooks=Webhooks(settings.webhook, clock.now_s, new_id),
         models=venues.models,
         expected_picousd=ExpectedCosts(venues).picousd,
         telemetry=telemetry,

@@ -78,6 +78,8 @@ class Operations:
             failing.append("database")
         if not self._context.blobs.is_up:
             failing.append("blobs")
+        if self._context.clock.has_stepped:
+            failing.append("clock")
         return json_response({"status": "degraded", "failing": failing} if failing else {"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
@@ -172,6 +174,12 @@ class Operations:
                 [((), float(self._context.database.is_up))],
             ),
             ("meritorder_blobs_up", "0: the blob store fails.", (), [((), float(self._context.blobs.is_up))]),
+            (
+                "meritorder_clock_step_seconds",
+                "By how much the clock was set, while deadlines do not follow it.",
+                (),
+                [((), self._context.clock.step_s)],
+            ),
             (
                 "meritorder_task_failures",
                 "Unexpected failures of a task or its work items; the log has the first of each kind.",

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from meritorder.gateway.config import Settings
 from meritorder.gateway.state.auth import Authenticator
+from meritorder.gateway.state.clock import Clock
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.supervisor import Supervisor
@@ -40,6 +41,7 @@ class Context:
         expected_picousd: Returns the most that a call is expected to cost, by its endpoint, fields and size.
         telemetry: Records spans; None if off.
         supervisor: Runs the long-lived tasks, and counts failures.
+        clock: The clock that `now_s` reads.
     """
 
     settings: Settings
@@ -56,6 +58,7 @@ class Context:
     expected_picousd: Callable[[str, CallFields, int], int]
     telemetry: "Telemetry | None" = None
     supervisor: Supervisor = field(default_factory=Supervisor)
+    clock: Clock = field(default_factory=Clock)
 
     def traceparent(self) -> str | None:
         """Return the `traceparent` of the current span, to store with a queued request; None without telemetry."""

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
+from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.reservations import (
     UNLIMITED,
     BudgetLease,
@@ -21,7 +22,6 @@ from meritorder.gateway.state.reservations import (
     Spending,
     WaitingCall,
 )
-from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import requests
 from meritorder.gateway.store.database import Change, Database
 from meritorder.gateway.store.keys import Key, Rates

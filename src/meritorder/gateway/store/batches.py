@@ -84,11 +84,9 @@ def pages(connection: Connection, tenant: str, *, after: str | None, limit: int)
     return Page(items=[_from_row(row) for row in page.items], has_more=page.has_more)
 
 
-def claim(
-    connection: Connection, owner: str, status: str, *, now_s: float, without: Collection[int] = ()
-) -> Batch | None:
+def claim(connection: Connection, owner: str, status: str, *, without: Collection[int] = ()) -> Batch | None:
     """Claim the oldest batch that no other live gateway reads (`validating`) or writes (`finalizing`), except some."""
-    lost = BATCHES.c.owner.not_in(heartbeats.alive(now_s))
+    lost = BATCHES.c.owner.not_in(heartbeats.alive())
     free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner == owner, lost)
     seq = connection.execute(
         select(BATCHES.c.seq)

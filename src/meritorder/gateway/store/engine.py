@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from meritorder.errors import ConfigError
+from meritorder.gateway.store import clock
 
 WRITER: Final = "store-write"
 """Name of the thread that writes."""
@@ -89,6 +90,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 -
     connection.isolation_level = None  # _begin_sqlite begins transactions
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
         connection.execute(f"PRAGMA {pragma}")
+    clock.prepare_sqlite(connection)
 
 
 def _begin_sqlite(connection: Connection) -> None:

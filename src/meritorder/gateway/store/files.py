@@ -37,9 +37,9 @@ def abandon_upload(connection: Connection, blob: str) -> None:
     connection.execute(update(UPLOADS).where(UPLOADS.c.blob == blob).values(owner=None))
 
 
-def abandoned_uploads(connection: Connection, owner: str, *, now_s: float, limit: int = 100) -> list[str]:
+def abandoned_uploads(connection: Connection, owner: str, *, limit: int = 100) -> list[str]:
     """Return the blobs that became no file and no longer can: their upload failed, or its gateway, another, is gone."""
-    lost = and_(UPLOADS.c.owner != owner, UPLOADS.c.owner.not_in(heartbeats.alive(now_s)))
+    lost = and_(UPLOADS.c.owner != owner, UPLOADS.c.owner.not_in(heartbeats.alive()))
     connection.execute(update(UPLOADS).where(lost).values(owner=None))
     return list(connection.execute(select(UPLOADS.c.blob).where(UPLOADS.c.owner.is_(None)).limit(limit)).scalars())
 

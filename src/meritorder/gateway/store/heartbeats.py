@@ -2,20 +2,21 @@
 
 from sqlalchemy import Connection, Select, delete, insert, or_, select, union_all, update
 
+from meritorder.gateway.store.clock import lease_clock
 from meritorder.gateway.store.requests import delete_call
 from meritorder.gateway.store.schema import INSTANCES, PROVIDER_BATCHES, REQUESTS
 
 
-def alive(now_s: float) -> Select[tuple[str]]:
+def alive() -> Select[tuple[str]]:
     """Return the query of the ids of the gateways that are alive."""
-    return select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    return select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= lease_clock())
 
 
-def beat(connection: Connection, owner: str, *, alive_until_s: float) -> None:
-    """Record that this gateway is alive until a given time."""
-    renewed = connection.execute(update(INSTANCES).where(INSTANCES.c.id == owner).values(alive_until_s=alive_until_s))
-    if renewed.rowcount == 0:
-        connection.execute(insert(INSTANCES).values(id=owner, alive_until_s=alive_until_s))
+def beat(connection: Connection, owner: str, *, lease_s: float) -> None:
+    """Record that this gateway is alive for some time."""
+    values = {"alive_until_s": lease_clock() + lease_s}
+    if connection.execute(update(INSTANCES).where(INSTANCES.c.id == owner).values(values)).rowcount == 0:
+        connection.execute(insert(INSTANCES).values({"id": owner, **values}))
 
 
 def stop(connection: Connection, owner: str) -> None:
@@ -23,9 +24,9 @@ def stop(connection: Connection, owner: str) -> None:
     connection.execute(delete(INSTANCES).where(INSTANCES.c.id == owner))
 
 
-def remove_expired(connection: Connection, *, now_s: float) -> None:
+def remove_expired(connection: Connection) -> None:
     """Remove the gateways whose heartbeat has expired."""
-    connection.execute(delete(INSTANCES).where(INSTANCES.c.alive_until_s < now_s))
+    connection.execute(delete(INSTANCES).where(INSTANCES.c.alive_until_s < lease_clock()))
 
 
 def remove_all(connection: Connection) -> None:
@@ -33,19 +34,19 @@ def remove_all(connection: Connection) -> None:
     connection.execute(delete(INSTANCES))
 
 
-def delete_orphaned(connection: Connection, *, now_s: float) -> None:
+def delete_orphaned(connection: Connection) -> None:
     """Delete the calls whose clients were connected to a gateway whose heartbeat has expired."""
-    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive(now_s)))
+    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive()))
     for seq in list(connection.execute(lost).scalars()):
         delete_call(connection, seq)
 
 
-def requeue_expired(connection: Connection, *, now_s: float) -> int:
+def requeue_expired(connection: Connection) -> int:
     """`running → queued` for requests whose owner is neither a live gateway nor a provider batch.
 
     What their attempts generated is lost; how much is not known.
     """
-    owners = union_all(alive(now_s), select(PROVIDER_BATCHES.c.id))
+    owners = union_all(alive(), select(PROVIDER_BATCHES.c.id))
     lost = update(REQUESTS).where(
         REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(owners))
     )

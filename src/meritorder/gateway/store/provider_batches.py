@@ -76,10 +76,10 @@ def create(connection: Connection, owner: str, batch: ProviderBatch, requests: S
         connection.execute(update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), *mine).values(owner=batch.id))
 
 
-def adopt(connection: Connection, owner: str, *, now_s: float) -> list[ProviderBatch]:
+def adopt(connection: Connection, owner: str) -> list[ProviderBatch]:
     """Adopt the provider batches of gateways that are gone; return all that this gateway owns, the oldest first."""
     lost = update(PROVIDER_BATCHES).where(
-        or_(PROVIDER_BATCHES.c.owner.is_(None), PROVIDER_BATCHES.c.owner.not_in(heartbeats.alive(now_s)))
+        or_(PROVIDER_BATCHES.c.owner.is_(None), PROVIDER_BATCHES.c.owner.not_in(heartbeats.alive()))
     )
     connection.execute(lost.values(owner=owner))
     names = list(ProviderBatch.__dataclass_fields__)

@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store.billing import capacity
 from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.venues.engines import EngineState

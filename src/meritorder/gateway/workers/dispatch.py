@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation
-from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import answers, conversations, requests, stored_answers
 from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer

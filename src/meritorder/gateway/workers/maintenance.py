@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
+from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import batches, files, heartbeats, requests, stored_answers
+from meritorder.gateway.store.clock import reference_s, steady_s
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.requests import OverdueCall, RequestAnswer
@@ -26,6 +27,7 @@ from meritorder.gateway.workers.batch_input import ingest
 from meritorder.gateway.workers.batch_output import finalize
 from meritorder.gateway.workers.dispatch import Dispatcher
 
+_FRESH_S: Final = 1.0  # a time of the store that took longer to arrive says too little
 _ROUND_S: Final = 0.5
 _SLOW_ROUND_S: Final = 10.0
 _TAKE_OVER_S: Final = 1.0
@@ -61,15 +63,18 @@ class Maintenance:
 
     async def heartbeat(self) -> None:
         """Record that this gateway is alive, and requeue what was claimed by instances that no longer are."""
-        context, now_s = self._context, self._context.now_s()
+        context, asked_s = self._context, steady_s()
 
-        def beat(connection: Connection) -> int:
-            heartbeats.beat(connection, context.instance_id, alive_until_s=now_s + self._lease_s)
-            heartbeats.remove_expired(connection, now_s=now_s)
-            heartbeats.delete_orphaned(connection, now_s=now_s)
-            return heartbeats.requeue_expired(connection, now_s=now_s)
+        def beat(connection: Connection) -> tuple[int, float]:
+            heartbeats.beat(connection, context.instance_id, lease_s=self._lease_s)
+            heartbeats.remove_expired(connection)
+            heartbeats.delete_orphaned(connection)
+            return heartbeats.requeue_expired(connection), reference_s(connection)
 
-        if await context.database.write(beat):
+        requeued, now_s = await context.database.write(beat)
+        if steady_s() - asked_s < _FRESH_S:
+            context.clock.follow(now_s)
+        if requeued:
             self._dispatcher.wake()
 
     async def take_over(self) -> None:
@@ -217,11 +222,11 @@ class Maintenance:
                 await finalize(self._context, batch)
 
     async def _claim(self, status: str) -> batches.Batch | None:
-        context, now_s = self._context, self._context.now_s()
+        context = self._context
         async with self._claiming:
             waiting = {seq for seq, retry_s in self._retry_s.items() if retry_s > time.monotonic()} | self._in_work
             batch = await context.database.write(
-                lambda connection: batches.claim(connection, context.instance_id, status, now_s=now_s, without=waiting)
+                lambda connection: batches.claim(connection, context.instance_id, status, without=waiting)
             )
             if batch is not None:
                 self._in_work.add(batch.seq)
@@ -282,14 +287,12 @@ class Maintenance:
 
     async def _clean(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        await context.database.write(lambda connection: budgets.drop_void_leases(connection, now_s=now_s))
+        await context.database.write(budgets.drop_void_leases)
         ended = await context.database.read(batches.finished_with_requests)
         await context.supervisor.run_each("cleaning", ended, self._delete_requests)
         deletable = await context.database.read(lambda connection: files.deletable(connection, now_s=now_s))
         await context.supervisor.run_each("cleaning", deletable, self._delete_file)
-        abandoned = await context.database.write(
-            lambda connection: files.abandoned_uploads(connection, context.instance_id, now_s=now_s)
-        )
+        abandoned = await context.database.write(partial(files.abandoned_uploads, owner=context.instance_id))
         await context.supervisor.run_each("cleaning", abandoned, self._delete_upload)
 
     async def _delete_requests(self, seq: int) -> None:

@@ -105,10 +105,7 @@ class ProviderBatches:
             self._ways.record_ends(await context.database.read(provider_batches.turnarounds))
             self._knows_turnarounds = True
         await self._create_batches()
-        now_s = context.now_s()
-        adopted = await context.database.write(
-            lambda connection: provider_batches.adopt(connection, context.instance_id, now_s=now_s)
-        )
+        adopted = await context.database.write(partial(provider_batches.adopt, owner=context.instance_id))
         for batch in adopted:
             if batch.venue not in self._batch_venues:
                 _log.warning("provider batch %s is at the venue %s, which is not configured", batch.id, batch.venue)

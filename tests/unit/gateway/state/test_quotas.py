@@ -46,7 +46,7 @@ def quotas(database: Database, clock: Clock) -> Quotas:
 
 
 def opened(database: Database, clock: Clock, holder: str) -> Quotas:
-    database.submit(lambda connection: heartbeats.beat(connection, holder, alive_until_s=2 * NOW_S)).result()
+    database.submit(lambda connection: heartbeats.beat(connection, holder, lease_s=60.0)).result()
 
     async def store_ledger() -> None:
         return

@@ -27,8 +27,8 @@ def batch(database: Database) -> batches.Batch:
         row |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 3600.0}
         requests.add(connection, [row | {"line": i, "custom_id": str(i), "state": "queued"} for i in range(LINES)])
         for name in ("a", "b"):
-            heartbeats.beat(connection, name, alive_until_s=10.0)
-        batches.claim(connection, "a", "validating", now_s=0.0)
+            heartbeats.beat(connection, name, lease_s=60.0)
+        batches.claim(connection, "a", "validating")
         assert batches.begin(connection, "a", added.seq, total=LINES, tokens=2 * LINES, model="m", now_s=1.0)
         return batches.by_seq(connection, added.seq)
 

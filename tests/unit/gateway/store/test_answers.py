@@ -21,8 +21,8 @@ def rows(database: Database, *names: str) -> list[tuple[Any, ...]]:
 
 def lose(database: Database) -> None:
     """Let the heartbeat of gateway a expire."""
-    database.submit(lambda connection: heartbeats.beat(connection, "b", alive_until_s=99.0)).result()
-    database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result()
+    database.submit(lambda connection: heartbeats.beat(connection, "a", lease_s=-1.0)).result()
+    database.submit(heartbeats.requeue_expired).result()
 
 
 def test_answers_and_ledger_agree(database: Database) -> None:

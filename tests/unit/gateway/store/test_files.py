@@ -43,7 +43,7 @@ def test_deleted_input_remains_while_read(database: Database) -> None:
     assert database.submit(lambda connection: files.remove(connection, "t", "file-1", now_s=1.0)).result()
     assert database.read_now(lambda connection: files.find_input_blob(connection, created.seq)) == "b"
     assert deletable(database, 1.0) == []
-    database.submit(lambda connection: batches.claim(connection, "a", "validating", now_s=1.0)).result()
+    database.submit(lambda connection: batches.claim(connection, "a", "validating")).result()
     assert database.submit(lambda connection: batches.fail(connection, "a", created.seq, errors="", now_s=2.0)).result()
     assert deletable(database, 2.0) == ["file-1"]
 
@@ -97,19 +97,21 @@ def batch_of(tenant: str) -> dict[str, object]:
 def test_upload_of_a_live_gateway_is_its_own(database: Database) -> None:
     """Neither a silent gateway nor a clock that jumps makes a file of a blob that another gateway may delete."""
 
-    def abandoned(owner: str, now_s: float) -> list[str]:
-        return database.submit(lambda connection: files.abandoned_uploads(connection, owner, now_s=now_s)).result()
+    def abandoned(owner: str) -> list[str]:
+        return database.submit(lambda connection: files.abandoned_uploads(connection, owner)).result()
 
     def finish(blob: str, owner: str) -> bool:
         return database.submit(lambda connection: files.finish_upload(connection, blob, owner)).result()
 
     for blob, owner in (("b1", "own"), ("b2", "other"), ("b3", "own")):
         database.submit(lambda connection, blob=blob, owner=owner: files.begin_upload(connection, blob, owner)).result()
-        database.submit(lambda connection, owner=owner: heartbeats.beat(connection, owner, alive_until_s=10.0)).result()
-    assert abandoned("own", 9.0) == []
+        database.submit(lambda connection, owner=owner: heartbeats.beat(connection, owner, lease_s=60.0)).result()
+    assert abandoned("own") == []
     assert finish("b1", "own")
-    assert abandoned("own", 11.0) == ["b2"]
+    for owner in ("own", "other"):
+        database.submit(lambda connection, owner=owner: heartbeats.beat(connection, owner, lease_s=-1.0)).result()
+    assert abandoned("own") == ["b2"]
     assert not finish("b2", "other")
     assert finish("b3", "own")
     database.submit(lambda connection: files.forget_upload(connection, "b2")).result()
-    assert abandoned("own", 11.0) == []
+    assert abandoned("own") == []

@@ -10,8 +10,8 @@ def test_expired_claims_return_to_queue(database: Database) -> None:
     batch(database)
     (lost,) = claim(database, "a", 1)
     (renewed,) = claim(database, "b", 1)
-    database.submit(lambda connection: heartbeats.beat(connection, "b", alive_until_s=30.0)).result()
-    assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 1
+    database.submit(lambda connection: heartbeats.beat(connection, "a", lease_s=-1.0)).result()
+    assert database.submit(heartbeats.requeue_expired).result() == 1
     assert not answer(database, "a", lost)
     assert answer(database, "b", renewed)
     again = next(request for request in claim(database, "b", LINES, now_s=21.0) if request.seq == lost.seq)
@@ -29,9 +29,9 @@ def test_orphaned_calls_are_deleted(database: Database) -> None:
             lambda connection: requests.add_call(connection, id=f"req_{holder}", holder=holder, **call)
         ).result()
 
-    database.submit(lambda connection: heartbeats.beat(connection, "alive", alive_until_s=10.0)).result()
+    database.submit(lambda connection: heartbeats.beat(connection, "alive", lease_s=60.0)).result()
     add("gone")
     remaining = {add("alive"), add(None)}
-    database.submit(lambda connection: heartbeats.delete_orphaned(connection, now_s=5.0)).result()
+    database.submit(heartbeats.delete_orphaned).result()
     left = database.read_now(lambda connection: requests.queued_work(connection, now_s=1.0))
     assert {work.seq for work in left} == remaining

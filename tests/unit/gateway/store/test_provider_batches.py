@@ -23,16 +23,16 @@ def create_batch(database: Database, count: int = 5) -> ProviderBatch:
     return provider_batch
 
 
-def adopt(database: Database, me: str, now_s: float) -> list[ProviderBatch]:
-    return database.submit(lambda connection: provider_batches.adopt(connection, me, now_s=now_s)).result()
+def adopt(database: Database, me: str) -> list[ProviderBatch]:
+    return database.submit(lambda connection: provider_batches.adopt(connection, me)).result()
 
 
 def test_provider_batch_outlives_its_gateway(database: Database) -> None:
     provider_batch = create_batch(database)
-    assert adopt(database, "b", 5.0) == []  # the other is alive
+    assert adopt(database, "b") == []  # the other is alive
     database.submit(heartbeats.remove_all).result()
-    assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 0
-    assert adopt(database, "b", 20.0) == [provider_batch]
+    assert database.submit(heartbeats.requeue_expired).result() == 0
+    assert adopt(database, "b") == [provider_batch]
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "c1"))) == 5
 
 
@@ -40,7 +40,7 @@ def test_provider_batch_state_is_stored(database: Database) -> None:
     create_batch(database)
     database.submit(lambda connection: provider_batches.mark_submitted(connection, "c1", "batch_9")).result()
     database.submit(lambda connection: provider_batches.mark_cancelled(connection, "c1")).result()
-    (provider_batch,) = adopt(database, "a", 5.0)
+    (provider_batch,) = adopt(database, "a")
     assert (provider_batch.provider_id, provider_batch.cancelled) == ("batch_9", True)
     assert database.read_now(lambda connection: provider_batches.provider_ids(connection, "provider")) == ["batch_9"]
 
@@ -57,7 +57,7 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
     database.submit(
         lambda connection: provider_batches.finish(connection, "c1", not_before_s=4.0, faulty=faulty)
     ).result()
-    assert adopt(database, "a", 5.0) == []
+    assert adopt(database, "a") == []
     again = claim(database, "a", LINES, now_s=4.0)
     assert len(again) == LINES - 1
     assert {request.faults for request in again if request.seq in {requeued.seq for requeued in rest}} == {int(fault)}

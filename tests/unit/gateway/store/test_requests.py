@@ -65,7 +65,7 @@ def open_batches(database: Database, *tenants: str) -> None:
     """Add a batch of one line for each tenant named; each is due a second after the one before."""
 
     def add(connection: Connection) -> None:
-        heartbeats.beat(connection, "a", alive_until_s=10.0)
+        heartbeats.beat(connection, "a", lease_s=60.0)
         line = {"endpoint": "/v1/completions", "model": "m", "body_bytes": 1, "input_tokens": 1, "output_tokens": 1}
         line |= {"line": 1, "custom_id": "1", "prefix": 0, "arrived_s": 0.0, "deadline_s": 9.0, "state": "queued"}
         for number, tenant in enumerate(tenants):
@@ -80,7 +80,7 @@ def open_batches(database: Database, *tenants: str) -> None:
                 expires_s=3600.0 + number,
             )
             requests.add(connection, [line | {"batch_seq": added.seq, "tenant": tenant}])
-            batches.claim(connection, "a", "validating", now_s=0.0)
+            batches.claim(connection, "a", "validating")
             assert batches.begin(connection, "a", added.seq, total=1, tokens=2, model="m", now_s=1.0)
 
     database.submit(add).result()
@@ -114,7 +114,7 @@ def test_more_open_batches_cost_no_more(tmp_path: Path) -> None:
                 driver.set_progress_handler(lambda ticks=ticks: next(ticks) and 0, 1)
                 requests.queued_work(connection, now_s=2.0, limit=20)
                 batches.to_end(connection, now_s=2.0)
-                assert batches.claim(connection, "a", "finalizing", now_s=2.0) is None
+                assert batches.claim(connection, "a", "finalizing") is None
                 driver.set_progress_handler(None, 1)
                 steps.append(next(ticks))
     assert steps[1] < 1.1 * steps[0]

@@ -75,7 +75,7 @@ def read_input(
                 created_s=0.0,
                 expires_s=1e12,
             )
-            claimed = batches.claim(connection, context.instance_id, "validating", now_s=0.0)
+            claimed = batches.claim(connection, context.instance_id, "validating")
             assert claimed is not None
             return claimed
 

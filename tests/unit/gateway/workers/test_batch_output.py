@@ -36,7 +36,7 @@ def finalize(context: Context, ending: str | None = None) -> None:
     def claim(connection):  # noqa: ANN001, ANN202
         if ending is not None:
             batches.finalize(connection, seq, ending=ending, now_s=NOW_S)
-        return batches.claim(connection, owner, "finalizing", now_s=NOW_S)
+        return batches.claim(connection, owner, "finalizing")
 
     batch = context.database.submit(claim).result()
     assert batch is not None

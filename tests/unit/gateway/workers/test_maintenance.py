@@ -3,13 +3,15 @@
 import asyncio
 import dataclasses
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.samples.batches import WINDOW_S, begin_batch, claim_lines, only_batch
-from tests.samples.service import open_service
+from tests.samples.service import call, open_service
 
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.journal import Journal
@@ -56,14 +58,15 @@ def queue_call(context: Context, deadline_s: float) -> int:
     return context.database.submit(lambda connection: requests.add_call(connection, **row)).result()
 
 
-@pytest.mark.parametrize(("later_s", "running"), [(9.0, True), (11.0, False)])
-def test_silent_gateway_loses_its_requests(gateway: Gateway, later_s: float, *, running: bool) -> None:
-    """A heartbeat holds for ten seconds, the default lease."""
+@pytest.mark.parametrize(("lease_s", "running"), [(60.0, True), (-1.0, False)])
+@pytest.mark.parametrize("step_s", [0.0, 6 * 3600.0, -6 * 3600.0])
+def test_silent_gateway_loses_its_requests(gateway: Gateway, lease_s: float, step_s: float, *, running: bool) -> None:
+    """When its lease is over, and not when the clock of another gateway is set forward or back by hours."""
     context = gateway.context
     begin_batch(context, lines=1)
-    context.database.submit(lambda connection: heartbeats.beat(connection, "other", alive_until_s=NOW_S + 10)).result()
+    context.database.submit(lambda connection: heartbeats.beat(connection, "other", lease_s=lease_s)).result()
     (request,) = claim_lines(context, limit=1, owner="other")
-    gateway.now_s += later_s
+    gateway.now_s += step_s
     asyncio.run(gateway.maintenance.heartbeat())
     assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq)) is running
     assert gateway.woken is not running
@@ -73,7 +76,7 @@ def test_killed_gateway_loses_its_work_at_once(gateway: Gateway) -> None:
     """Its heartbeat holds for days, but the lock of its journal is free: no lease is waited for."""
     context = gateway.context
     begin_batch(context, lines=1)
-    context.database.submit(lambda connection: heartbeats.beat(connection, "other", alive_until_s=NOW_S + 1e6)).result()
+    context.database.submit(lambda connection: heartbeats.beat(connection, "other", lease_s=1e6)).result()
     other = Journal.create(context.settings.journal_folder, "other")
     (request,) = claim_lines(context, limit=1, owner="other")
     asyncio.run(gateway.maintenance.take_over())
@@ -95,6 +98,28 @@ def test_own_requests_survive_heartbeats(gateway: Gateway, step_s: float) -> Non
         gateway.now_s += step_s
         asyncio.run(gateway.maintenance.heartbeat())
     assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq))
+
+
+@pytest.mark.parametrize("step_s", [6 * 3600.0, -6 * 3600.0])
+def test_step_of_the_clock_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step_s: float
+) -> None:
+    """Neither a lease nor a deadline passes, and the log and `/health` say why."""
+    with open_service(tmp_path) as service:
+        context, wall_s = service.context, time.time()
+        begin_batch(context, lines=2)
+        context.database.submit(lambda connection: heartbeats.beat(connection, "other", lease_s=60.0)).result()
+        mine, other = claim_lines(context, limit=1), claim_lines(context, limit=1, owner="other")
+        asyncio.run(service.maintenance.heartbeat())
+        monkeypatch.setattr(time, "time", lambda: wall_s + step_s)
+        for _ in range(2):
+            asyncio.run(service.maintenance.heartbeat())
+            asyncio.run(service.maintenance._end_batches())
+        assert only_batch(context).status == "in_progress"
+        for request in (*mine, *other):
+            assert context.database.read_now(partial(requests.is_running, seq=request.seq))
+        assert "the clock was set" in caplog.text
+        assert call(service, "GET", "/health").json == {"status": "degraded", "failing": ["clock"]}
 
 
 @pytest.mark.parametrize(("late_s", "status"), [(-1.0, "in_progress"), (0.0, "finalizing")])

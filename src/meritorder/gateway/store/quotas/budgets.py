@@ -15,12 +15,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, union_all, update
 
-from meritorder.gateway.store import keys
+from meritorder.gateway.store import heartbeats, keys
 from meritorder.gateway.store.keys import Budget
 from meritorder.gateway.store.schema import (
     BUDGET_LEASES,
     BUDGETS,
-    INSTANCES,
     KEYS,
     LEDGER,
     PROVIDER_BATCHES,
@@ -112,7 +111,7 @@ def states(
         return []
     ids = [row.id for row in rows]
     mine, others = dict.fromkeys(ids, 0), _promised(connection, ids)
-    counting = or_(BUDGET_LEASES.c.holder == holder, BUDGET_LEASES.c.holder.in_(_live_holders(now_s)))
+    counting = or_(BUDGET_LEASES.c.holder == holder, BUDGET_LEASES.c.holder.in_(_live_holders()))
     for lease in connection.execute(select(BUDGET_LEASES).where(BUDGET_LEASES.c.budget_id.in_(ids), counting)):
         (mine if lease.holder == holder else others)[lease.budget_id] += lease.amount_picousd
     for budget_id, amount in (unused or {}).items():
@@ -148,9 +147,9 @@ def set_lease(connection: Connection, budget_id: str, holder: str, amount_picous
         connection.execute(insert(BUDGET_LEASES).values(**lease))
 
 
-def drop_void_leases(connection: Connection, *, now_s: float) -> None:
+def drop_void_leases(connection: Connection) -> None:
     """Delete the leases whose holders are gone."""
-    connection.execute(delete(BUDGET_LEASES).where(BUDGET_LEASES.c.holder.not_in(_live_holders(now_s))))
+    connection.execute(delete(BUDGET_LEASES).where(BUDGET_LEASES.c.holder.not_in(_live_holders())))
 
 
 def charge(connection: Connection, entries: Iterable[Charge]) -> None:
@@ -264,6 +263,5 @@ def _promised(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     return promised
 
 
-def _live_holders(now_s: float) -> Any:  # noqa: ANN401 - a query
-    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
-    return union_all(alive, select(PROVIDER_BATCHES.c.id))
+def _live_holders() -> Any:  # noqa: ANN401 - a query
+    return union_all(heartbeats.alive(), select(PROVIDER_BATCHES.c.id))

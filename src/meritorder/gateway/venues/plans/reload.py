@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from meritorder.errors import MeritorderError
 from meritorder.gateway.config import Settings
+from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.metrics import Gauge
-from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.matching import read_plan
 

@@ -19,7 +19,7 @@ def created(database: Database, name: str, amount: int | None = None, **limits: 
     def add(connection):  # noqa: ANN001, ANN202
         keys.add(connection, key, name, now_s=0.0)
         for holder in ("x", "y"):
-            heartbeats.beat(connection, holder, alive_until_s=2 * NOW_S)
+            heartbeats.beat(connection, holder, lease_s=60.0)
         if budget is not None:
             budgets.set_budget(connection, budget, now_s=NOW_S)
 

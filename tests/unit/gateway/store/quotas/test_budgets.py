@@ -81,15 +81,15 @@ def test_void_leases_do_not_count(database: Database) -> None:
     stored(database, Budget(id="a", amount_picousd=100))
 
     def lease(connection):  # noqa: ANN001, ANN202
-        heartbeats.beat(connection, "alive", alive_until_s=NOON_S + 1)
-        heartbeats.beat(connection, "late", alive_until_s=NOON_S - 1)
+        heartbeats.beat(connection, "alive", lease_s=60.0)
+        heartbeats.beat(connection, "late", lease_s=-1.0)
         for holder, amount in (("alive", 10), ("late", 20), ("me", 40)):
             budgets.set_lease(connection, "a", holder, amount)
 
     database.submit(lease).result()
     mine = state(database, holder="me")
     assert (mine.mine_picousd, mine.others_picousd, mine.left_picousd) == (40, 10, 50)
-    database.submit(lambda connection: budgets.drop_void_leases(connection, now_s=NOON_S)).result()
+    database.submit(budgets.drop_void_leases).result()
     assert state(database, holder="late").mine_picousd == 0
     database.submit(lambda connection: budgets.set_lease(connection, "a", "alive", 0)).result()
     assert state(database, holder="alive").reserved_picousd == 0
