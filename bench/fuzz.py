@@ -240,6 +240,22 @@ TRACES: Final = (
     _csv('{"custom_id": "a", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "x"}]}}'),
     _csv('{"startTime": "2026-11-02T09:00:00Z", "prompt_tokens": 9, "completion_tokens": 5, "request_id": "a"}'),
     _csv('{"start_times": [0.5, 2], "input_lens": [8, 9], "output_lens": [4, 5]}'),
+    _csv(
+        '{"ts": "2026-11-02T09:00:00Z", "usage": {"prompt_tokens": 9, "completion_tokens": 5}}',
+        '{"ts": "2026-11-02T09:01Z", "usage": {"input_tokens": 9, "output_tokens": 5, "cache_read_input_tokens": 3}}',
+    ),
+    _csv(
+        '{"id": "a", "started_at": "2026-11-02T09:00:00Z", "op_name": "chat",'
+        ' "summary": {"usage": {"m": {"prompt_tokens": 9, "completion_tokens": 5}}}}'
+    ),
+    _csv(
+        '{"value": [{"name": {"value": "ProcessedPromptTokens"}, "timeseries": [{"data": [{"timeStamp":'
+        ' "2026-11-02T09:00:00Z", "total": 9}]}]}, {"name": {"value": "GeneratedTokens"}, "timeseries": [{"data":'
+        ' [{"timeStamp": "2026-11-02T09:00:00Z", "total": 5}]}]}]}'
+    ),
+    _csv(
+        "Fecha y hora;Tokens de entrada;Tokens de salida", "02/11/2026 09:00:00;1.000;50", "02/11/2026 09:01:00;900;40"
+    ),
 )
 BILL: Final = _csv(
     "BillingCurrency,BillingPeriodStart,BillingPeriodEnd,ChargePeriodStart,ChargePeriodEnd,ChargeCategory,BilledCost,"
@@ -272,6 +288,17 @@ METRICS: Final = (
     _csv(
         '{"data": {"result": [{"metric": {"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": "i-1", "gpu": "0"}, '
         '"values": [[1790812800, "40"], [1790816400, "50"]]}]}}'
+    ),
+    _csv('"Time","gpu{instance=""i-1"", gpu=""0""}","gpu{instance=""i-1"", gpu=""1""}"', "1790812800000,40,50"),
+    _csv('"Series";"Time";"Value"', '"i-1 GPU 0";"2026-10-01T00:00:00Z";"40,5 %"'),
+    _csv(
+        '{"MetricDataResults": [{"Id": "m1", "Label": "i-1 nvidia_smi_utilization_gpu", "Timestamps":'
+        ' ["2026-10-01T00:00:00Z"], "Values": [40]}]}'
+    ),
+    _csv('{"Label": "gpu", "Datapoints": [{"Timestamp": "2026-10-01T00:00:00Z", "Average": 40, "Unit": "Percent"}]}'),
+    _csv(
+        '{"results": {"A": {"frames": [{"schema": {"fields": [{"name": "Time", "type": "time"}, {"name": "i-1", "type":'
+        ' "number"}]}, "data": {"values": [[1790812800000], [40]]}}]}}}'
     ),
 )
 CATALOGS: Final = (

@@ -40,8 +40,10 @@ class MeritorderError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line}; {self.fix}" if self.fix else line
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        text = f"{text}; {self.fix}" if self.fix else text
+        # Names that a file gives its columns may have line breaks.
+        return " ".join(text.splitlines())
 
 
 class InputError(MeritorderError):
