@@ -1,6 +1,6 @@
 """Figures of the pages as drawing instructions for SVG, in percent of the width or in units of a fixed box."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +8,9 @@ from meritorder.records.comparison import Waterfall
 from meritorder.records.estimation import PatiencePoint
 from meritorder.report.waterfall import walk, waterfall_cells
 from meritorder.units import format_duration, format_usd
+
+Series = tuple[str, str, Sequence[float | None]]
+"""Color, title and the value at each time of a curve."""
 
 WIDTH: Final = 560
 HEIGHT: Final = 220
@@ -100,28 +103,36 @@ def patience_curves(points: Sequence[PatiencePoint]) -> list[Curve]:
     return curves
 
 
-def count_curves(at_s: Sequence[float], counts: Sequence[tuple[str, str, Sequence[int]]]) -> list[Curve]:
-    """Return curves of counts over time on one scale from zero, the times from left to right.
+def time_curves(
+    at_s: Sequence[float],
+    series: Sequence[Series],
+    highest: float,
+    write: Callable[[float], str],
+) -> list[Curve]:
+    """Return curves over time on one scale from zero, the times from left to right; a curve of no values is left out.
 
     Args:
         at_s: The times, two or more, in order.
-        counts: Color, title and the count at each time of each curve.
+        series: The curves; a value that is None is passed over.
+        highest: The top of the scale.
+        write: Formats a value.
     """
-    highest = max((max(values) for _, _, values in counts), default=0) or 1
     span_s = at_s[-1] - at_s[0] or 1.0
-    return [
+    curves = [
         Curve(
             kind=kind,
             title=title,
             points=[
                 Point(
                     x=_LEFT + (WIDTH - _LEFT - _RIGHT) * (time_s - at_s[0]) / span_s,
-                    y=HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / highest,
+                    y=HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / (highest or 1.0),
                     label="",
-                    amount=f"{value:,}",
+                    amount=write(value),
                 )
                 for time_s, value in zip(at_s, values, strict=True)
+                if value is not None
             ],
         )
-        for kind, title, values in counts
+        for kind, title, values in series
     ]
+    return [curve for curve in curves if curve.points]

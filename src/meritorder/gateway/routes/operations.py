@@ -90,13 +90,14 @@ class Operations:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
-        """Return venues, plan, queues, open batches and spending."""
+        """Return real-time latency, venues, plan, queues, open batches and spending."""
         await admin_caller(self._context, request)
         read = self._context.database.read
         open_batches, plan = await self._context.database.read_soon(batches.open_batches), self._plan_executor.status()
         return json_response(
             {
                 "plan": plan and plan | self._plan_reloader.status(),
+                "realtime": self._realtime(),
                 "venues": [self._venue(venue) for venue in self._venues.all],
                 "queued": await read(requests.queued_by_model),
                 "batches": [
@@ -119,6 +120,15 @@ class Operations:
         """Return whose key the request has, and what it permits."""
         key = await caller(self._context, request)
         return json_response({name: getattr(key, name) for name in ("id", "name", "tenant", "admin", "read_only")})
+
+    def _realtime(self) -> dict[str, Any]:
+        lanes, (streams, ttft_s) = self._context.settings.lanes, self._headroom.recent_ttft()
+        return {
+            "streams_last_minute": streams,
+            "ttft_s": ttft_s,
+            "slo_ttft_s": duration_s(lanes.ttft),
+            "slo_attainment": lanes.attainment,
+        }
 
     def _venue(self, venue: Venue) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ from meritorder.policy.backfill import Admission, AdmissionRules, AdmissionState
 _SAMPLE_S: Final = 0.25
 _FOREIGN_SAMPLES: Final = 4
 _DOWN_S: Final = 1.0
+_RECENT_S: Final = 60.0
 _ENGINE_SEQUENCES: Final = 256  # vLLM's default
 _log: Final = logging.getLogger(__name__)
 
@@ -64,6 +65,12 @@ class Headroom:
     def alerts(self) -> dict[str, str]:
         """Return the conditions that an operator should look at, by venue."""
         return {name: admission.alert for name, admission in self._admissions.items() if admission.alert is not None}
+
+    def recent_ttft(self) -> tuple[int, float | None]:
+        """Return the real-time streams that began lately, and the TTFT in seconds that the SLO's share of them had."""
+        since_s = time.monotonic() - _RECENT_S
+        recent = [sample.latency_s for venue in self._venues.all for sample in venue.ttfts if sample.at_s >= since_s]
+        return len(recent), _quantile(recent, self._lanes.attainment) if recent else None
 
     def max_backfill(self, venue: Venue) -> int:
         """Return how many deferrable requests a venue may hold, as last decided."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from meritorder.errors import MeritorderError
 from meritorder.gateway.app.client import FINAL_STATUSES, GatewayClient
 from meritorder.units import format_duration
 from meritorder.web.access import Viewer
-from meritorder.web.figures import HEIGHT, WIDTH, count_curves
+from meritorder.web.figures import HEIGHT, WIDTH, Curve, Series, time_curves
 from meritorder.web.render import html
 
 _POLL_S: Final = 2.0
@@ -35,6 +35,8 @@ class Moment:
     deferrable: int
     queued: int
     done: Mapping[str, int]
+    ttft_s: float | None = None
+    slo_ttft_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,16 @@ class BatchProgress:
         if self.ends_in_s is None:
             return due
         return f"{due}; at this pace done in {format_duration(self.ends_in_s)}{', too late' if self.is_at_risk else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Curves of the last minutes, and the text at the top of their scale."""
+
+    name: str
+    title: str
+    top: str
+    curves: list[Curve]
 
 
 @dataclass(slots=True)
@@ -175,28 +187,44 @@ class LiveGateway:
         status = self.status or {}
         now = self.moments[-1] if self.moments else None
         batches = self.batches(time.time())
-        curves = count_curves([moment.at_s for moment in self.moments], self._counts()) if len(self.moments) > 1 else []
         return {
             "url": self.url,
             "error": self.error,
             "now": now,
             "status": status,
+            "realtime": status.get("realtime"),
             "sequences": sum(venue["seats"] or 0 for venue in status.get("venues", ())),
             "batches": batches,
             "at_risk": [batch for batch in batches if batch.is_at_risk],
             "spent_usd": sum(row["cost_usd"] or 0.0 for row in status.get("ledger", ())),
             "unpriced": sum(row["requests"] for row in status.get("ledger", ()) if row["cost_usd"] is None),
-            "curves": curves,
+            "charts": self._charts() if len(self.moments) > 1 else [],
             "box": (WIDTH, HEIGHT),
-            "peak": max((max(moment.realtime, moment.deferrable) for moment in self.moments), default=0),
-            "shown_s": self.moments[-1].at_s - self.moments[0].at_s if curves else 0.0,
+            "shown_s": self.moments[-1].at_s - self.moments[0].at_s if self.moments else 0.0,
         }
 
-    def _counts(self) -> list[tuple[str, str, list[int]]]:
-        return [
+    def _charts(self) -> list[Chart]:
+        """Return what is in flight, and the TTFT of real-time streams beside its SLO once some have begun."""
+        at_s = [moment.at_s for moment in self.moments]
+        in_flight: list[Series] = [
             ("realtime", "real-time in flight", [moment.realtime for moment in self.moments]),
             ("deferrable", "deferrable in flight", [moment.deferrable for moment in self.moments]),
         ]
+        ttft: list[Series] = [
+            ("realtime", "TTFT", [moment.ttft_s for moment in self.moments]),
+            ("slo", "its SLO", [moment.slo_ttft_s for moment in self.moments]),
+        ]
+        charts = [_chart("lately", "In flight", at_s, in_flight, lambda count: f"{count:,.0f}")]
+        if any(moment.ttft_s is not None for moment in self.moments):
+            charts.append(_chart("latency", "Real-time TTFT against its SLO", at_s, ttft, format_duration))
+        return charts
+
+
+def _chart(
+    name: str, title: str, at_s: Sequence[float], series: Sequence[Series], write: Callable[[float], str]
+) -> Chart:
+    highest = max((value for _, _, values in series for value in values if value is not None), default=0.0)
+    return Chart(name=name, title=title, top=write(highest), curves=time_curves(at_s, series, highest, write))
 
 
 class LiveViews:
@@ -296,8 +324,11 @@ def _find(request: Request) -> LiveGateway | None:
 
 
 def _moment(status: Mapping[str, Any], at_s: float) -> Moment:
+    latency = status.get("realtime") or {}
     return Moment(
         at_s=at_s,
+        ttft_s=latency.get("ttft_s"),
+        slo_ttft_s=latency.get("slo_ttft_s"),
         realtime=sum(venue["realtime"] for venue in status["venues"]),
         deferrable=sum(venue["deferrable"] for venue in status["venues"]),
         queued=sum(status["queued"].values()),

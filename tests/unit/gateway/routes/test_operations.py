@@ -34,7 +34,13 @@ def test_health_names_what_fails(service: Service) -> None:
 
 def test_status_of_idle_gateway(service: Service) -> None:
     status = call(service, "GET", "/meritorder/status").json
-    assert status.keys() == {"plan", "venues", "queued", "batches", "ledger"}
+    assert status.keys() == {"plan", "realtime", "venues", "queued", "batches", "ledger"}
+    assert status["realtime"] == {
+        "streams_last_minute": 0,
+        "ttft_s": None,
+        "slo_ttft_s": 2.0,
+        "slo_attainment": 0.99,
+    }
     (venue,) = status["venues"]
     assert (venue["name"], venue["models"], venue["realtime"], venue["deferrable"]) == ("v", ["m"], 0, 0)
     assert (status["plan"], status["queued"], status["batches"], status["ledger"]) == (None, {}, [], [])

@@ -1,6 +1,7 @@
 """How many deferrable requests an engine may take beside real-time work."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -157,3 +158,13 @@ async def test_deferrable_prefill_is_preempted() -> None:
     assert [at for at, running in enumerate(venue.deferrable) if running.preempted] == [3, 4]  # those that speak go on
     for running in venue.deferrable:
         running.task.cancel()
+
+
+def test_recent_ttft_is_that_of_last_minute() -> None:
+    _, venue, headroom = _headroom()
+    assert headroom.recent_ttft() == (0, None)
+    now_s = time.monotonic()
+    venue.record_first_token(now_s - 120, 9.0)
+    for milliseconds in range(1, 101):
+        venue.record_first_token(now_s, milliseconds / 1000)
+    assert headroom.recent_ttft() == (100, 0.099)

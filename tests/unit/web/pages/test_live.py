@@ -53,6 +53,17 @@ def test_page_shows_state_of_gateway() -> None:
     assert "7 requests have no price" in page
 
 
+def test_page_holds_ttft_against_slo() -> None:
+    latency = {"streams_last_minute": 40, "ttft_s": 2.5, "slo_ttft_s": 2.0, "slo_attainment": 0.99}
+    shown = gateway(realtime=latency)
+    with client(shown) as browser:
+        assert "Real-time TTFT against its SLO" not in browser.get("/live").text  # one moment is no curve
+        page = browser.get("/live").text
+    assert '<span class="figure added">2.5 s</span> or less for 99 % of 40 streams of the last minute; SLO 2 s' in page
+    assert "Real-time TTFT against its SLO" in page
+    assert "TTFT, last 2.5 s" in page
+
+
 def test_names_of_tenants_are_text() -> None:
     with client(gateway()) as browser:
         page = browser.get("/live").text
