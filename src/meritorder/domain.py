@@ -130,6 +130,7 @@ class Model:
         context_tokens: Longest context.
         source: Source of the facts.
         as_of: Date of the facts, ISO 8601.
+        named_precision: Precision of the weights that a name asks for, such as `llama-3.1-8b-fp8`; "" for the native.
     """
 
     id: str
@@ -142,6 +143,12 @@ class Model:
     context_tokens: int
     source: str
     as_of: str
+    named_precision: str = ""
+
+    @property
+    def served_precision(self) -> str:
+        """Precision of the weights, unless the user states one."""
+        return self.named_precision or self.precision
 
     @property
     def is_mixture(self) -> bool:

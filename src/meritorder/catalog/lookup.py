@@ -4,7 +4,7 @@ import difflib
 import functools
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from meritorder.catalog.sanity import Rejection
@@ -13,6 +13,9 @@ from meritorder.errors import CatalogError
 from meritorder.offers import Offer, TokenPrice
 
 _BEFORE_HARDWARE: Final = re.compile(r"^(?:\d+-?x-?)?(?:(?:nvidia|amd|tesla|hgx|dgx)-)*")
+# Copies of a model's weights in another precision; of four bits only NVIDIA's, since others differ in their arithmetic.
+_STATED_PRECISION: Final = re.compile(r"-(bf16|fp8|nvfp4|fp4)(?:-(?:fast|tput|dynamic|block))?$")
+_PRECISIONS: Final = {"fp4": "nvfp4"}
 Noun = TypeVar("Noun", Hardware, Model)
 Names = str | Collection[str] | None
 
@@ -64,17 +67,20 @@ class Catalog:
         return _find(text, plain_hardware(text), hardware_by_name(self.hardware.values()), "hardware")
 
     def find_model(self, text: str) -> Model:
-        """Return the model with this id, alias or name on the hub, in any case.
+        """Return the model with this id, alias or name on the hub, in any case, in the precision that the name states.
 
         Raises:
             CatalogError: There is none; suggests similar names.
         """
-        return _find(
-            text,
-            plain(text),
-            {name: known for known in self.models.values() for name in (known.id, plain(known.hf_id), *known.aliases)},
-            "model",
-        )
+        wanted = plain(text)
+        names = {
+            name: known for known in self.models.values() for name in (known.id, plain(known.hf_id), *known.aliases)
+        }
+        stated = _STATED_PRECISION.search(wanted)
+        if stated is None:
+            return _find(text, wanted, names, "model")
+        model = _find(text, wanted if wanted in names else wanted[: stated.start()], names, "model")
+        return replace(model, named_precision=_PRECISIONS.get(stated[1], stated[1]))
 
     def select_offers(
         self,

@@ -27,13 +27,29 @@ def test_models_are_found_by_alias(text: str, model: str) -> None:
     assert CATALOG.find_model(text).id == model
 
 
+@pytest.mark.parametrize(
+    ("text", "model", "precision"),
+    [
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b", "fp8"),
+        ("qwen3-32b-fp8-dynamic", "qwen3-32b", "fp8"),
+        ("nvidia/Llama-3.3-70B-Instruct-FP4", "llama-3.3-70b", "nvfp4"),
+        ("zai-org/GLM-5-FP8", "glm-5", "fp8"),
+        ("qwen3-32b", "qwen3-32b", "bf16"),
+    ],
+)
+def test_name_states_the_precision(text: str, model: str, precision: str) -> None:
+    found = CATALOG.find_model(text)
+    assert (found.id, found.served_precision) == (model, precision)
+
+
 @pytest.mark.parametrize(("text", "hardware"), [("H100", "h100"), ("H100-80GB", "h100"), ("A100_40GB", "a100-40gb")])
 def test_hardware_by_any_of_its_names(text: str, hardware: str) -> None:
     assert CATALOG.find_hardware(text).id == hardware
 
 
 @pytest.mark.parametrize(
-    "name", ["nousresearch/hermes-3-llama-3.1-70b", "llama-3-70b", "deepseek-r1-0528", "deepseek-chat"]
+    "name",
+    ["nousresearch/hermes-3-llama-3.1-70b", "llama-3-70b", "deepseek-r1-0528", "deepseek-chat", "qwen3-32b-awq"],
 )
 def test_similar_name_is_unknown(name: str) -> None:
     with pytest.raises(CatalogError):
