@@ -11,18 +11,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.validate import fitting, left_out, mlperf, published, queues, silicon
-from bench.validate.labels import models_of
-from bench.validate.page import Silicon, page
+from bench.validate import fitting, left_out, mlperf, outside, published, queues
+from bench.validate.errors import Silicon, all_points, known_errors
+from bench.validate.page import page
+from bench.validate.sample import silicon
+from bench.validate.sample.labels import models_of
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
-from meritorder.perf.shipped import shipped_corrections
+from meritorder.perf.shipped import shipped_corrections, shipped_errors
 from meritorder.study.calibrate.calibrate import KnownLimits, calibrate_logs
 from meritorder.study.calibrate.starting import Deployment
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs/validation.md"
-_CORRECTIONS = _ROOT / "src/meritorder/perf/data/corrections.json"
+_DATA = _ROOT / "src/meritorder/perf/data"
 _LOG = _ROOT.parent / "shared/data/measured/vllm_0.19_requests.csv"
 _FITTED_REQUESTS = 150
 
@@ -38,19 +40,23 @@ def main() -> None:
     rows, missing = silicon.rows(_say)
     if "--keep" not in sys.argv:
         found = left_out.earned(rows, fitting.corrections(rows, _say), _say)
-        _CORRECTIONS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        _write(_DATA / "corrections.json", found)
         shipped_corrections.cache_clear()
     _say("judging")
     distinct, total = silicon.read_sample()
-    text = page(
-        _judged(rows, shipped_corrections(), missing, total, distinct.height),
-        _logs(),
-        mlperf.results(),
-        published.results(),
-        queues.queues(),
-    )
+    judged = _judged(rows, shipped_corrections(), missing, total, distinct.height)
+    offline, found_by_others = mlperf.results(), published.results()
+    points = all_points(judged, offline, found_by_others)
+    _write(_DATA / "errors.json", known_errors(judged, points))
+    shipped_errors.cache_clear()
+    opening = outside.sections(found_by_others, points)
+    text = page(judged, _logs(), offline, queues.queues(), opening)
     _PAGE.write_text(text, encoding="utf-8")
-    _say(f"written: {_PAGE.relative_to(_ROOT)}, {_CORRECTIONS.relative_to(_ROOT)}\n")
+    _say(f"written: {_PAGE.relative_to(_ROOT)}, {_DATA.relative_to(_ROOT)}\n")
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
 
 
 def _logs() -> list[Profile]:

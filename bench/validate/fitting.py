@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.validate.labels import models_of
 from bench.validate.optimize import coordinate_descent, deviation, least_deviations
-from bench.validate.silicon import Row, quickly_simulated, simulated
+from bench.validate.sample.labels import models_of
+from bench.validate.sample.silicon import Row, quickly_simulated, simulated
 from meritorder.perf.calibration import Floats, Tuning
 from meritorder.perf.corrections import Correction, correct_profile
 from meritorder.perf.profile import Profile
+from meritorder.perf.versions import middle_version
 
 SOURCE: Final = "aiconfigurator-core 0.12.0 silicon_sample.csv, aggregated rows"
 _MIN_ROWS: Final = 10
@@ -69,6 +70,12 @@ def measured(rows: Sequence[Row]) -> Pairs:
     return np.array([(row.ttft_s, row.tpot_s) for row in rows])
 
 
+def log_errors(rows: Sequence[Row], simulated: Pairs) -> Floats:
+    """Return log(measured / simulated) of the time of a request."""
+    times = zip(rows, measured(rows), simulated, strict=True)
+    return np.array([np.log(row.e2e_s(*theirs) / row.e2e_s(*ours)) for row, theirs, ours in times])
+
+
 def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     """Return simulated TTFT and TPOT, shape (rows, 2)."""
     if correction is None:
@@ -115,7 +122,21 @@ def corrections(rows: Sequence[Row], progress: Callable[[str], None]) -> list[Co
         for number, (key, fit) in enumerate(of_models.items(), start=1):
             progress(f"fitting {' '.join(key)} ({number} of {len(of_models)} models)")
             done.append(fit.result())
-    return sorted(done, key=lambda found: (found.hardware, found.engine, found.model, found.precision))
+    dated = [msgspec.structs.replace(found, engine_versions=_versions(found, rows)) for found in done]
+    return sorted(dated, key=lambda found: (found.hardware, found.engine, found.model, found.precision))
+
+
+def _versions(found: Correction, rows: Sequence[Row]) -> dict[str, str]:
+    """Return the middle version of the servers of each model, where rows state it; else that of its hardware."""
+    stated: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.engine == found.engine and row.hardware == found.hardware and not row.contradicted:
+            stated[""].append(row.engine_version)
+            for model in models_of(row.model):
+                stated[f"{model} {row.precision}"].append(row.engine_version)
+    every = middle_version(found.engine, stated[""])
+    known = {weights: middle_version(found.engine, stated[weights]) or every for weights in found.fitted_to}
+    return {weights: version for weights, version in known.items() if version}
 
 
 class Parts(NamedTuple):
@@ -288,7 +309,8 @@ def _judged(
     expected, corrected = measured(judged), predicted(judged, found)
     after = np.median(np.abs(corrected / expected - 1), axis=0)
     before = np.median(np.abs(predicted(judged, None) / expected - 1), axis=0)
-    ratios = np.quantile(expected[:, 1] / corrected[:, 1], LEVELS)
+    errors = log_errors(judged, corrected)
+    ratios = np.exp(np.quantile(errors[np.isfinite(errors)], LEVELS))
     return msgspec.structs.replace(
         found,
         ttft_median=round(float(after[0]), 4),

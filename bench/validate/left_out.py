@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from bench.validate.fitting import LEVELS, WORKERS, Parameters, Search, measured
-from bench.validate.labels import models_of
-from bench.validate.silicon import Row, quickly_simulated
+from bench.validate.sample.labels import models_of
+from bench.validate.sample.silicon import Row, quickly_simulated
 from meritorder.perf.corrections import Correction, model_kind
 from meritorder.perf.profile import Floats
 

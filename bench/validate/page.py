@@ -3,26 +3,26 @@
 import datetime as dt
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Final
 
 import numpy as np
-import polars as pl
 
-from bench.validate import contradictions, flags, labels
+from bench.validate.errors import Silicon
 from bench.validate.fitting import Pairs, measured
+from bench.validate.markdown import share, table
 from bench.validate.mlperf import Offline
-from bench.validate.published import Point, Published, coverage
 from bench.validate.queues import Queue
-from bench.validate.silicon import Row
+from bench.validate.sample import contradictions, flags, labels
+from bench.validate.sample.silicon import Row
 from meritorder import __version__
-from meritorder.perf.accuracy import SOURCE_SPREAD
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 
 _TARGET_TPOT, _TARGET_TTFT = 0.08, 0.15
 _TARGET_SYSTEMS: Final = ("h100", "h200", "b200")
+_LIBRARY: Final = f"aiconfigurator-core {version('aiconfigurator-core')}"
 
 _LOGS: Final = (
     "vLLM 0.19, 300 requests per configuration (casys-kaist/LLMServingSim, `bench/examples`, MIT). Calibrated on "
@@ -64,64 +64,28 @@ _MLPERF: Final = (
     "TensorRT-LLM with an FP8 cache, as in NVIDIA's checkpoints. Submissions are tuned by hand, beyond a server's "
     "defaults.\n"
 )
-_PUBLISHED: Final = (
-    "Throughputs of saturated servers that others have published, with their engines' defaults; no fit has seen one. "
-    "Each is simulated as `compare` runs, with the limits, the memory and the correction that it uses. Where a number "
-    "of requests is stated, that many are sent at once; else the replica is saturated. A positive error is too fast, "
-    "so too cheap.\n\n"
-    "GPUStack names its GPUs H100. At a batch of one a token of Qwen3-32B takes 43.4 ms there: 1.7 TB/s, which is 85 % "
-    "of what an H100 PCIe reads and half of an H100 SXM; on the page where it names an H100 SXM, Qwen3-8B reads "
-    "2.2 TB/s, more than an H100 PCIe can. Its points are of an H100 PCIe here; `as named` has the errors on an "
-    "H100 SXM.\n\n"
-    "The tables hold for vLLM 0.24, SGLang 0.5.14 and TensorRT-LLM 1.3 (on A100 0.14, 0.5.10 and 1.0). GPUStack "
-    "measured vLLM 0.10 and 0.11, SGLang 0.5.3 to 0.5.5 and TensorRT-LLM 1.0 to 1.2: what the engines gained since "
-    "counts as error here.\n"
-)
-_INTERVALS: Final = (
-    "The range of a dollar is to hold eight in ten points of a source that it has not seen. It has the errors of the "
-    "most specific group with ten points: of what the speed was corrected by, then engine, then hardware; drawn toward "
-    "all errors the more the fewer points the group has, and widened by {spread:.2f} in the logarithm for what sources "
-    "differ (`perf.accuracy.SOURCE_SPREAD`). Each source is left out once, beside one constant interval of all other "
-    "points. A lower score is better.\n"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Silicon:
-    """The rows judged, with simulated times: as shipped, corrected by engine, and corrected by model."""
-
-    judged: Sequence[Row]
-    raw: Pairs
-    engine: Pairs
-    model: Pairs
-    missing: pl.DataFrame
-    total: int
-    distinct: int
-    corrections: Sequence[Correction]
 
 
 def page(
     silicon: Silicon,
     logs: Sequence[Profile],
     offline: Sequence[Offline],
-    found: Sequence[Published],
     queues: Sequence[Queue],
+    opening: Sequence[str],
 ) -> str:
-    """Return the whole page."""
+    """Return the whole page; `opening` are its first sections."""
     today = dt.datetime.now(dt.UTC).date().isoformat()
     made = (
-        f"Written by `make validate` on {today} with meritorder {__version__} and aiconfigurator-core 0.12.0, "
+        f"Written by `make validate` on {today} with meritorder {__version__} and {_LIBRARY}, "
         f"Python {platform.python_version()}, {platform.machine()}; the figures are not edited by hand. "
-        "To run it again: `make validate`, about ten minutes; the first run samples 230 replicas for ten minutes "
-        "more.\n\n"
+        "To run it again: `make validate`.\n\n"
         "An error is |simulated / measured - 1|. Where something was fitted, the figures are of measurements that "
         "the fit has not seen.\n"
     )
     parts = [
         "# Validation\n",
         made,
-        *_published(found),
-        *_intervals(_points(silicon, offline, found)),
+        *opening,
         *_summary(silicon, logs, offline, queues),
         *_logs(logs),
         *_silicon(silicon),
@@ -129,15 +93,6 @@ def page(
         *_queues(queues),
     ]
     return "\n".join(parts)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}".replace("%", " %") if abs(value) < 10 else "> 1000 %"
 
 
 def _met(value: float, target: float) -> str:
@@ -151,87 +106,6 @@ def _errors(rows: Sequence[Row], simulated: Pairs) -> Pairs:
     real = np.array([row.e2e_s(*times) for row, times in zip(rows, expected, strict=True)])
     parts = [*np.abs(simulated / expected - 1).T, np.abs(e2e / real - 1), np.abs(real / e2e - 1)]
     return np.stack(parts, axis=1)
-
-
-def _published(found: Sequence[Published]) -> list[str]:
-    """Return the errors on published throughputs, by engine and one by one."""
-    known = [result for result in found if result.error is not None]
-    if not known:
-        return []
-    lines = []
-    for engine in ("", *sorted({result.engine for result in known})):
-        here = [result for result in known if engine in {"", result.engine}]
-        errors = np.array([result.error for result in here])
-        named = np.array([(result.as_named or 0) / result.measured - 1 for result in here])
-        lines.append(
-            (
-                engine or "all",
-                str(len(here)),
-                *(_share(float(np.median(np.abs(errors)))), f"{np.median(errors):+.1%}"),
-                *(
-                    _share(float(np.quantile(np.abs(errors), 0.9))),
-                    f"{np.median(np.abs(named)):.1%}, {np.median(named):+.1%}",
-                ),
-            )
-        )
-    rows = [
-        (
-            *(result.source, result.label, result.lengths, f"{result.measured:,.0f}"),
-            *result.cells,
-        )
-        for result in found
-    ]
-    return [
-        "## Published throughputs\n",
-        _PUBLISHED,
-        _table(("engine", "points", "median error", "bias", "p90", "median and bias as named"), lines),
-        _table(("source", "server", "tokens", "measured", "simulated", "as named", "error"), rows),
-    ]
-
-
-def _points(silicon: Silicon, offline: Sequence[Offline], found: Sequence[Published]) -> list[Point]:
-    """Return the errors of everything measured that no fit has seen, with its source."""
-    own = {(c.hardware, c.engine, c.model, c.precision) for c in silicon.corrections}
-    points = [
-        Point(
-            "NVIDIA gap analysis" if row.settings.fixed_lengths else "InferenceMAX",
-            "model" if (*row.group, labels.models_of(row.model)[0], row.precision) in own else "engine",
-            *row.group,
-            float(error),
-        )
-        for row, error in zip(silicon.judged, _log_errors(silicon), strict=True)
-        if not row.contradicted and np.isfinite(error)
-    ]
-    points += [
-        Point(result.source, result.corrected, result.hardware, result.engine, float(-np.log(1 + result.error)))
-        for result in found
-        if result.error is not None
-    ]
-    return points + [
-        Point("MLPerf", "engine", result.hardware, result.engine, float(np.log(result.measured / result.simulated)))
-        for result in offline
-        if result.simulated
-    ]
-
-
-def _log_errors(silicon: Silicon) -> Pairs:
-    """Return log(measured / simulated) of the time of a request."""
-    times = zip(silicon.judged, measured(silicon.judged), silicon.model, strict=True)
-    return np.array([np.log(row.e2e_s(*theirs) / row.e2e_s(*ours)) for row, theirs, ours in times])
-
-
-def _intervals(points: Sequence[Point]) -> list[str]:
-    rows = [
-        (
-            row.source,
-            str(row.points),
-            *(_share(row.held), f"{row.score:.2f}", _share(row.constant_held), f"{row.constant_score:.2f}"),
-        )
-        for row in coverage(points)
-    ]
-    text = _INTERVALS.format(spread=SOURCE_SPREAD)
-    head = ("source left out", "points", "held", "interval score", "held by the constant one", "its score")
-    return ["## Intervals\n", text, _table(head, rows)]
 
 
 def _summary(
@@ -255,15 +129,15 @@ def _summary(
         errors = np.median(_errors([silicon.judged[i] for i in kept], simulated[kept]), axis=0)
         for column, name, target in ((1, "TPOT", _TARGET_TPOT), (0, "TTFT", _TARGET_TTFT)):
             of = f"silicon, H100/H200/B200, {len(kept):,} rows, {form}: median {name}"
-            rows.append((of, f"{target:.0%}", _share(errors[column]), _met(float(errors[column]), target)))
+            rows.append((of, f"{target:.0%}", share(errors[column]), _met(float(errors[column]), target)))
     known = [result for result in offline if result.simulated is not None]
     if known:
         error = float(np.median([abs((result.simulated or 0) / result.measured - 1) for result in known]))
-        rows.append((f"MLPerf offline, {len(known)} results: median", "10%", _share(error), _met(error, 0.10)))
+        rows.append((f"MLPerf offline, {len(known)} results: median", "10%", share(error), _met(error, 0.10)))
     if queues:
         worst = max(abs(queue.simulated / queue.exact - 1) for queue in queues)
-        rows.append((f"queues, {len(queues)} waits: worst", "2%", _share(worst), _met(worst, 0.02)))
-    return ["## Summary\n", _table(("figure", "target", "measured", "met"), rows)]
+        rows.append((f"queues, {len(queues)} waits: worst", "2%", share(worst), _met(worst, 0.02)))
+    return ["## Summary\n", table(("figure", "target", "measured", "met"), rows)]
 
 
 def _counts(row: Row, *, everything: bool) -> bool:
@@ -277,14 +151,14 @@ def _logs(logs: Sequence[Profile]) -> list[str]:
             continue
         for name, e in (("TTFT", c.ttft), ("TPOT", c.tpot), ("E2E", c.e2e)):
             rows.append((c.log, name, f"{e.of_mean:+.1%}", f"{e.median:.1%}", f"{e.p90:.1%}"))
-    return ["## Real vLLM logs\n", _LOGS, _table(("configuration", "time", "error of the mean", "median", "p90"), rows)]
+    return ["## Real vLLM logs\n", _LOGS, table(("configuration", "time", "error of the mean", "median", "p90"), rows)]
 
 
 def _silicon(silicon: Silicon) -> list[str]:
     rows = f"{silicon.total:,} aggregated rows, {silicon.distinct:,} of them distinct measurements"
     return [
         "## Silicon\n",
-        f"`silicon_sample.csv` in aiconfigurator-core 0.12.0: {rows}. {_describe_sample(silicon)}",
+        f"`silicon_sample.csv` in {_LIBRARY}: {rows}. {_describe_sample(silicon)}",
         "### By hardware and engine\n",
         _errors_table(silicon, lambda row: row.group, ("hardware", "engine")),
         "### By model\n",
@@ -330,9 +204,9 @@ def _errors_table(silicon: Silicon, key: object, names: Sequence[str]) -> str:
         for simulated in (silicon.raw, silicon.engine, silicon.model):
             errors = _errors(rows, simulated[indices])
             middle, high = np.median(errors, axis=0), np.quantile(errors, 0.9, axis=0)
-            cells += [f"{_share(middle[0])} / {_share(high[0])}", f"{_share(middle[1])} / {_share(high[1])}"]
+            cells += [f"{share(middle[0])} / {share(high[0])}", f"{share(middle[1])} / {share(high[1])}"]
             if simulated is silicon.model:
-                cells += [f"{_share(middle[2])} / {_share(high[2])}", f"{_share(middle[3])} / {_share(high[3])}"]
+                cells += [f"{share(middle[2])} / {share(high[2])}", f"{share(middle[3])} / {share(high[3])}"]
         lines.append(cells)
     head = [
         *names,
@@ -340,7 +214,7 @@ def _errors_table(silicon: Silicon, key: object, names: Sequence[str]) -> str:
         *("TTFT shipped", "TPOT shipped", "TTFT by engine", "TPOT by engine", "TTFT by model", "TPOT by model"),
         *("E2E by model", "throughput by model"),
     ]
-    return "Median / p90 of the error on the judged half.\n\n" + _table(head, lines)
+    return "Median / p90 of the error on the judged half.\n\n" + table(head, lines)
 
 
 def _corrections(corrections: Sequence[Correction]) -> str:
@@ -364,7 +238,7 @@ def _corrections(corrections: Sequence[Correction]) -> str:
             )
         )
     times = ("a sequence", "a step", "a step with prompts", "a request", "a prompt token", "steps before", "poll share")
-    return _table(("for", "rows", "operators", "KV", "prefill", *times), lines)
+    return table(("for", "rows", "operators", "KV", "prefill", *times), lines)
 
 
 def _missing(silicon: Silicon) -> str:
@@ -374,7 +248,7 @@ def _missing(silicon: Silicon) -> str:
     counts = Counter(silicon.missing.select(columns).rows())
     lines = [(*key[:4], str(count), key[4].replace("|", "/")[:90]) for key, count in counts.most_common()]
     text = f"{silicon.missing.height} of {silicon.distinct:,} distinct rows cannot be simulated.\n\n"
-    return text + _table(("model", "system", "engine", "precision", "rows", "reason"), lines)
+    return text + table(("model", "system", "engine", "precision", "rows", "reason"), lines)
 
 
 def _mlperf(offline: Sequence[Offline]) -> list[str]:
@@ -389,10 +263,10 @@ def _mlperf(offline: Sequence[Offline]) -> list[str]:
         labels_of = (result.model, place, result.submitter, result.weights, result.software)
         lines.append((*labels_of, f"{result.measured:,.0f}", *cells))
     head = ("model", "GPUs", "submitter", "weights", "software", "measured", "simulated", "as shipped", "corrected")
-    return ["## MLPerf offline\n", _MLPERF, _table(head, lines)]
+    return ["## MLPerf offline\n", _MLPERF, table(head, lines)]
 
 
 def _queues(queues: Sequence[Queue]) -> list[str]:
     rows = [queue.cells for queue in queues]
     text = "Mean wait over mean service; more loads and servers in `tests/oracle/test_queueing.py`.\n"
-    return ["## Queueing theory\n", text, _table(("queue", "load", "simulated", "exact", "error"), rows)]
+    return ["## Queueing theory\n", text, table(("queue", "load", "simulated", "exact", "error"), rows)]

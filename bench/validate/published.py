@@ -1,19 +1,20 @@
-"""Published throughputs, which no fit has seen, against what `compare` computes; and intervals by source left out."""
+"""Published throughputs, which no fit has seen, against what `compare` computes, and the ranges that it states."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
 from meritorder.domain import Provenance
 from meritorder.errors import MeritorderError
-from meritorder.perf.accuracy import SOURCE_SPREAD
+from meritorder.perf.accuracy import expected_accuracy
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import Profile
+from meritorder.perf.versions import months_between
 from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import saturate
@@ -27,10 +28,6 @@ _TRUE_HARDWARE: Final = {("gpustack/gpustack", "h100"): "h100-pcie"}
 # Lengths of ShareGPT vary by about their mean.
 _LOG_SPREAD: Final = float(np.sqrt(np.log(2.0)))
 _MANY: Final = 4000
-_OUTSIDE: Final = 0.2
-_ENOUGH: Final = 10
-_SHRINKAGE: Final = 100
-_DRAWS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +46,7 @@ class Published:
     measured: float
     simulated: float | None = None
     as_named: float | None = None
+    profile: Profile | None = None
     reason: str = ""
 
     @property
@@ -57,11 +55,34 @@ class Published:
         return None if self.simulated is None else self.simulated / self.measured - 1
 
     @property
-    def cells(self) -> tuple[str, str, str]:
-        """The simulated throughput and the errors, as text."""
+    def months(self) -> float:
+        """Time by which the engine measured was older than that of the profile; 0 if unknown."""
+        if self.profile is None:
+            return 0.0
+        return months_between(self.engine, self.profile.user_version, self.profile.engine_version)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The range of the error that `compare` states of eight in ten; None if it states none."""
+        known = expected_accuracy(self.profile) if self.profile else None
+        if known is None:
+            return None
+        low, high = known.cost_factors()
+        return low - 1, high - 1
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the range holds the error."""
+        return self.error is not None and self.range is not None and self.range[0] <= self.error <= self.range[1]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The simulated throughput, the errors and the range, as text."""
         if self.error is None:
-            return "-", "-", f"no data: {self.reason}"[:80]
-        return f"{self.simulated:,.0f}", f"{(self.as_named or 0) / self.measured - 1:+.0%}", f"{self.error:+.0%}"
+            return "-", "-", f"no data: {self.reason}"[:80], "-"
+        stated = "-" if self.range is None else f"{self.range[0]:+.0%} to {self.range[1]:+.0%}"
+        named = f"{(self.as_named or 0) / self.measured - 1:+.0%}"
+        return f"{self.simulated:,.0f}", named, f"{self.error:+.0%}", stated if self.is_held else f"**{stated}**"
 
 
 def results() -> list[Published]:
@@ -99,8 +120,9 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Published:
         as_named, simulated = (_throughput(row, profile) for profile in (named, true))
     except MeritorderError as error:
         return Published(**known, reason=error.what)
-    corrected = _corrected_by(true)
-    return Published(**known, corrected=corrected, simulated=simulated, as_named=as_named)
+    # Of a range of versions the oldest.
+    profile = msgspec.structs.replace(true, user_version=str(row["engine_version"] or "").partition("-")[0])
+    return Published(**known, corrected=_corrected_by(true), simulated=simulated, as_named=as_named, profile=profile)
 
 
 def _corrected_by(profile: Profile) -> str:
@@ -146,80 +168,3 @@ def _lengths(row: dict[str, object]) -> tuple[np.ndarray, np.ndarray]:
         np.maximum(x / x.mean() * mean, 2).astype(np.int32) for x, mean in zip(drawn, means, strict=True)
     )
     return inputs, outputs
-
-
-class Point(NamedTuple):
-    """An error that no fit has seen: log(measured / simulated) of the time of the work.
-
-    Attributes:
-        source: Who measured.
-        corrected: What the profile was corrected by: "model", "engine" or "host".
-        hardware: `Hardware.id`.
-        engine: Engine.
-        error: The error.
-    """
-
-    source: str
-    corrected: str
-    hardware: str
-    engine: str
-    error: float
-
-
-class Coverage(NamedTuple):
-    """How intervals of 80 % hold the points of sources that were left out, beside one constant interval for all.
-
-    Scores are mean interval scores on the logarithm, the lower the better (Gneiting and Raftery, JASA 102, 2007).
-    """
-
-    source: str
-    points: int
-    held: float
-    score: float
-    constant_held: float
-    constant_score: float
-
-
-def coverage(points: Sequence[Point]) -> list[Coverage]:
-    """Leave each source out once: intervals from all others, on its points; the last row pools all points."""
-    outcomes: dict[str, list[tuple[float, ...]]] = {}
-    for source in sorted({point.source for point in points}):
-        others = [point for point in points if point.source != source]
-        constant = _interval([point.error for point in others], 0.0)
-        intervals: dict[tuple[str, ...], tuple[float, float]] = {}
-        outcomes[source] = []
-        for point in (point for point in points if point.source == source):
-            group = point.corrected, point.hardware, point.engine
-            intervals[group] = intervals.get(group) or _specific(others, point)
-            outcomes[source].append((*_score(point.error, *intervals[group]), *_score(point.error, *constant)))
-    pooled = {**outcomes, "all": [outcome for group in outcomes.values() for outcome in group]}
-    return [
-        Coverage(source, len(group), *(float(mean) for mean in np.mean(group, axis=0)))
-        for source, group in pooled.items()
-        if group
-    ]
-
-
-def _specific(others: Sequence[Point], point: Point) -> tuple[float, float]:
-    """Return the interval of the most specific group with enough points, the less of its own the fewer it has."""
-    alike = [other for other in others if other.corrected == point.corrected]
-    of_engine = [other for other in alike if other.engine == point.engine]
-    here = [other for other in of_engine if other.hardware == point.hardware]
-    groups = [[other.error for other in group] for group in (here, of_engine, alike, others)]
-    errors = next((group for group in groups if len(group) >= _ENOUGH), groups[-1])
-    weight = len(errors) / (len(errors) + _SHRINKAGE)
-    own, common = _interval(errors, SOURCE_SPREAD), _interval(groups[-1], 0.0)
-    low, high = (weight * mine + (1 - weight) * theirs for mine, theirs in zip(own, common, strict=True))
-    return low, high
-
-
-def _interval(errors: Sequence[float], spread: float) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    drawn = generator.choice(np.array(errors), _DRAWS) + generator.standard_normal(_DRAWS) * spread
-    low, high = np.quantile(drawn, (_OUTSIDE / 2, 1 - _OUTSIDE / 2))
-    return float(low), float(high)
-
-
-def _score(error: float, low: float, high: float) -> tuple[float, float]:
-    beyond = max(low - error, 0.0) + max(error - high, 0.0)
-    return float(low <= error <= high), high - low + 2 / _OUTSIDE * beyond

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bench.validate.closed_loop import closed_loop
+from bench.validate.sample.closed_loop import closed_loop
 from tests.samples.fleets import profile
 
 from meritorder.perf.profile import EngineLimits

@@ -115,7 +115,14 @@ CatalogFiles = Annotated[
 ]
 
 # How fast a replica is.
-Engine = Annotated[str, typer.Option("--engine", metavar="NAME", help="Inference engine: vllm, sglang or trtllm.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME[@VERSION]",
+        help="Inference engine: vllm, sglang or trtllm, and the version that you run, such as vllm@0.10.2.",
+    ),
+]
 Precision = Annotated[
     str | None,
     typer.Option(

@@ -6,16 +6,21 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.perf.profile import Floats, Profile
-from meritorder.perf.shipped import shipped_corrections
+from meritorder.domain import Provenance
+from meritorder.perf.profile import Floats, Profile, Residuals
+from meritorder.perf.shipped import shipped_errors
+from meritorder.perf.siblings import SIBLINGS
+from meritorder.perf.versions import months_between, releases_between
+from meritorder.units import format_count
 
 _DRAWS: Final = 2000
 SOURCE_SPREAD: Final = 0.08
 """Standard deviation of log(measured / simulated) between sources of measurements: their machines, engine versions and
 load generators differ. With it, ranges hold eight in ten points of sources left out (docs/validation.md, intervals)."""
+_SHRINKAGE: Final = 100
+"""A group of this many servers counts as much as all servers together."""
 _COST_LEVELS: Final = (0.1, 0.9)
-# The median of |x| of a normal distribution is this many standard deviations.
-_MEDIAN_DEVIATION: Final = 0.6745
+_MIDDLE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +28,24 @@ class Accuracy:
     """The error to expect of a profile's step times.
 
     Args:
-        error: Median absolute relative error of the time per output token.
+        error: Median absolute relative error of the pace of requests.
         basis: What the error was measured on.
-        pace_ratios: Measured / simulated time per output token there; empty if only the error is known.
+        pace_ratios: Measured / simulated times there.
+        servers: Number of servers that they are of.
+        common_ratios: The same of all measured servers, toward which few are drawn; empty for the user's own log.
         source_spread: Standard deviation of the logarithm by which other sources differ; 0 for the user's own.
+        older: Factor by which steps may be longer in the user's engine, whose version is older.
+        newer: Factor by which they may be as much shorter in a newer one.
     """
 
     error: float
     basis: str
-    pace_ratios: tuple[float, ...] = ()
+    pace_ratios: tuple[float, ...]
+    servers: int = 0
+    common_ratios: tuple[float, ...] = ()
     source_spread: float = SOURCE_SPREAD
+    older: float = 1.0
+    newer: float = 1.0
 
     def factors(self, levels: tuple[float, ...], seed: int) -> Floats:
         """Return the factors by which steps may be longer than in the profile, at quantiles of a bootstrap.
@@ -41,62 +54,75 @@ class Accuracy:
             levels: Quantiles, shape (levels,).
             seed: Seed of the draws.
         """
-        drawn = speed_factors(self.pace_ratios, self.error, _DRAWS, np.random.default_rng(seed))
-        return np.asarray(np.quantile(drawn, levels))
+        drawn = np.random.default_rng(seed).choice(np.array(self.pace_ratios), _DRAWS)
+        of_version = np.array([self.newer if level < _MIDDLE else self.older for level in levels])
+        return np.asarray(np.quantile(drawn, levels) * of_version)
 
     def cost_factors(self) -> tuple[float, float]:
         """Return the factors on a cost between which eight in ten measurements of other sources lie."""
-        generator = np.random.default_rng(0)
-        paces = speed_factors(self.pace_ratios, self.error, _DRAWS, generator)
-        drawn = paces * np.exp(generator.standard_normal(_DRAWS) * self.source_spread)
-        low, high = np.quantile(drawn, _COST_LEVELS)
-        return float(low), float(high)
+        own = log_range(np.log(self.pace_ratios), self.source_spread)
+        if self.common_ratios:
+            own = drawn_together(own, self.servers, log_range(np.log(self.common_ratios), 0.0))
+        low, high = np.exp(own)
+        return float(low * self.newer), float(high * self.older)
+
+
+def log_range(errors: Sequence[float] | Floats, spread: float) -> tuple[float, float]:
+    """Return the range that holds eight in ten errors of a source that differs by a spread; all are logarithms."""
+    generator = np.random.default_rng(0)
+    drawn = generator.choice(np.asarray(errors), _DRAWS) + generator.standard_normal(_DRAWS) * spread
+    low, high = np.quantile(drawn, _COST_LEVELS)
+    return float(low), float(high)
+
+
+def drawn_together(own: tuple[float, float], servers: int, common: tuple[float, float]) -> tuple[float, float]:
+    """Return a range of few servers drawn toward the range of all, the more the fewer they are."""
+    weight = servers / (servers + _SHRINKAGE)
+    low, high = (weight * mine + (1 - weight) * theirs for mine, theirs in zip(own, common, strict=True))
+    return low, high
 
 
 def expected_accuracy(profile: Profile) -> Accuracy | None:
     """Return the error to expect of a profile; None if nothing comparable was measured.
 
     A calibrated profile has the error that it had on stretches of its own log; a corrected one that of the servers that
-    its correction was judged on (docs/validation.md). Any other profile is assigned the largest error of the engine's
-    uncorrected tables: on its hardware, or on any if its hardware has no correction.
+    its correction was judged on; operator tables without a correction, data sheets, and GPUs that were not measured
+    have errors of their own kind (docs/validation.md). It is widened for the time between the engine's version and the
+    user's.
     """
     own = profile.calibration
     if own is not None and own.pace_ratios:
-        known = _from_ratios(own.pace_ratios, f"stretches of {own.judged_on} requests in {own.log}")
-        return replace(known, source_spread=0.0)
-    if profile.residuals is not None:
-        return _from_ratios(profile.residuals.pace_ratios, profile.residuals.basis)
-    measured = [item for item in shipped_corrections() if item.engine == profile.engine and not item.model]
-    if not measured:
-        return None
-    here = [item for item in measured if item.hardware == profile.hardware]
-    where = profile.hardware if here else f"measured hardware, as {profile.hardware} is not among it"
-    error = max(item.tpot_median_before for item in here or measured)
-    return Accuracy(error=error, basis=f"largest median error of {profile.engine} on {where}")
+        basis = f"stretches of {own.judged_on} requests in {own.log}"
+        known = replace(_accuracy(Residuals(basis=basis, pace_ratios=own.pace_ratios)), source_spread=0.0)
+    else:
+        residuals = _residuals(profile)
+        if residuals is None:
+            return None
+        known = replace(_accuracy(residuals), common_ratios=tuple(shipped_errors().all.pace_ratios))
+    versions = profile.engine, profile.user_version, profile.engine_version
+    releases = releases_between(*versions)
+    if not releases:
+        return known
+    factor = float(np.exp(shipped_errors().per_month * months_between(*versions)))
+    basis = f"{known.basis}, widened for {format_count(abs(releases), 'release')}"
+    return replace(known, basis=basis, older=max(factor, 1.0), newer=min(factor, 1.0))
 
 
-def _from_ratios(pace_ratios: list[float], basis: str) -> Accuracy:
-    error = float(np.median(np.abs(1 / np.array(pace_ratios) - 1)))
-    return Accuracy(error=error, basis=basis, pace_ratios=tuple(pace_ratios))
+def _residuals(profile: Profile) -> Residuals | None:
+    """Return the errors of the kind of a profile that was not calibrated; None if its engine was never measured."""
+    errors = shipped_errors()
+    if profile.provenance is Provenance.ROOFLINE:
+        return errors.roofline
+    known = profile.residuals or errors.tables.get(profile.engine)
+    return max(known, errors.all, key=_width) if known and profile.hardware in SIBLINGS else known
 
 
-def speed_factors(pace_ratios: Sequence[float], error: float, draws: int, generator: np.random.Generator) -> Floats:
-    """Draw factors by which every step may be longer than in the profile.
+def _width(residuals: Residuals) -> float:
+    low, high = log_range(np.log(residuals.pace_ratios), 0.0)
+    return high - low
 
-    The error on new traffic is drawn from the ratios seen where the profile was judged. Without ratios the factor is
-    lognormal with the given median error:
 
-        factor = exp(z error / 0.6745),   z standard normal
-
-    Args:
-        pace_ratios: Measured / simulated time per output token, where the profile was judged.
-        error: Median relative error, used if there are no ratios.
-        draws: Number of draws.
-        generator: Source of randomness.
-
-    Returns:
-        Shape (draws,).
-    """
-    if pace_ratios:
-        return generator.choice(np.array(pace_ratios), draws)
-    return np.asarray(np.exp(generator.standard_normal(draws) * error / _MEDIAN_DEVIATION))
+def _accuracy(residuals: Residuals) -> Accuracy:
+    ratios = residuals.pace_ratios
+    error = float(np.median(np.abs(1 / np.array(ratios) - 1)))
+    return Accuracy(error=error, basis=residuals.basis, pace_ratios=tuple(ratios), servers=residuals.servers)

@@ -25,6 +25,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         model: `Model.id` of its rows; "" for a correction of all models of the engine.
         precision: Precision that it applies to; "" for any.
         fitted_to: Models and precisions of its rows, such as "llama-3.1-70b fp8", with all models of an architecture.
+        engine_versions: Version of the servers of each of these, the median, where it is known.
         transfers: Kinds of models, "dense" or "experts", whose errors such a correction lowered without having seen
             the model (`bench.validate.left_out`), with measured / simulated times of requests there: quantiles.
         tuning: Parameters of `Tuning` by name.
@@ -42,7 +43,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         tpot_median: Median of |simulated / measured - 1| of the mean TPOT, after correction.
         ttft_median_before: The same of TTFT without correction.
         tpot_median_before: The same of TPOT without correction.
-        pace_ratios: Measured / simulated mean TPOT after correction: quantiles over the rows judged.
+        pace_ratios: Measured / simulated mean time of a request after correction: quantiles over the rows judged.
         as_of: Date of the fit.
         source: Measurements that it was fitted to.
     """
@@ -52,6 +53,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     precision: str = ""
     fitted_to: list[str] = []
+    engine_versions: dict[str, str] = {}
     transfers: dict[str, list[float]] = {}
     tuning: dict[str, float]
     operator_scales: dict[str, float] = {}
@@ -85,6 +87,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
             corrected,
             source=f"{profile.source}, corrected by the validation of {self.as_of}",
             residuals=self._residuals(profile),
+            engine_version=self._version(profile) or profile.engine_version,
         )
 
     def covers(self, profile: Profile) -> bool:
@@ -94,17 +97,20 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         return self._has_seen(profile) or (not self.model and model_kind(profile) in self.transfers)
 
     def _has_seen(self, profile: Profile) -> bool:
-        return bool(self.hardware) and f"{profile.model} {profile.precision}" in self.fitted_to
+        return bool(self.hardware) and _weights(profile) in self.fitted_to
+
+    def _version(self, profile: Profile) -> str:
+        return self.engine_versions.get(_weights(profile), "") if self.hardware else ""
 
     def _residuals(self, profile: Profile) -> Residuals:
         """Return the errors on servers that it was not fitted to: of the same models, or else of models left out."""
         kind = model_kind(profile)
         if self._has_seen(profile) or kind not in self.transfers:
-            return Residuals(basis=self.basis, pace_ratios=self.pace_ratios)
+            return Residuals(basis=self.basis, pace_ratios=self.pace_ratios, servers=self.judged_on)
         models = "mixtures of experts" if kind == "experts" else "dense models"
         where = f" on {self.hardware}" if self.hardware else ""
         basis = f"measured servers of {self.engine}{where} with {models} left out of the fit"
-        return Residuals(basis=basis, pace_ratios=self.transfers[kind])
+        return Residuals(basis=basis, pace_ratios=self.transfers[kind], servers=self.judged_on)
 
     @property
     def basis(self) -> str:
@@ -112,6 +118,10 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         subject = f"{self.model} in {self.precision} with {self.engine}" if self.model else self.engine
         where = f" on {self.hardware}" if self.hardware else ""
         return f"{self.judged_on} measured servers of {subject}{where}"
+
+
+def _weights(profile: Profile) -> str:
+    return f"{profile.model} {profile.precision}"
 
 
 def model_kind(profile: Profile) -> str:

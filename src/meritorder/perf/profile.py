@@ -94,11 +94,13 @@ class Residuals(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         basis: Description of these servers.
-        pace_ratios: Measured / simulated mean time per output token: one for each server, or quantiles over many.
+        pace_ratios: Measured / simulated mean time of a request: one for each server, or quantiles over many.
+        servers: Number of these servers; 0 if unknown.
     """
 
     basis: str
     pace_ratios: list[float]
+    servers: int = 0
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +186,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         limits: Limits of the engine that was calibrated, None if unknown.
         calibration: What the profile was fitted to, and its errors; None if it was not fitted.
         residuals: How far such profiles were from measured servers, None if unknown.
+        engine_version: Version of the engine that takes these times; "" if unknown.
+        user_version: Version that the user runs; "" if not stated.
     """
 
     model: str
@@ -212,6 +216,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     limits: EngineLimits | None = None
     calibration: Calibration | None = None
     residuals: Residuals | None = None
+    engine_version: str = ""
+    user_version: str = ""
 
     def __post_init__(self) -> None:
         columns = [

@@ -16,9 +16,27 @@ from meritorder.documents import read_file
 from meritorder.domain import Model, Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf.corrections import Correction
-from meritorder.perf.profile import Profile
+from meritorder.perf.profile import Profile, Residuals
 from meritorder.perf.silicon import SYSTEMS, sample_profile
 from meritorder.units import format_count
+
+
+class KnownErrors(msgspec.Struct, frozen=True, kw_only=True):
+    """The errors of speeds by their kind, on measured servers that no fit has seen.
+
+    Args:
+        all: Of all servers, with the corrections that apply to them.
+        tables: Of operator tables without a correction, by engine.
+        roofline: Of data sheets, beside their median.
+        roofline_slower: That median: servers take so many times as long as the data sheets promise.
+        per_month: What a month between versions of an engine adds to the logarithm of a range.
+    """
+
+    all: Residuals
+    tables: dict[str, Residuals]
+    roofline: Residuals
+    roofline_slower: float
+    per_month: float
 
 
 @functools.cache
@@ -35,6 +53,13 @@ def shipped_corrections() -> tuple[Correction, ...]:
     """Read the corrections of the published validation, one for each hardware and engine."""
     text = (files("meritorder.perf") / "data" / "corrections.json").read_bytes()
     return tuple(msgspec.json.decode(text, type=list[Correction]))
+
+
+@functools.cache
+def shipped_errors() -> KnownErrors:
+    """Read the errors that the published validation found, by kind of speed."""
+    text = (files("meritorder.perf") / "data" / "errors.json").read_bytes()
+    return msgspec.json.decode(text, type=KnownErrors)
 
 
 def apply_correction(profile: Profile) -> Profile:
@@ -103,7 +128,7 @@ def find_profiles(
     Raises:
         PerformanceError: There are no measurements; the message names those that exist.
     """
-    wanted = precision or model.precision
+    wanted = precision or model.served_precision
     shipped = [p for p in shipped_profiles(model.id) if p.hardware == hardware and p.engine == engine]
     found = [p for p in shipped if p.precision == wanted and gpus in (None, p.gpus)]
     if found:

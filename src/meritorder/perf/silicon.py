@@ -162,6 +162,7 @@ def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -
         prefill_per_pair_s=float(f"{per_pair_s:.5g}"),
         operators=_operator_shares(handle, per_pair_s),
         memory=memory,
+        engine_version=_version(library, replica),
     )
     return _with_error(profile, handle)
 
@@ -184,6 +185,12 @@ def _library() -> Any:
     return found
 
 
+def _version(library: Any, replica: Replica) -> str:
+    """Return the version of the engine that the tables were measured on."""
+    system = SYSTEMS[replica.hardware]
+    return str(library.engine._literal_backend_version(system, replica.engine, None, None, None))
+
+
 def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any]) -> tuple[Memory, int, int]:
     """Return what occupies each GPU of a replica, the tokens that fit beside it, and those of a sequence's state.
 
@@ -196,7 +203,7 @@ def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any])
         hf_id,
         system,
         replica.engine,
-        library.engine._literal_backend_version(system, replica.engine, None, None, None),
+        _version(library, replica),
         max_num_tokens=limits.max_num_batched_tokens,
         max_batch_size=limits.max_num_seqs,
         **split,

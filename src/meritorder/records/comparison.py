@@ -90,6 +90,7 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
     lanes: list[LaneCost] = []
     paid_time: PaidTime | None = None
     replica: str = ""
+    engine_version: str = ""
     venue: str = ""
     notes: list[str] = []
     timeline: Timeline | None = None

@@ -46,6 +46,7 @@ class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     startup_s: float
     startup_paid_s: float
     engine: str = ""
+    engine_version: str = ""
     precision: str = ""
     replica_gpus: int = 1
     max_num_seqs: int = 0
@@ -210,7 +211,8 @@ class DeclaredWorkload(msgspec.Struct, frozen=True, kw_only=True):
 class Promises(msgspec.Struct, frozen=True, kw_only=True):
     """How requests were assigned lanes and deadlines, and which part of the trace was planned.
 
-    Every engine step is longer by the factor `slower` than in the profile.
+    Every engine step is longer by the factor `slower` than in the profile. `engine_version` is the one that the user
+    runs, "" if not stated.
     """
 
     slo: Slo
@@ -224,6 +226,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     profile: str = ""
     roofline: bool = False
     slower: float = 1.0
+    engine_version: str = ""
     memory_utilization: float | None = None
     kv_cache_dtype: str | None = None
 

@@ -163,6 +163,14 @@ def test_find_defaults_to_native_precision() -> None:
     ] == [4]
 
 
+def test_find_serves_the_precision_of_a_name() -> None:
+    named = FACTS.find_model("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8")
+    found = find_profiles(named, "h100", engine="vllm", precision=None, gpus=None)
+    assert {profile.precision for profile in found} == {"fp8"}
+    stated = find_profiles(named, "h100", engine="vllm", precision="bf16", gpus=None)
+    assert {profile.precision for profile in stated} == {"bf16"}
+
+
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_replica: Replica, _hf_id: str, *, native: bool, mixture: bool) -> Profile:

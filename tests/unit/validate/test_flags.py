@@ -1,7 +1,7 @@
 """Settings of servers from the published scripts of the benchmark, read from what a row states."""
 
 import pytest
-from bench.validate.flags import ServerSettings, server_settings
+from bench.validate.sample.flags import ServerSettings, server_settings
 
 Row = dict[str, object]
 

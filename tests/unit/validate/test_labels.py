@@ -4,8 +4,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from bench.validate.contradictions import contradicted
-from bench.validate.labels import correct_labels, drop_repeated
+from bench.validate.sample.contradictions import contradicted
+from bench.validate.sample.labels import correct_labels, drop_repeated
 
 SPLIT = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "batch_size")
 

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 from bench.validate import left_out
-from bench.validate.flags import ServerSettings
 from bench.validate.left_out import left_out_ratios
-from bench.validate.silicon import Row, quickly_simulated
+from bench.validate.sample.flags import ServerSettings
+from bench.validate.sample.silicon import Row, quickly_simulated
 from tests.samples.fleets import profile
 
 from meritorder.perf.calibration import Tuning
@@ -41,6 +41,7 @@ def rows(model: str, slower: float) -> list[Row]:
             **fields,
             **lengths,
             id=str(number),
+            engine_version="",
             settings=ServerSettings(),
             ttft_s=1.0,
             tpot_s=1.0,

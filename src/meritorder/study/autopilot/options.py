@@ -6,6 +6,7 @@ from pathlib import Path
 from meritorder.domain import Tier
 from meritorder.errors import ConfigError
 from meritorder.gateway.config import DURATION_FIX, AutopilotTable
+from meritorder.perf.versions import Engine
 from meritorder.records.planfile import Plan
 from meritorder.sim.pools import Startup
 from meritorder.study.autopilot.budgets import Budget, parse_budgets
@@ -113,9 +114,8 @@ def planning_options(plan: Plan, options: AutopilotOptions, *, slower: float, sa
     startup = Startup(
         machine_s=first.startup_s - first.startup_paid_s, image_s=0.0, weights_s=first.startup_paid_s, warmup_s=0.0
     )
-    planned = replace(
-        planned, startup=startup, engine=first.engine or planned.engine, precision=first.precision or None
-    )
+    engine = Engine(first.engine or planned.engine, promises.engine_version).option
+    planned = replace(planned, startup=startup, engine=engine, precision=first.precision or None)
     limits = {(pool.max_num_seqs, pool.max_num_batched_tokens) for pool in plan.pools}
     if len(limits) == 1 and first.max_num_seqs and not table.hardware:
         sequences, tokens = limits.pop()

@@ -20,6 +20,7 @@ from meritorder.latency import tpot_s
 from meritorder.perf.calibration import MAX_MOVE, SPREAD, Floats, Timings, Tuning, minimize, misfit, stretch_ratios
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import Calibration, EngineLimits, Errors, Profile
+from meritorder.perf.versions import Engine
 from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 from meritorder.study.calibrate.starting import Deployment, starting_profile
@@ -137,7 +138,8 @@ def calibrate_log(
     base = starting_profile(log, catalog, deployment, as_of=today)
     _require_known(base, catalog, log.name)
     fitted = calibrate(log, base, known, fit=fit, progress=progress)
-    return msgspec.structs.replace(fitted, as_of=today)
+    version = Engine.parse(deployment.engine).version
+    return msgspec.structs.replace(fitted, as_of=today, engine_version=version)
 
 
 def _require_known(base: Profile, catalog: facts.Catalog, where: str) -> None:

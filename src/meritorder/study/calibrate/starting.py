@@ -13,6 +13,7 @@ from meritorder.errors import CatalogError, MissingExtraError, PerformanceError
 from meritorder.perf.profile import Profile
 from meritorder.perf.roofline import profile_from_timings, roofline
 from meritorder.perf.shipped import find_profiles
+from meritorder.perf.versions import Engine
 from meritorder.traces.timed import TimedLog
 
 # Prompt rate assumed for a log without requests.
@@ -27,7 +28,7 @@ class Deployment:
         model: Name of the model.
         hardware: Name of the accelerator.
         gpus: GPUs of a replica.
-        engine: Inference engine.
+        engine: Inference engine, with its version if known: `vllm` or `vllm@0.10.2`.
         precision: Precision of the weights; None for the model's native one.
     """
 
@@ -53,8 +54,8 @@ def starting_profile(log: TimedLog, catalog: facts.Catalog, deployment: Deployme
         model=model.id if model else deployment.model or log.model or "unknown-model",
         hardware=hardware.id if hardware else deployment.hardware or log.hardware or "unknown-hardware",
         gpus=deployment.gpus or log.gpus or 1,
-        engine=deployment.engine,
-        precision=deployment.precision or (model.precision if model else "bf16"),
+        engine=Engine.parse(deployment.engine).name,
+        precision=deployment.precision or (model.served_precision if model else "bf16"),
     )
     if model is None or hardware is None:
         return profile_from_timings(replica, log.tpot_s, _prompt_rate(log), _context(log), as_of=as_of)

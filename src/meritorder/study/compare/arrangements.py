@@ -64,6 +64,7 @@ def fleet_arrangement(trial: Trial, search_result: SearchResult) -> Arrangement:
         lanes=_lanes(trial, search_result),
         paid_time=_paid_time(trial),
         replica=machine.profile.replica.label,
+        engine_version=machine.profile.engine_version,
         venue=" + ".join(dict.fromkeys(machine.offer.label for machine, _ in trial.pools)),
         notes=notes,
         timeline=_timeline(trial),

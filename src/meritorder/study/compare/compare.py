@@ -7,7 +7,7 @@ from typing import Final
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.domain import Lane, Model, Provenance, Tier
+from meritorder.domain import Lane, Model, Tier
 from meritorder.offers import Offer, TokenPrice
 from meritorder.records.comparison import Comparison
 from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
@@ -31,6 +31,7 @@ from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search, SearchResult, build_search, machines_used
 from meritorder.study.fleet.servable import candidate_servers, describe, refuse_all, split_servable
 from meritorder.study.fleet.serverless import search_serverless, serverless_assumptions, serverless_machines
+from meritorder.study.fleet.speeds import performance, speed_assumptions
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.study.prices.age import priced_today
@@ -133,6 +134,7 @@ def search_arrangements(
             *options.precision_assumptions(),
             *_assumptions(options, load),
             *spot_assumptions(machines_used(result.batch, result.mix), options),
+            *speed_assumptions(machines_used(result.baseline, result.batch, result.mix)),
             *serverless_assumptions(serverless, options),
         ],
         serverless=serverless,
@@ -208,7 +210,7 @@ def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
         waterfall=waterfalls,
         frontier=result.tried[:_MAX_FRONTIER_POINTS],
         prices=prices,
-        performance=_performance((baseline, *serverless, result.batch, mix)),
+        performance=performance(machines_used(baseline, *serverless, result.batch, mix)),
         warnings=[*_warnings(trace, result, load), *_serverless_notes(searched), *age_warnings(prices)],
     )
 
@@ -267,23 +269,6 @@ def _offers_used(trials: Sequence[Trial]) -> list[PriceUsed]:
             if title not in titles:
                 titles.append(title)
     return [PriceUsed.from_offer(offer, used_for="; ".join(uses[label])) for label, offer in offers.items()]
-
-
-def _performance(trials: Sequence[Trial]) -> list[str]:
-    lines = []
-    for trial in trials:
-        for machine, _ in trial.pools:
-            profile = machine.profile
-            if profile.provenance is Provenance.CALIBRATED:
-                basis = f"calibrated: {profile.source}"
-            else:
-                basis = f"{profile.provenance}: {profile.source}, {profile.as_of}"
-            lines.append(
-                f"{profile.replica.label}: {basis}; table within {profile.table_error_p90:.0%} of its source (p90); "
-                f"saturated it serves {machine.saturation.tokens_per_s:,.0f} tokens/s with "
-                f"{machine.saturation.sequences:.0f} sequences"
-            )
-    return list(dict.fromkeys(lines))
 
 
 def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> list[str]:

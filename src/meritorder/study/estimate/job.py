@@ -28,6 +28,7 @@ from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import build_search
+from meritorder.study.fleet.speeds import speed_assumptions
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_all
 from meritorder.study.prices.age import priced_today
@@ -94,6 +95,7 @@ def estimate_job(trace: Trace, by_s: float, options: CompareOptions, progress: P
         best=ways[0].name,
         assumptions=[
             *(_assumptions(options, len(load)) if trials else ()),
+            *speed_assumptions(machines),
             *spot_assumptions(machines, options),
             *(Assumption(text=text) for text in trace.report.assumptions if "arriv" not in text),
         ],

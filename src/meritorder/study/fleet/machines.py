@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from meritorder.offers import Offer
 from meritorder.perf.memory import resized
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.roofline import roofline
-from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles
+from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles, shipped_errors
 from meritorder.perf.siblings import SIBLINGS, from_sibling
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Interruptions, Requests, Scaling, SimPool
@@ -246,6 +247,7 @@ def candidate_profiles(
     for profile in _known_profiles(catalog, model, options, problems):
         try:
             served = profile.slowed(options.slower) if options.slower != 1 else profile
+            served = msgspec.structs.replace(served, user_version=options.served_by.version)
             yield resized(served, options.memory_utilization, options.kv_cache_dtype)
         except PerformanceError as error:
             problems.append(error)
@@ -260,12 +262,12 @@ def _known_profiles(
         return
     if not options.hardware:
         raise CatalogError("no hardware was given", where="--hardware", fix="name GPUs, such as h100,h200")
-    precisions = dict.fromkeys((options.precision or model.precision, *options.allowed_precisions))
+    precisions = dict.fromkeys((options.precision or model.served_precision, *options.allowed_precisions))
     for name, precision in product(options.hardware, precisions):
         hardware = catalog.find_hardware(name)
         try:
             yield from measured_profiles(
-                catalog, model, hardware, engine=options.engine, precision=precision, gpus=options.tp
+                catalog, model, hardware, engine=options.served_by.name, precision=precision, gpus=options.tp
             )
         except (PerformanceError, MissingExtraError) as error:
             if options.roofline:
@@ -290,17 +292,19 @@ def measured_profiles(
 
 
 def _rooflines(model: Model, hardware: Hardware, options: CompareOptions, precision: str) -> Iterable[Profile]:
-    """Yield profiles estimated from data sheets, for every number of GPUs that holds the weights."""
+    """Yield profiles estimated from data sheets, as slow as servers usually are, for each number of GPUs that fits."""
+    slower = shipped_errors().roofline_slower
     for gpus in (options.tp,) if options.tp else (1, 2, 4, _MAX_GPUS):
         replica = Replica(
             model=model.id,
             hardware=hardware.id,
             gpus=gpus,
-            engine=options.engine,
+            engine=options.served_by.name,
             precision=precision,
         )
         with suppress(PerformanceError):
-            yield roofline(model, hardware, replica, as_of=hardware.as_of)
+            plain = roofline(model, hardware, replica, as_of=hardware.as_of).slowed(slower)
+            yield msgspec.structs.replace(plain, source=f"{plain.source}, {slower:.1f} times as slow, as servers are")
 
 
 def _own_profiles(path: Path, model: Model) -> list[Profile]:

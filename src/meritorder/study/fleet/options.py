@@ -8,6 +8,7 @@ from typing import Final
 from meritorder.domain import Slo
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.versions import Engine
 from meritorder.records.evidence import Assumption
 from meritorder.sim.pools import Startup
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
@@ -33,7 +34,7 @@ class CompareOptions:
         hardware: Names of hardware to choose from; the cheapest is used for each lane.
         providers: Providers to rent from; empty means all.
         regions: Regions to rent in; empty means all.
-        engine: Inference engine.
+        engine: Inference engine, with the version that the user runs if stated: `vllm` or `vllm@0.10.2`.
         precision: Precision of the weights; None means the model's own.
         allowed_precisions: Precisions that the weights may have as well, with what that costs in quality.
         tp: GPUs per replica (tensor parallel); None means the cheapest number that meets the SLO.
@@ -103,6 +104,11 @@ class CompareOptions:
     def cold_start_s(self) -> float:
         """Time from the request that starts a serverless worker until it serves."""
         return self.startup.paid_s if self.stated_cold_start_s is None else self.stated_cold_start_s
+
+    @property
+    def served_by(self) -> Engine:
+        """The engine and the version that the user runs."""
+        return Engine.parse(self.engine)
 
     def engine_limits(self, profile: Profile) -> EngineLimits:
         """Return the engine's limits: the stated ones, else the profile's, else the engine's defaults."""

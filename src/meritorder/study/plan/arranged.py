@@ -185,6 +185,7 @@ def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
         startup_s=machine.startup_s,
         startup_paid_s=machine.startup_paid_s,
         engine=replica.engine,
+        engine_version=machine.profile.engine_version,
         precision=replica.precision,
         replica_gpus=replica.gpus,
         max_num_seqs=machine.limits.max_num_seqs,

@@ -12,6 +12,7 @@ from meritorder.records import planfile
 from meritorder.records.evidence import PriceUsed
 from meritorder.records.planproof import Credit
 from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.fleet.speeds import performance, speed_assumptions
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.plan import explain
 from meritorder.study.plan.arranged import ArrangedPool
@@ -59,12 +60,13 @@ def explain_arrangements(
             PriceUsed.from_offer(offer, assumed=offer.assumed)
             for offer in {machine.offer.label: machine.offer for machine in machines if not is_held(machine)}.values()
         ],
-        performance=explain.performance(machines),
+        performance=performance(machines),
         dispatch=_dispatch(groups, pools, horizon),
         merit_order=_merit_order(rented),
         waterfall=[planfile.CostChange(cause=credit.cause, usd=-credit.usd) for credit in credited],
         assumptions=[
             *explain.promise_assumptions([group.load for group in groups], options),
+            *speed_assumptions(machines),
             *spot_assumptions(machines, options),
             *held_assumptions(holdings),
         ],

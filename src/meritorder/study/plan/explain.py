@@ -21,7 +21,6 @@ from meritorder.records.evidence import Assumption, Interval, PriceUsed
 from meritorder.records.planproof import ComingDays, InHindsight, WalkForward
 from meritorder.study.compare.sentence import cheaper_tokens
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, PlanOptions
 from meritorder.study.schedule.supply import Site
 from meritorder.traces import Trace
@@ -317,18 +316,6 @@ def _forward_sentence(forward: WalkForward | None) -> str:
         f"On {days} that it had not seen, the policy costs {format_usd(forward.total_usd)} against "
         f"{format_usd(forward.baseline_usd)} in real time and {saved}. {slo}, and {late} is missed."
     )
-
-
-def performance(machines: Iterable[CandidateMachine]) -> list[str]:
-    """Return the source of each replica's performance, and its throughput when saturated."""
-    lines = []
-    for machine in machines:
-        profile = machine.profile
-        lines.append(
-            f"{profile.replica.label}: {profile.provenance}: {profile.source}, {profile.as_of}; saturated, it serves "
-            f"{machine.saturation.tokens_per_s:,.0f} tokens/s with {machine.saturation.sequences:.0f} sequences"
-        )
-    return list(dict.fromkeys(lines))
 
 
 def warnings(

@@ -17,6 +17,7 @@ from meritorder.records import planfile
 from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.records.planproof import ComingDays, Credit, InHindsight, WalkForward
 from meritorder.study.fleet.servable import describe
+from meritorder.study.fleet.speeds import performance, speed_assumptions
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
 from meritorder.study.prices.age import priced_today
@@ -92,6 +93,7 @@ def explain_solution(
     recommended = {row.name: row for row in recommend_commitments(solution)}
     recommended |= {row.name: row for row in recommend_commitments(seasons)} if seasons else {}
     rented = {row.pool: case.sites[row.pool] for row in plan.schedule}
+    machines = [site.serving.machine for site in rented.values()]
     commitments = [
         plan_commitment(purchase, case, sensitivity, recommended.get(purchase.name)) for purchase in solution.purchases
     ]
@@ -101,13 +103,14 @@ def explain_solution(
         workloads=_workloads(solution, case, sensitivity),
         commitments=commitments,
         prices=explain.prices_used(plan.schedule, commitments, plan.routes, sites=case.sites, tokens=case.tokens),
-        performance=explain.performance(site.serving.machine for site in rented.values()),
+        performance=performance(machines),
         dispatch=dispatch(solution),
         merit_order=merit_order(solution),
         waterfall=explain.waterfall(solution.problem, baseline_usd, total_usd, bought_usd),
         assumptions=[
             *case.assumptions,
             *explain.assumptions(solution, case.loads, options, chosen_before=seasons is not None),
+            *speed_assumptions(machines),
         ],
         saving_interval=explain.saving_interval(
             solution.problem, rented.values(), baseline_usd=baseline_usd, total_usd=total_usd, seed=options.seed
@@ -289,6 +292,7 @@ def _promises(promised: AssignedTrace, options: PlanOptions) -> planfile.Promise
         profile="" if options.profile is None else str(options.profile.resolve()),
         roofline=options.roofline,
         slower=options.slower,
+        engine_version=options.served_by.version,
         memory_utilization=options.memory_utilization,
         kv_cache_dtype=options.kv_cache_dtype,
     )

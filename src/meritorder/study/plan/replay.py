@@ -14,6 +14,7 @@ from meritorder.domain import Model, PricingModel
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.offers import Offer
 from meritorder.perf.limits import limits_of
+from meritorder.perf.versions import Engine
 from meritorder.records import planfile
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
@@ -126,7 +127,7 @@ def _server(
     options = CompareOptions(
         model=model.id,
         hardware=(pool.hardware,),
-        engine=pool.engine,
+        engine=Engine(pool.engine, promises.engine_version).option,
         precision=pool.precision,
         tp=pool.replica_gpus,
         profile=Path(promises.profile) if promises.profile else None,

@@ -65,6 +65,7 @@ def _pool(
         startup_s=pool.startup_s,
         startup_paid_s=machine.startup_paid_s,  # the pool's own includes the tail of each stop
         engine=replica.engine,
+        engine_version=machine.profile.engine_version,
         precision=replica.precision,
         replica_gpus=replica.gpus,
         max_num_seqs=machine.limits.max_num_seqs,

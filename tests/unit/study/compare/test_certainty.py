@@ -14,7 +14,8 @@ ASKED = load(ARRIVED_S, 300, 500, waits=np.arange(7200) % 2 == 0, patience_s=720
 
 
 def judged(pace_ratios: list[float]) -> Profile:
-    return msgspec.structs.replace(profile(), residuals=Residuals(basis="3 measured servers", pace_ratios=pace_ratios))
+    residuals = Residuals(basis="3 measured servers", pace_ratios=pace_ratios, servers=3)
+    return msgspec.structs.replace(profile(), residuals=residuals)
 
 
 def search(replica: Profile) -> Search:

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from bench.validate.closed_loop import Ints, closed_loop
-from bench.validate.contradictions import contradicted
-from bench.validate.flags import ServerSettings, server_settings
-from bench.validate.labels import correct_labels, drop_repeated
+from bench.validate.sample.closed_loop import Ints, closed_loop
+from bench.validate.sample.contradictions import contradicted
+from bench.validate.sample.flags import ServerSettings, server_settings
+from bench.validate.sample.labels import correct_labels, drop_repeated
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
 from meritorder.perf.limits import limits_of
@@ -29,7 +29,7 @@ from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
 CACHE: Final = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-3.jsonl"
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-4.jsonl"
 )
 # Names in the sample -> names of the same architecture that the library knows without a download.
 _ARCHITECTURE: Final = {
@@ -59,6 +59,7 @@ class Row:
     model: str
     hardware: str
     engine: str
+    engine_version: str
     precision: str
     input_tokens: int
     output_tokens: int
@@ -133,6 +134,7 @@ def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
         model=row["model_path"].rsplit("/", 1)[-1],
         hardware=profile.hardware,
         engine=row["backend"],
+        engine_version=row["backend_version"] or "",
         precision=profile.precision,
         input_tokens=row["isl"],
         output_tokens=row["osl"],
