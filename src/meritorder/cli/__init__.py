@@ -23,6 +23,7 @@ from meritorder.cli.ledger import ledger
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
 from meritorder.cli.serve import autopilot, serve
+from meritorder.cli.store import store
 from meritorder.cli.sweep import sweep
 from meritorder.cli.ui import ui
 from meritorder.errors import MeritorderError, missing_extra
@@ -39,7 +40,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, ui, keys, batch, status, ledger, watch, shadow, autopilot):
+for _serving in (serve, ui, keys, batch, status, ledger, store, watch, shadow, autopilot):
     app.command()(_serving)
 
 

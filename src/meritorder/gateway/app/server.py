@@ -208,7 +208,7 @@ def serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
         ConfigError: The settings cannot be used, or another gateway uses the SQLite file.
     """
     _configure_logging(settings.server.log)
-    lock = _lock_database(settings)
+    lock = lock_database(settings)
     try:
         listener = _bind(settings)
         service = build_service(settings)
@@ -244,7 +244,7 @@ def _bind(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _lock_database(settings: Settings) -> IO[str] | None:
+def lock_database(settings: Settings) -> IO[str] | None:
     """Lock the SQLite file for this process, so that leases found at startup are stale."""
     url = make_url(settings.store.url)
     if url.get_backend_name() != "sqlite" or not url.database:

@@ -71,12 +71,12 @@ def test_arguments_override_file(tmp_path: Path) -> None:
 
 def test_second_gateway_is_refused(tmp_path: Path) -> None:
     settings = Settings(store=StoreTable(url=f"sqlite:///{tmp_path}/new/gateway.db"))
-    lock = server._lock_database(settings)
+    lock = server.lock_database(settings)
     assert lock is not None
     with pytest.raises(ConfigError, match="another gateway uses it"):
-        server._lock_database(settings)
+        server.lock_database(settings)
     lock.close()
-    again = server._lock_database(settings)
+    again = server.lock_database(settings)
     assert again is not None
     again.close()
 

@@ -1,5 +1,6 @@
 """Migrations of the store."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key, Rates
 from meritorder.gateway.store.quotas import admission
 from meritorder.gateway.store.quotas.admission import Demand
-from meritorder.gateway.store.schema import METADATA
+from meritorder.gateway.store.schema import DAILY_COSTS, LEDGER, METADATA
+from meritorder.gateway.workers.daily_costs import sum_days
 
 
 def test_migrations_lead_to_the_schema(database: Database) -> None:
@@ -66,15 +68,23 @@ def test_rows_survive_new_constraints(database: Database) -> None:
     request = {"tenant": "t", "endpoint": "/", "model": "m", "body_bytes": 2, "input_tokens": 1, "output_tokens": 1}
     request |= {"prefix": 0, "arrived_s": 0.0, "line": 1}
 
+    row = {"request_id": "r", "arrived_s": 1.0, "ended_s": 2.0, "lane": "realtime", "tenant": "t", "model": "m"}
+    row |= {"endpoint": "/", "input_tokens": 3, "cached_tokens": 0, "output_tokens": 4, "lost_tokens": 0}
+    row |= {"counted": True, "cost_picousd": 5}
+
     def add(connection: Connection) -> None:
         batch = batches.add(connection, **values, created_s=0.0, expires_s=1.0)
         requests.add(connection, [request | {"batch_seq": batch.seq, "deadline_s": 1.0, "state": "queued"}])
+        connection.execute(LEDGER.insert().values(row))
 
     database.submit(add).result()
     downgrade(database, "0005")
     migrations.upgrade(database)
     found = database.read_now(lambda connection: batches.get(connection, "t", "b"))
     assert found is not None
+    assert asyncio.run(sum_days(database, 2 * 86_400.0)) == 1
+    (cost,) = database.read_now(lambda connection: connection.execute(DAILY_COSTS.select()).all())
+    assert (cost.tenant, cost.paid_picousd, cost.input_tokens, cost.output_tokens) == ("t", 5, 3, 4)
     assert database.read_now(lambda connection: batches.delete_some_requests(connection, found.seq))
 
 
