@@ -10,7 +10,7 @@ WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 2)')
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture dist assets clean
+.PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture dist chart-check image-check assets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,16 @@ picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 
 dist: $(STAMP) ## build the wheel and the source distribution, in dist/
 	@$(BIN)/python -m hatchling build
+
+chart-check: $(STAMP) ## render the Helm chart and check it, offline
+	@$(BIN)/python -c 'import helm_python, kubernetes_validate' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'
+	@$(BIN)/python deploy/check_chart.py
+
+image-check: $(STAMP) ## lint the container recipe, carry it out in a Debian root, run the gateway in it; needs root and mmdebstrap (ten minutes)
+	@test -x $(BIN)/hadolint || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'
+	@$(BIN)/hadolint deploy/Dockerfile
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@$(BIN)/python deploy/check_image.py gateway
 
 assets: ## copy the scripts of other projects that the pages use; needs npm, and only when their versions change
 	@cd assets && npm ci --ignore-scripts --no-audit --no-fund --silent

@@ -24,7 +24,7 @@ DOCUMENTS = sorted(
 )
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)]+))?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps"}
+OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps", "--from-literal", "--from-file"}
 
 
 def _options() -> set[str]:

@@ -37,6 +37,9 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; overrides the file.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")] = None,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Bring the store to this version and exit; a start does it too.")
+    ] = False,
 ) -> None:
     """Run the gateway: an OpenAI-compatible service that defers the requests that can wait."""
     from meritorder.gateway.app import server
@@ -44,6 +47,9 @@ def serve(
     if local is (config is not None):
         raise ConfigError("give exactly one of the two", where="--config and --local")
     settings = server.load_settings(config, host=host, port=port, plan=plan)
+    if migrate:
+        server.migrate(settings)
+        return
 
     def announce(listening: "Listening") -> None:
         _announce(listening, config)

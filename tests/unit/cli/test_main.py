@@ -1,7 +1,10 @@
 """The entry point: exit codes, and one line for every mistake."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +86,14 @@ def test_interruption_while_loading(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         entry.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted; nothing was written\n"
+
+
+def test_store_is_migrated_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config, store = tmp_path / "gateway.toml", tmp_path / "gateway.db"
+    venue = '[[venue]]\nname = "v"\nurl = "http://127.0.0.1:1/v1"\nmodels = ["m"]\n'
+    config.write_text(f'[store]\nurl = "sqlite:///{store}"\n{venue}', encoding="utf-8")
+    for _ in range(2):  # the second time it has nothing to do
+        assert outcome(monkeypatch, "serve", "--config", str(config), "--migrate") in {None, 0}
+        with contextlib.closing(sqlite3.connect(store)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert {"requests", "ledger", "alembic_version"} <= tables

@@ -141,6 +141,19 @@ def _local_settings() -> Settings:
     return Settings(server=ServerTable(require_keys=False), venue=[venue])
 
 
+def migrate(settings: Settings) -> None:
+    """Bring the store of the settings to this version.
+
+    Raises:
+        ConfigError: It cannot be reached, or a newer Meritorder has altered it.
+    """
+    database = Database(settings.store.url)
+    try:
+        migrations.upgrade(database)
+    finally:
+        database.close()
+
+
 def build_service(settings: Settings) -> Service:
     """Return the service of the settings, with its store migrated to this version.
 
