@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.formats.declared import AsideRule, at_once, with_kinds
+from meritorder.traces.formats.declared import AsideRule, at_once, terms_of, with_kinds
 from meritorder.traces.formats.guess import holds_dates, holds_durations, only_dates
 from meritorder.traces.formats.names import (
     DAY_FIRST_WORDS,
@@ -36,6 +36,13 @@ _DAYS: Final = ("date", "day", "datum", "fecha", "jour")
 _CLOCK: Final = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?\s*")
 
 _CALLED: Final = ("endpoint", "path", "url", "route", "request_path", "operation", "call_type", "request_type")
+_KINDS: Final = (*_CALLED, "type", "event", "kind", "object", "method", "request", "span_kind")
+"""Columns that say what a row is about."""
+# Calls of models that lost their counts: these are traffic that is not priced.
+_GENERATES: Final = re.compile(
+    "complet|chat|message|respon|generat|infer|llm|converse|invoke|stream|error|fail|timeout|cancel|abort"
+)
+_MOST_KINDS: Final = 50
 _RULES: Final = tuple(
     AsideRule(kind=kind, column=column, pattern=pattern)
     for columns, kind, pattern in (
@@ -94,7 +101,7 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
     units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(plain(fields.get(name, ""))))}
-    table = with_kinds(shape, fields, _RULES)
+    table = with_kinds(shape, fields, (*_RULES, *_event_rules(shape, fields)))
     return RawTable(
         table=at_once(table) if timeless else table,
         unit_s=1.0 if timeless else unit_by_name(plain(fields["arrival"])),
@@ -103,6 +110,23 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
         day_first=bool(words_in(fields.get("arrival", "")) & DAY_FIRST_WORDS),
         assumptions=(*_unread(shape, fields), *_disorder(shape, fields), *([AT_ONCE] if timeless else [])),
     )
+
+
+def _event_rules(shape: Shape, fields: Mapping[str, str]) -> Iterator[AsideRule]:
+    """Yield rules for rows without counts, of a kind that never has any: calls of tools, health checks."""
+    values = shape.leaves()
+    counts = [values[term] for field in _COUNTS for term in terms_of(fields[field]) if term in values]
+    counted = [any(map(_is_count, row)) for row in zip(*counts, strict=True)]
+    for column in _KINDS:
+        kinds = [str(value).lower() for value in values.get(column, ()) if isinstance(value, str)]
+        if len(kinds) != len(counted):
+            continue
+        with_counts = {kind for kind, has_count in zip(kinds, counted, strict=True) if has_count}
+        never = sorted(kind for kind in {*kinds} - with_counts if not _GENERATES.search(kind))
+        if with_counts and never and len(never) <= _MOST_KINDS:
+            yield AsideRule(
+                kind=Kind.EVENT, column=column, pattern=f"^({'|'.join(map(re.escape, never))})$", counted=False
+            )
 
 
 def _unread(shape: Shape, fields: Mapping[str, str]) -> tuple[str, ...]:

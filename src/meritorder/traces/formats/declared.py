@@ -39,20 +39,21 @@ class AsideRule:
         column: Column or path; `a | b` is the first of two with a value.
         pattern: Regular expression on its lower-case text.
         unless: Take the rows that do not match, those without a value included.
-        counted: Take only rows with input tokens.
+        counted: Take only rows with input tokens, or, if false, only those without; None takes either.
     """
 
     kind: Kind
     column: str
     pattern: str
     unless: bool = False
-    counted: bool = False
+    counted: bool | None = None
 
     def applies(self, column: pl.Expr) -> pl.Expr:
         """Whether the rule applies to a row."""
         matches = column.cast(pl.String).str.to_lowercase().str.contains(self.pattern).fill_null(value=False)
-        if self.counted:
-            matches &= (pl.col("input").cast(pl.Float64, strict=False) > 0).fill_null(value=False)
+        if self.counted is not None:
+            has_input = (pl.col("input").cast(pl.Float64, strict=False) > 0).fill_null(value=False)
+            matches &= has_input if self.counted else ~has_input
         return ~matches if self.unless else matches
 
 

@@ -196,3 +196,22 @@ def test_cached_tokens_lie_beside_the_input(tmp_path: Path, name: str) -> None:
 def test_spaces_around_names_and_numbers(tmp_path: Path) -> None:
     text = " timestamp , prompt_tokens , completion_tokens \n 2026-11-02T09:00:00Z , 500 , 90 \n"
     assert cells(read_trace([written(tmp_path, text)]), *LENGTHS) == [(0.0, 500, 0, 90)]
+
+
+@pytest.mark.parametrize(
+    ("column", "counted", "other", "kind"),
+    [
+        ("request", "POST /v1/chat/completions", "GET /health", Kind.EVENT),
+        ("type", "llm", "tool", Kind.EVENT),
+        ("event", "request.finished", "request.received", Kind.EVENT),
+        ("type", "sync", "stream", Kind.UNCOUNTED),
+        ("path", "/v1/chat/completions", "/v1/completions", Kind.UNCOUNTED),
+        ("model", "a", "b", Kind.UNCOUNTED),
+    ],
+)
+def test_kinds_that_never_have_counts(tmp_path: Path, column: str, counted: str, other: str, kind: Kind) -> None:
+    """Health checks and tools are no traffic; streams that lost their counts are."""
+    text = f"timestamp,prompt_tokens,completion_tokens,{column}\n1000000000,500,90,{counted}\n1000000001,,,{other}\n"
+    trace = read_trace([written(tmp_path, text)])
+    assert trace.requests["input_tokens"].to_list() == [500]
+    assert trace.report.set_aside == {kind: 1}
