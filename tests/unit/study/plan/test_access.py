@@ -45,7 +45,7 @@ def trace_of(frame: pl.DataFrame, folder: Path) -> Trace:
 
 @pytest.fixture(scope="module")
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    return trace_of(requests(18.0, hours=1.5), tmp_path_factory.mktemp("access"))
+    return trace_of(requests(24.0, hours=3), tmp_path_factory.mktemp("access"))
 
 
 @pytest.fixture(scope="module")
