@@ -15,10 +15,11 @@ from tests.samples.stores import fresh_url
 from bench._gateway import Gateway, Process
 from bench.gateway import cores, load
 from meritorder.gateway.state.entries import Place, Run, deferrable_entry
-from meritorder.gateway.store import batches, heartbeats, migrations, requests
-from meritorder.gateway.store.answers import FinishedRequest, store_all
+from meritorder.gateway.store import heartbeats, migrations
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.queue import backlog, batches, requests
+from meritorder.gateway.store.queue.answers import FinishedRequest, store_all
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 
 STORES: Final = ("sqlite", "postgresql")
 LINES: Final = 50_000
@@ -113,7 +114,7 @@ def _add_batch(connection: Connection, lines: int) -> int:
 async def _drain(database: Database) -> None:
     places = asyncio.Semaphore(_IN_FLIGHT)
     tasks: set[asyncio.Task[None]] = set()
-    works = await database.read(lambda connection: requests.queued_work(connection, now_s=1.0))
+    works = await database.read(lambda connection: backlog.queued_work(connection, now_s=1.0))
     claim = partial(requests.claim, owner=_OWNER, work=works[0], limit=_CLAIM, now_s=1.0)
     while claimed := await database.write(claim):
         for request in claimed:

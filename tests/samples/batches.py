@@ -2,10 +2,11 @@
 
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import Place, Run, deferrable_entry
-from meritorder.gateway.store import batches, heartbeats, requests
-from meritorder.gateway.store.answers import FinishedRequest, store_all
-from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store import heartbeats
+from meritorder.gateway.store.queue import backlog, batches, requests
+from meritorder.gateway.store.queue.answers import FinishedRequest, store_all
+from meritorder.gateway.store.queue.batches import Batch
+from meritorder.gateway.store.queue.requests import RequestAnswer
 
 WINDOW_S = 3600.0
 
@@ -49,7 +50,7 @@ def claim_lines(context: Context, *, limit: int, owner: str | None = None) -> li
     now_s = context.now_s()
 
     def claim(connection):  # noqa: ANN001, ANN202
-        (work,) = requests.queued_work(connection, now_s=now_s)
+        (work,) = backlog.queued_work(connection, now_s=now_s)
         return requests.claim(connection, owner or context.instance_id, work, limit=limit, now_s=now_s)
 
     return context.database.submit(claim).result()

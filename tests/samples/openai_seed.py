@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, delete, insert, select
 
-from meritorder.gateway.store import files, keys, stored_answers
+from meritorder.gateway.store import files, keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import COMPLETION, RESPONSE, StoredAnswer
 from meritorder.gateway.store.schema import BATCHES, FILES, KEYS, STORED_ANSWERS
-from meritorder.gateway.store.stored_answers import COMPLETION, RESPONSE, StoredAnswer
 
 KEY = "My API Key"
 FILES_USED = ("after", "file_id", "input_file_id")

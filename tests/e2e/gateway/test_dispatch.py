@@ -12,8 +12,9 @@ from tests.e2e.gateway.conftest import configuration
 from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.store import requests
-from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
+from meritorder.gateway.store.queue import requests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 
 CALLS = 6

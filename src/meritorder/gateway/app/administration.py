@@ -15,10 +15,11 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config, config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
-from meritorder.gateway.store import keys, migrations, requests
+from meritorder.gateway.store import keys, migrations
 from meritorder.gateway.store.billing import capacity, daily, ledger, quotes
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key, Rates
+from meritorder.gateway.store.queue import backlog
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.wire.quotas import budget_fields, dollars
@@ -271,7 +272,7 @@ class Administration:
 
     def queued(self) -> int:
         """Return the number of queued requests."""
-        return sum(self._database.read_now(requests.queued_by_model).values())
+        return sum(self._database.read_now(backlog.queued_by_model).values())
 
     def settled_quotes(self, *, from_s: float, to_s: float) -> Sequence[SettledQuote]:
         """Return what batches with a quote that ended in a period were quoted and what they cost."""

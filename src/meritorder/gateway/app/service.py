@@ -36,8 +36,8 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.queue.backlog import QueuedRequests, queued_work
 from meritorder.gateway.store.quotas.admission import Demand
-from meritorder.gateway.store.requests import QueuedRequests, queued_work
 from meritorder.gateway.venues.drains import Drains
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor

@@ -12,8 +12,8 @@ from meritorder.gateway import decoding
 from meritorder.gateway.errors import BrokenAnswerError, StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import conversations, stored_answers
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.responses import conversations, stored_answers
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, unavailable

@@ -13,8 +13,9 @@ from meritorder.gateway import decoding
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
-from meritorder.gateway.store import requests, stored_answers
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.queue import requests
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
 from meritorder.gateway.wire.errors import invalid_request

@@ -12,8 +12,8 @@ from meritorder.gateway.lanes.history import with_history
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import cut_off_entry
 from meritorder.gateway.state.request import Deferral, Request
-from meritorder.gateway.store import answers, requests
-from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store.queue import answers, requests
+from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
 from meritorder.gateway.wire.replay import to_events

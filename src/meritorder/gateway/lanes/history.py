@@ -11,9 +11,9 @@ import msgspec
 from meritorder.gateway import decoding
 from meritorder.gateway.config import VenueKind
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import conversations, stored_answers
-from meritorder.gateway.store.conversations import Item
-from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
+from meritorder.gateway.store.responses import conversations, stored_answers
+from meritorder.gateway.store.responses.conversations import Item
+from meritorder.gateway.store.responses.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 from meritorder.gateway.upstreams.upstream import Reply, Wrapped
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import calls, checks

@@ -20,10 +20,11 @@ from meritorder.gateway import decoding
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, small_object, whole_body
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files
-from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.queue import batches
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS

@@ -20,8 +20,8 @@ from meritorder.gateway.routes.answering import (
     small_object,
 )
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import stored_answers
-from meritorder.gateway.store.stored_answers import COMPLETION, StoredAnswer
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import COMPLETION, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object

@@ -17,9 +17,9 @@ from meritorder.gateway.routes.answering import (
     whole_body,
 )
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import conversations, stored_answers
-from meritorder.gateway.store.conversations import Item
-from meritorder.gateway.store.stored_answers import CONVERSATION, StoredAnswer
+from meritorder.gateway.store.responses import conversations, stored_answers
+from meritorder.gateway.store.responses.conversations import Item
+from meritorder.gateway.store.responses.stored_answers import CONVERSATION, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import conversation_object, list_object

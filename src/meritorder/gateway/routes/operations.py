@@ -14,8 +14,8 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import admin_caller, caller, json_response
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, Metrics, StoreGauges
-from meritorder.gateway.store import batches, requests
 from meritorder.gateway.store.billing import ledger
+from meritorder.gateway.store.queue import backlog, batches
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.plans.reload import PlanReloader
@@ -99,7 +99,7 @@ class Operations:
                 "plan": plan and plan | self._plan_reloader.status(),
                 "realtime": self._realtime(),
                 "venues": [self._venue(venue) for venue in self._venues.all],
-                "queued": await read(requests.queued_by_model),
+                "queued": await read(backlog.queued_by_model),
                 "batches": [
                     {
                         "id": batch.id,

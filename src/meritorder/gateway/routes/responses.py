@@ -11,8 +11,9 @@ from meritorder.gateway import decoding
 from meritorder.gateway.lanes.background import ResponseStreams
 from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import conversations, requests, stored_answers
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.queue import requests
+from meritorder.gateway.store.responses import conversations, stored_answers
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import response_body

@@ -15,7 +15,7 @@ from meritorder.gateway.state.supervisor import Supervisor
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.stored_answers import StoredAnswer
+from meritorder.gateway.store.responses.stored_answers import StoredAnswer
 from meritorder.gateway.wire.calls import CallFields
 
 if TYPE_CHECKING:

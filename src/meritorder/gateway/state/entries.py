@@ -8,7 +8,7 @@ from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.state.supervisor import CLIENT_GONE
 from meritorder.gateway.store.billing.ledger import LedgerEntry
-from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.wire.usage import Usage
 from meritorder.metering import words
 

@@ -15,7 +15,7 @@ from meritorder.gateway.state.reservations import Spending
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.requests import ClaimedRequest
+from meritorder.gateway.store.queue.requests import ClaimedRequest
 
 _INTERVAL_S: Final = 0.25
 _COMMIT_SIZE: Final = 5000

@@ -9,9 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from meritorder.gateway.store import requests
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.queue import backlog
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.units import PICOUSD_PER_USD
@@ -80,7 +80,7 @@ class StoreGauges:
         now_s = self._now_s()
 
         def read(connection: Connection) -> None:
-            self._depths = requests.queue_depths(connection, due_by_s=now_s + self._margin_s)
+            self._depths = backlog.queue_depths(connection, due_by_s=now_s + self._margin_s)
             self._budgets = budgets.states(connection, now_s=now_s)
 
         await self._database.read_soon(read)

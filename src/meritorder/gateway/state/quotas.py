@@ -22,12 +22,12 @@ from meritorder.gateway.state.reservations import (
     Spending,
     WaitingCall,
 )
-from meritorder.gateway.store import requests
 from meritorder.gateway.store.database import Change, Database
 from meritorder.gateway.store.keys import Key, Rates
+from meritorder.gateway.store.queue import requests
+from meritorder.gateway.store.queue.requests import ClaimedRequest
 from meritorder.gateway.store.quotas import admission, budgets
 from meritorder.gateway.store.quotas.admission import AdmittedCalls, Demand, Refusal, Unused
-from meritorder.gateway.store.requests import ClaimedRequest
 from meritorder.gateway.wire.quotas import RateUse, quota_error, rate_headers
 from meritorder.policy.rates import bucket_number
 

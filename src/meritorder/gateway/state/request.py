@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.responses import stored_answers
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage

@@ -31,7 +31,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 from meritorder.gateway.config import DEFERRABLE, REALTIME, TelemetryTable, VenueTable
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.billing.ledger import LedgerEntry
-from meritorder.gateway.store.requests import ClaimedRequest
+from meritorder.gateway.store.queue.requests import ClaimedRequest
 from meritorder.gateway.upstreams.rates import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, error_type, fail, request_attributes
 from meritorder.gateway.upstreams.upstream import Upstream

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from meritorder.gateway.config import DEFERRABLE, LanesTable, duration_s
-from meritorder.gateway.store.provider_batches import KEPT_TURNAROUNDS
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
+from meritorder.gateway.store.queue.provider_batches import KEPT_TURNAROUNDS
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.policy.escalation import fits_provider_batch, provider_turnaround_s, way_back_s
 from meritorder.policy.schedule import safe_completion_tokens_per_s

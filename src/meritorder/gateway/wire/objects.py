@@ -6,10 +6,10 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 
-from meritorder.gateway.store.batches import PAUSABLE, Batch
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.queue.batches import PAUSABLE, Batch
 from meritorder.gateway.store.quotas.budgets import BudgetState
-from meritorder.gateway.store.stored_answers import StoredAnswer
+from meritorder.gateway.store.responses.stored_answers import StoredAnswer
 from meritorder.gateway.wire.echo import echoed_fields, echoed_history
 from meritorder.gateway.wire.quotas import PauseFields, pause_fields
 

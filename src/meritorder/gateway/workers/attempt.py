@@ -18,7 +18,7 @@ from meritorder.gateway.errors import (
 )
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
-from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.contract import check_answer
 from meritorder.gateway.upstreams.upstream import Call

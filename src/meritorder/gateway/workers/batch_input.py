@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from meritorder.gateway import decoding
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import answers, batches, files, requests
-from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store import files
+from meritorder.gateway.store.queue import answers, batches, requests
+from meritorder.gateway.store.queue.batches import Batch
+from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, unknown_model
 

@@ -8,9 +8,10 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import answers, batches, files
-from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store import files
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.queue import answers, batches
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.wire.objects import batch_output_line
 from meritorder.units import SECONDS_PER_DAY
 

@@ -18,9 +18,11 @@ from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation
-from meritorder.gateway.store import answers, conversations, requests, stored_answers
-from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
-from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
+from meritorder.gateway.store.queue import answers, backlog, requests
+from meritorder.gateway.store.queue.answers import AnswerOutcome, FinishedRequest
+from meritorder.gateway.store.queue.backlog import QueuedRequests
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.responses import conversations, stored_answers
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor
@@ -172,7 +174,7 @@ class Dispatcher:
         blocked = self._context.quotas.blocked()
         full, began_s = self._full_models(capacity), time.monotonic()
         queued = await self._context.database.read(
-            lambda connection: requests.queued_work(
+            lambda connection: backlog.queued_work(
                 connection, now_s=now_s, limit=limit, blocked_keys=blocked, full_models=full
             )
         )

@@ -17,11 +17,14 @@ from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
 from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, heartbeats, requests, stored_answers
+from meritorder.gateway.store import files, heartbeats
 from meritorder.gateway.store.clock import reference_s, steady_s
+from meritorder.gateway.store.queue import backlog, batches, requests
+from meritorder.gateway.store.queue.backlog import OverdueCall
+from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
-from meritorder.gateway.store.requests import OverdueCall, RequestAnswer
+from meritorder.gateway.store.responses import stored_answers
 from meritorder.gateway.wire.quotas import batch_errors, expired_error
 from meritorder.gateway.workers.batch_input import ingest
 from meritorder.gateway.workers.batch_output import finalize
@@ -161,7 +164,7 @@ class Maintenance:
         context, now_s = self._context, self._context.now_s()
         ending = await context.database.read(lambda connection: batches.to_end(connection, now_s=now_s))
         await context.supervisor.run_each("batch_ends", ending, self._end_batch)
-        calls = await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s))
+        calls = await context.database.read(lambda connection: backlog.overdue_calls(connection, now_s=now_s))
         await context.supervisor.run_each("batch_ends", calls, self._fail_overdue)
 
     async def _end_batch(self, batch: batches.Batch) -> None:

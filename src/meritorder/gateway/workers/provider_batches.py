@@ -20,10 +20,12 @@ from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import Run, deferrable_entry
-from meritorder.gateway.store import files, provider_batches, requests
-from meritorder.gateway.store.answers import FinishedRequest, store_all
-from meritorder.gateway.store.provider_batches import ProviderBatch, WantedRequests
-from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
+from meritorder.gateway.store import files
+from meritorder.gateway.store.queue import backlog, provider_batches, requests
+from meritorder.gateway.store.queue.answers import FinishedRequest, store_all
+from meritorder.gateway.store.queue.backlog import QueuedRequests
+from meritorder.gateway.store.queue.provider_batches import ProviderBatch, WantedRequests
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.venues.batch_ways import RecallTimes
@@ -123,7 +125,7 @@ class ProviderBatches:
         now_s = self._context.now_s()
         blocked = self._context.quotas.blocked()
         queued = await self._context.database.read(
-            lambda connection: requests.queued_work(connection, now_s=now_s, blocked_keys=blocked)
+            lambda connection: backlog.queued_work(connection, now_s=now_s, blocked_keys=blocked)
         )
         for work in queued:
             if work.batch_seq is None:

@@ -9,10 +9,11 @@ import msgspec
 from meritorder.gateway import decoding
 from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import files, requests
+from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
 from meritorder.gateway.store.billing.quotes import PastBatches
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue import backlog
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
@@ -122,7 +123,7 @@ class Quoting:
         """Return the price and the end of a job, by how long it may wait."""
         context, now_s = self._context, self._context.now_s()
         queued = await context.database.read_soon(
-            lambda connection: requests.queued_work(connection, now_s=now_s, limit=_MAX_QUEUED)
+            lambda connection: backlog.queued_work(connection, now_s=now_s, limit=_MAX_QUEUED)
         )
         offers = [self._offer(NOW, None, self._now_ways(job), now_s)]
         for patience in PATIENCE:

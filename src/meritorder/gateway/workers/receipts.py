@@ -16,10 +16,10 @@ from meritorder import documents
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.signing import Signer
-from meritorder.gateway.store import batches
-from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.billing import capacity, quotes, receipts
 from meritorder.gateway.store.billing.receipts import PlaceUse, ReplicaUse
+from meritorder.gateway.store.queue import batches
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.capacity_meter import CapacityMeter

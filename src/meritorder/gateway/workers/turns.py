@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.policy.escalation import EscalationLevel
 from meritorder.policy.order import DispatchCandidate, dispatch_order
 

@@ -12,9 +12,9 @@ from meritorder.gateway.lanes import answer_recorder
 from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, StreamEnd, store_answer
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.stored_answers import COMPLETION, RESPONSE
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import COMPLETION, RESPONSE
 from meritorder.gateway.wire.calls import parse_call
 from meritorder.gateway.wire.errors import ApiError
 

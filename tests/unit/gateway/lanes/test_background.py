@@ -9,9 +9,9 @@ from tests.samples.service import call, open_service
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.lanes import background
 from meritorder.gateway.lanes.background import ResponseStreams
-from meritorder.gateway.store import stored_answers
-from meritorder.gateway.store.requests import RequestAnswer
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.queue.requests import RequestAnswer
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 
 CHAT = {"model": "m", "messages": []}
 QUEUED = StoredAnswer(

@@ -11,8 +11,8 @@ from tests.samples.service import open_service
 
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.lanes.history import EarlierTurns, EchoingReply
-from meritorder.gateway.store import conversations, stored_answers
-from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
+from meritorder.gateway.store.responses import conversations, stored_answers
+from meritorder.gateway.store.responses.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 from meritorder.gateway.upstreams.upstream import Reply
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.events import parse_events

@@ -5,8 +5,8 @@ import pytest
 from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.store import stored_answers
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 
 PATH = "/v1/responses/resp_1"
 

@@ -21,7 +21,7 @@ from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage
 

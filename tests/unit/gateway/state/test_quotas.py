@@ -10,9 +10,10 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state import quotas as module
 from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation, Spending
-from meritorder.gateway.store import heartbeats, keys, requests
+from meritorder.gateway.store import heartbeats, keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.queue import backlog, requests
 from meritorder.gateway.store.quotas import admission, budgets
 from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.wire.errors import ApiError
@@ -295,7 +296,7 @@ async def claim(quotas: Quotas, key: Key) -> list[Reservation]:
     """Claim up to five queued calls."""
 
     def all_queued(connection: Any) -> list[requests.ClaimedRequest]:  # noqa: ANN401
-        work = requests.queued_work(connection, now_s=NOW_S)
+        work = backlog.queued_work(connection, now_s=NOW_S)
         return [
             request for item in work[:5] for request in requests.claim(connection, "me", item, limit=1, now_s=NOW_S)
         ]
@@ -330,7 +331,7 @@ async def test_unclaimed_requests_keep_their_attempts(database: Database, quotas
     add_lines(database, key, 5)
     held = await claim(quotas, key)
     assert len(held) == 2
-    work = database.read_now(lambda connection: requests.queued_work(connection, now_s=NOW_S))
+    work = database.read_now(lambda connection: backlog.queued_work(connection, now_s=NOW_S))
     assert len(work) == 3
     again = database.submit(lambda connection: requests.claim(connection, "me", work[0], limit=1, now_s=NOW_S))
     assert [request.attempt for request in again.result()] == [1]
@@ -341,7 +342,7 @@ async def test_provider_batch_leases_for_itself(database: Database, quotas: Quot
     add_lines(database, key, 3)
 
     def take(connection: Any) -> int:  # noqa: ANN401
-        work = requests.queued_work(connection, now_s=NOW_S)
+        work = backlog.queued_work(connection, now_s=NOW_S)
         claimed = [request for item in work for request in requests.claim(connection, "c1", item, limit=1, now_s=NOW_S)]
         return quotas.claim_for_provider(connection, "c1", claimed)
 

@@ -1,10 +1,11 @@
 """A batch in progress, its claims and answers."""
 
 from meritorder.gateway.state.entries import Place, Run, deferrable_entry
-from meritorder.gateway.store import answers, batches, heartbeats, requests
-from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.queue import answers, backlog, batches, requests
+from meritorder.gateway.store.queue.answers import AnswerOutcome, FinishedRequest
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 
 LINES = 20
 
@@ -38,7 +39,7 @@ def batch(database: Database) -> batches.Batch:
 
 
 def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[ClaimedRequest]:
-    (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=now_s))
+    (work,) = database.read_now(lambda connection: backlog.queued_work(connection, now_s=now_s))
     return database.submit(lambda connection: requests.claim(connection, me, work, limit=limit, now_s=now_s)).result()
 
 

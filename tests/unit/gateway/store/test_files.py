@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from meritorder.gateway.store import batches, files, heartbeats
+from meritorder.gateway.store import files, heartbeats
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.queue import batches
 
 FILE = StoredFile(
     id="file-1", tenant="t", filename="in.jsonl", purpose="batch", bytes=2, blob="b", created_s=0.0, expires_s=10.0

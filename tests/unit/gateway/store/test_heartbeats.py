@@ -2,8 +2,9 @@
 
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim
 
-from meritorder.gateway.store import heartbeats, requests
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.queue import backlog, requests
 
 
 def test_expired_claims_return_to_queue(database: Database) -> None:
@@ -33,5 +34,5 @@ def test_orphaned_calls_are_deleted(database: Database) -> None:
     add("gone")
     remaining = {add("alive"), add(None)}
     database.submit(heartbeats.delete_orphaned).result()
-    left = database.read_now(lambda connection: requests.queued_work(connection, now_s=1.0))
+    left = database.read_now(lambda connection: backlog.queued_work(connection, now_s=1.0))
     assert {work.seq for work in left} == remaining

@@ -13,9 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store import batches, keys, migrations, requests
+from meritorder.gateway.store import keys, migrations
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key, Rates
+from meritorder.gateway.store.queue import batches, requests
 from meritorder.gateway.store.quotas import admission
 from meritorder.gateway.store.quotas.admission import Demand
 from meritorder.gateway.store.schema import DAILY_COSTS, LEDGER, METADATA

@@ -3,7 +3,7 @@
 import pytest
 
 from meritorder.gateway import config_file
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.venues import Venue, build_venues
 from meritorder.gateway.wire.usage import Usage

@@ -1,6 +1,6 @@
 import json
 
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire.objects import batch_output_line, list_object, response_object
 
 

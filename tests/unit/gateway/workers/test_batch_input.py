@@ -11,11 +11,12 @@ from sqlalchemy import Connection
 from tests.samples.service import open_service
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files
-from meritorder.gateway.store.answers import answers_by_line
-from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store import files
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.queue import batches
+from meritorder.gateway.store.queue.answers import answers_by_line
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.wire import calls
 from meritorder.gateway.workers import batch_input
 from meritorder.gateway.workers.batch_input import _InputState, _lines, ingest

@@ -13,8 +13,9 @@ from tests.samples.service import open_service
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files
-from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store import files
+from meritorder.gateway.store.queue import batches
+from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.workers import batch_output
 
 NOW_S = 1e9

@@ -13,10 +13,12 @@ from sqlalchemy import Connection, select
 from meritorder.gateway import config_file
 from meritorder.gateway.app import server
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
-from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
+from meritorder.gateway.store.queue import backlog, requests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
+from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.responses import stored_answers
 from meritorder.gateway.store.schema import REQUESTS
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.venues import RunningRequest, Venue
@@ -418,10 +420,10 @@ async def test_places_of_missing_work_are_used(ready: Dispatcher, monkeypatch: p
     """Of four requests that take the engine's four sequences, another gateway has claimed two: a round follows."""
     sent = Sent(ready, *[1] * 4)
     seqs = [queue(ready) for _ in range(4)]
-    listed = ready._context.database.read_now(lambda connection: requests.queued_work(connection, now_s=NOW_S))
+    listed = ready._context.database.read_now(lambda connection: backlog.queued_work(connection, now_s=NOW_S))
     for seq in seqs[:2]:
         claimed(ready, seq)
-    monkeypatch.setattr(requests, "queued_work", lambda _, **__: listed)
+    monkeypatch.setattr(backlog, "queued_work", lambda _, **__: listed)
     ready._wake.clear()
     await start(ready)
     assert [seq for seq, *_ in sent.to] == seqs[2:]
@@ -574,7 +576,7 @@ def test_turns_count_tokens_of_each_request(dispatcher: Dispatcher) -> None:
 async def test_work_waiting_for_plan_hides_none(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three of six requests wait for their slot, so three more are read in the next round, but never above 1,200."""
     sent, limits = Sent(ready), list[int]()
-    find_targets, read = ready._plan_executor.deferrable_targets, requests.queued_work
+    find_targets, read = ready._plan_executor.deferrable_targets, backlog.queued_work
 
     def targets(work: QueuedRequests, *arguments: Any) -> Any:  # noqa: ANN401 - passed on
         return find_targets(work, *arguments) if work.seq > 3 else []
@@ -584,7 +586,7 @@ async def test_work_waiting_for_plan_hides_none(ready: Dispatcher, monkeypatch: 
         return read(connection, now_s=now_s, limit=limit)
 
     monkeypatch.setattr(ready._plan_executor, "deferrable_targets", targets)
-    monkeypatch.setattr(requests, "queued_work", queued_work)
+    monkeypatch.setattr(backlog, "queued_work", queued_work)
     for _ in range(6):
         queue(ready)
     for _ in range(2):

@@ -15,9 +15,10 @@ from tests.samples.service import call, open_service
 
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.journal import Journal
-from meritorder.gateway.store import batches, files, heartbeats, requests
+from meritorder.gateway.store import files, heartbeats
 from meritorder.gateway.store.files import StoredFile
-from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store.queue import backlog, batches, requests
+from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.store.schema import BATCHES
 from meritorder.gateway.workers import maintenance
 from meritorder.gateway.workers.dispatch import Dispatcher
@@ -161,7 +162,7 @@ def test_overdue_call_answers_its_client(gateway: Gateway) -> None:
     failed, other_answered = asyncio.run(answer())
     assert (failed.status_code, failed.error_code) == (None, "deadline_exceeded")
     assert not other_answered
-    left = gateway.context.database.read_now(lambda connection: requests.queued_work(connection, now_s=gateway.now_s))
+    left = gateway.context.database.read_now(lambda connection: backlog.queued_work(connection, now_s=gateway.now_s))
     assert [work.seq for work in left] == [in_time]
 
 

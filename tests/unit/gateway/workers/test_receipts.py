@@ -16,11 +16,11 @@ from tests.samples.service import call, open_service
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.store import batches
-from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.billing import capacity, ledger
 from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.store.billing.ledger import LedgerEntry
+from meritorder.gateway.store.queue import batches
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.schema import BATCHES
 from meritorder.study.ledger.answer import account, cost_all
 from meritorder.study.ledger.attempts import ATTEMPTS, from_columns

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
 from meritorder.records.receipts import SettledQuote

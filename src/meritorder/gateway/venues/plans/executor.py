@@ -17,7 +17,7 @@ from meritorder.gateway.errors import StoreUnavailableError, UnavailableError
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues.engines import Engine, EngineState
 from meritorder.gateway.venues.plans.in_force import (
     PlanInForce,

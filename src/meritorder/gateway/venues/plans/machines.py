@@ -9,7 +9,7 @@ from msgspec import structs
 
 from meritorder.domain import BackfillLimits
 from meritorder.gateway.config import DEFERRABLE
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues.plans.in_force import PlanInForce, PlannedPool, PlannedRow
 from meritorder.gateway.venues.venues import Venue
 from meritorder.policy.replicas import (

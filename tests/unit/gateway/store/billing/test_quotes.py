@@ -6,12 +6,13 @@ from functools import partial
 import pytest
 from sqlalchemy import update
 
-from meritorder.gateway.store import batches, files
-from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
 from meritorder.gateway.store.billing.quotes import PastBatches, StoredQuote
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.queue import batches
+from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.schema import BATCHES
 from meritorder.records.receipts import SettledQuote
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from meritorder.gateway.store import batches, heartbeats, keys, requests
+from meritorder.gateway.store import heartbeats, keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Budget, Key
+from meritorder.gateway.store.queue import batches, requests
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 

@@ -14,7 +14,7 @@ from tests.samples import nightly
 
 from meritorder.gateway import config_file
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.engines import EngineState

@@ -14,7 +14,7 @@ from tests.samples import nightly
 from tests.samples.fleets import profile
 
 from meritorder.gateway import config_file
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.machines import PolicyMachines, ScheduledMachines, machines_of

@@ -11,7 +11,7 @@ import pytest
 from tests.samples import nightly
 
 from meritorder.gateway import config_file
-from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans import reload as plan_reloader

@@ -4,11 +4,12 @@ import pytest
 from sqlalchemy import Connection
 from tests.unit.gateway.store.samples import LINES, batch, claim, store
 
-from meritorder.gateway.store import batches, heartbeats, provider_batches, requests
-from meritorder.gateway.store.answers import AnswerOutcome
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.provider_batches import ProviderBatch
+from meritorder.gateway.store.queue import backlog, batches, provider_batches, requests
+from meritorder.gateway.store.queue.answers import AnswerOutcome
+from meritorder.gateway.store.queue.provider_batches import ProviderBatch
 from meritorder.gateway.upstreams.batches.venue import BatchLimits
 from meritorder.gateway.workers.provider_batches import _claim_within
 
@@ -90,7 +91,7 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
             requests.add(connection, lines[start : start + 2000])
 
     database.submit(add).result()
-    (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))
+    (work,) = database.read_now(lambda connection: backlog.queued_work(connection, now_s=2.0))
 
     def provider_batch(connection: Connection, name: str, limits: BatchLimits) -> int:
         taken, left = _claim_within(connection, "a", work, limits, 2.0)
@@ -109,7 +110,7 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "large"))) == 35_000
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "small"))) == 1500
     left = count + LINES - 36_500
-    assert database.read_now(requests.queued_by_model) == {"m": left}
+    assert database.read_now(backlog.queued_by_model) == {"m": left}
 
 
 def test_latest_turnarounds_are_kept(database: Database) -> None:

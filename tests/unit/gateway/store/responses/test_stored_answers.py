@@ -1,9 +1,9 @@
 """Answers that clients retrieve later."""
 
-from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.requests import RequestAnswer
-from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
+from meritorder.gateway.store.queue.requests import RequestAnswer
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import RESPONSE, StoredAnswer
 
 ITEM = StoredAnswer(id="resp_1", kind=RESPONSE, tenant="t", model="m", status="queued", request=b"{}", created_s=1.0)
 

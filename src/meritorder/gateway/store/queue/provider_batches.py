@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.requests import ClaimedRequest
+from meritorder.gateway.store.queue.requests import ClaimedRequest
 from meritorder.gateway.store.schema import BATCHES, PROVIDER_BATCHES, REQUESTS, TURNAROUNDS
 
 KEPT_TURNAROUNDS: Final = 50

@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 from tests.samples.stores import empty_store
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim
 
-from meritorder.gateway.store import answers, batches, heartbeats, migrations, requests
+from meritorder.gateway.store import heartbeats, migrations
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.queue import answers, backlog, batches, requests
 
 
 def test_answer_stored_once_last_ends_batch(database: Database) -> None:
@@ -48,7 +49,7 @@ def test_full_models_hide_no_other_work(database: Database) -> None:
     batch(database)
     for full, count in ((("m",), 0), (("another",), 1), ((), 1)):
         work = database.read_now(
-            lambda connection, full=full: requests.queued_work(connection, now_s=2.0, full_models=full)  # type: ignore[misc]
+            lambda connection, full=full: backlog.queued_work(connection, now_s=2.0, full_models=full)  # type: ignore[misc]
         )
         assert len(work) == count
 
@@ -56,9 +57,9 @@ def test_full_models_hide_no_other_work(database: Database) -> None:
 def test_queue_tells_what_is_due(database: Database) -> None:
     open_batches(database, "t", "u")  # their lines are due at 9 s
     for due_by_s, due in ((8.9, 0), (9.0, 2)):
-        depths = database.read_now(lambda connection, by_s=due_by_s: requests.queue_depths(connection, due_by_s=by_s))  # type: ignore[misc]
+        depths = database.read_now(lambda connection, by_s=due_by_s: backlog.queue_depths(connection, due_by_s=by_s))  # type: ignore[misc]
         assert depths == [("m", 2, due)]
-    assert database.read_now(requests.queued_by_model) == {"m": 2}
+    assert database.read_now(backlog.queued_by_model) == {"m": 2}
 
 
 def open_batches(database: Database, *tenants: str) -> None:
@@ -87,7 +88,7 @@ def open_batches(database: Database, *tenants: str) -> None:
 
 
 def tenants_with_work(database: Database, limit: int) -> Counter[str]:
-    work = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0, limit=limit))
+    work = database.read_now(lambda connection: backlog.queued_work(connection, now_s=2.0, limit=limit))
     return Counter(queued.tenant for queued in work)
 
 
@@ -112,7 +113,7 @@ def test_more_open_batches_cost_no_more(tmp_path: Path) -> None:
                 driver, ticks = connection.connection.driver_connection, count_from(0)
                 assert driver is not None
                 driver.set_progress_handler(lambda ticks=ticks: next(ticks) and 0, 1)
-                requests.queued_work(connection, now_s=2.0, limit=20)
+                backlog.queued_work(connection, now_s=2.0, limit=20)
                 batches.to_end(connection, now_s=2.0)
                 assert batches.claim(connection, "a", "finalizing") is None
                 driver.set_progress_handler(None, 1)
@@ -123,9 +124,9 @@ def test_more_open_batches_cost_no_more(tmp_path: Path) -> None:
 def test_paused_batch_is_not_claimed(database: Database) -> None:
     in_progress = batch(database)
     (running,) = claim(database, "a", 1)
-    work = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))[0]
+    work = database.read_now(lambda connection: backlog.queued_work(connection, now_s=2.0))[0]
     database.submit(lambda connection: batches.pause(connection, in_progress.seq, paused_s=3.0)).result()
-    assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
+    assert database.read_now(lambda connection: backlog.queued_work(connection, now_s=2.0)) == []
     late = database.submit(lambda connection: requests.claim(connection, "a", work, limit=5, now_s=2.0)).result()
     assert late == []
     database.submit(lambda connection: batches.pause(connection, in_progress.seq, paused_s=None)).result()
@@ -133,7 +134,7 @@ def test_paused_batch_is_not_claimed(database: Database) -> None:
         lambda connection: batches.finalize(connection, in_progress.seq, ending="expired", now_s=9.0)
     ).result()
     assert not answer(database, "a", running)
-    assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
+    assert database.read_now(lambda connection: backlog.queued_work(connection, now_s=2.0)) == []
 
 
 def test_requeued_request_counts_its_fault(database: Database) -> None:
@@ -151,6 +152,6 @@ def test_call_of_disconnected_client_is_deleted(database: Database) -> None:
     call = {"tenant": "t", "endpoint": "/v1/chat/completions", "model": "m", "body": b"{}", "body_bytes": 2}
     call |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 9.0, "holder": "gone"}
     seq = database.submit(lambda connection: requests.add_call(connection, id="req_1", **call)).result()
-    assert database.read_now(lambda connection: requests.overdue_calls(connection, now_s=9.0))[0].seq == seq
+    assert database.read_now(lambda connection: backlog.overdue_calls(connection, now_s=9.0))[0].seq == seq
     database.submit(lambda connection: requests.end_and_delete(connection, seq)).result()
-    assert database.read_now(lambda connection: requests.queued_work(connection, now_s=1.0)) == []
+    assert database.read_now(lambda connection: backlog.queued_work(connection, now_s=1.0)) == []

@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from meritorder.gateway import decoding
-from meritorder.gateway.store import stored_answers
+from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.responses.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 from meritorder.gateway.store.schema import STORED_ANSWERS
-from meritorder.gateway.store.stored_answers import CONVERSATION, RESPONSE, StoredAnswer
 
 Item = dict[str, Any]
 _CONVERSATION: Final = b'"conversation"'

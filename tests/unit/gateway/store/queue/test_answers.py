@@ -4,10 +4,11 @@ from typing import Any
 
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim, finished, store
 
-from meritorder.gateway.store import answers, batches, heartbeats, requests
-from meritorder.gateway.store.answers import AnswerOutcome, FinishedRequest
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.queue import answers, batches, requests
+from meritorder.gateway.store.queue.answers import AnswerOutcome, FinishedRequest
 
 
 def store_all(database: Database, *items: FinishedRequest) -> list[AnswerOutcome]:

@@ -1,0 +1,1 @@
+"""The queue: batches, their requests and single calls, provider batches, and answers."""

@@ -1,0 +1,1 @@
+"""What clients retrieve later: stored responses and completions, and conversations."""
