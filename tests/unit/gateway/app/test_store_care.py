@@ -15,12 +15,13 @@ from meritorder.gateway import config_file
 from meritorder.gateway.app.administration import Administration
 from meritorder.gateway.app.store_care import back_up, erase_tenant, restore
 from meritorder.gateway.state.journal import Journal
-from meritorder.gateway.store import batches, erasure, keys
+from meritorder.gateway.store import erasure, keys
 from meritorder.gateway.store.billing import daily, ledger
 from meritorder.gateway.store.billing.daily import DailyCost
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.schema import (
     ANSWERS,
     FILES,
