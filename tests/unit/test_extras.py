@@ -48,7 +48,10 @@ def imported_packages(file: str) -> set[str]:
     ("extra", "modules"),
     [
         ("", ("meritorder.cli", "meritorder.library")),
-        ("gateway", ("meritorder.cli.serve", "meritorder.gateway.app.server", "meritorder.gateway.app.administration")),
+        (
+            "gateway",
+            ("meritorder.cli.gateway.serve", "meritorder.gateway.app.server", "meritorder.gateway.app.administration"),
+        ),
         ("client", ("meritorder.client",)),
         ("study", ("meritorder.web.app", "meritorder.study.plan.answer", "meritorder.report.plan.html", *OTHERS)),
     ],

@@ -12,20 +12,20 @@ from typing import Annotated, Final, NoReturn, cast
 import typer
 
 from meritorder.cli.audit import audit
-from meritorder.cli.batch import batch, status
 from meritorder.cli.calibrate import calibrate, shadow, watch
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.estimate import estimate
 from meritorder.cli.export import export
+from meritorder.cli.gateway.batch import batch, status
+from meritorder.cli.gateway.keys import keys
+from meritorder.cli.gateway.ledger import ledger
+from meritorder.cli.gateway.serve import autopilot, serve
+from meritorder.cli.gateway.store import store
+from meritorder.cli.gateway.ui import ui
 from meritorder.cli.inspect import inspect
-from meritorder.cli.keys import keys
-from meritorder.cli.ledger import ledger
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
-from meritorder.cli.serve import autopilot, serve
-from meritorder.cli.store import store
 from meritorder.cli.sweep import sweep
-from meritorder.cli.ui import ui
 from meritorder.errors import MeritorderError, missing_extra
 
 app: Final = typer.Typer(

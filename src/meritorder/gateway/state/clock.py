@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Final
 
-from meritorder.gateway.store.clock import steady_s
+from meritorder.gateway.store.sql.clock import steady_s
 
 _STEP_S: Final = 5.0  # more than a clock is ever corrected by unnoticed
 _LASTING_S: Final = 600.0

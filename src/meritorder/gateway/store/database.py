@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 )
 
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.store.engine import WRITER, connect
+from meritorder.gateway.store.sql.engine import WRITER, connect
 
 T = TypeVar("T")
 Item = TypeVar("Item")

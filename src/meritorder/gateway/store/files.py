@@ -6,8 +6,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.queries import Page, fetch_page
 from meritorder.gateway.store.schema import BATCHES, FILES, UPLOADS
+from meritorder.gateway.store.sql.queries import Page, fetch_page
 
 _REMOVE_SIZE: Final = 1000
 _READING_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")

@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, Select, delete, insert, or_, select, union_all, update
 
-from meritorder.gateway.store.clock import lease_clock
 from meritorder.gateway.store.queue.requests import delete_call
 from meritorder.gateway.store.schema import INSTANCES, PROVIDER_BATCHES, REQUESTS
+from meritorder.gateway.store.sql.clock import lease_clock
 
 
 def alive() -> Select[tuple[str]]:

@@ -18,13 +18,13 @@ from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
 from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files, heartbeats
-from meritorder.gateway.store.clock import reference_s, steady_s
 from meritorder.gateway.store.queue import backlog, batches, requests
 from meritorder.gateway.store.queue.backlog import OverdueCall
 from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.responses import stored_answers
+from meritorder.gateway.store.sql.clock import reference_s, steady_s
 from meritorder.gateway.wire.quotas import batch_errors, expired_error
 from meritorder.gateway.workers.batch_input import ingest
 from meritorder.gateway.workers.batch_output import finalize

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from tests.samples.stores import migrated_store, store_urls
 
-from meritorder.cli.store import store as store_command
+from meritorder.cli.gateway.store import store as store_command
 from meritorder.errors import ConfigError
 from meritorder.gateway import config_file
 from meritorder.gateway.app.administration import Administration

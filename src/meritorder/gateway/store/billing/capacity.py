@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.schema import CAPACITY
+from meritorder.gateway.store.sql.queries import insert_rows
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment
 from meritorder.metering.words import COMMITMENT, REPLICA
 from meritorder.units import exact_usd

@@ -24,8 +24,8 @@ from sqlalchemy import (
     update,
 )
 
-from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.schema import BATCHES, CAPACITY, DAILY_COSTS, KEYS, LEDGER, LEDGER_DAYS, RECEIPTS
+from meritorder.gateway.store.sql.queries import insert_rows
 from meritorder.metering.capacity import US_PER_S
 from meritorder.metering.sharing import Integers
 from meritorder.metering.words import MACHINE, NOT_FINAL

@@ -15,9 +15,9 @@ from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, or
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from meritorder.gateway.store.billing import daily
-from meritorder.gateway.store.queries import insert_rows
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import JOURNALS, KEYS, LEDGER, LEDGER_REJECTED
+from meritorder.gateway.store.sql.queries import insert_rows
 from meritorder.metering.words import NOT_FINAL
 
 _TOTALS: Final = ("requests", "input_tokens", "output_tokens", "lost_tokens", "cost_picousd")

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Executable, Select, bindparam, case, insert, 
 
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
-from meritorder.gateway.store.queries import among, insert_rows
 from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
+from meritorder.gateway.store.sql.queries import among, insert_rows
 from meritorder.metering import words
 
 _MAX_TOKENS: Final = 2**31 - 1

@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.queries import Page, fetch_page
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, OPEN_BATCH, REQUESTS
+from meritorder.gateway.store.sql.queries import Page, fetch_page
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
 PAUSABLE: Final = ("validating", "in_progress")

@@ -17,9 +17,9 @@ from sqlalchemy import (
     update,
 )
 
-from meritorder.gateway.store.queries import among
 from meritorder.gateway.store.queue.backlog import STARTABLE, QueuedRequests
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
+from meritorder.gateway.store.sql.queries import among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from meritorder.gateway.store.queries import Page, fetch_page, insert_rows
 from meritorder.gateway.store.queue.requests import RequestAnswer
 from meritorder.gateway.store.schema import STORED_ANSWERS
+from meritorder.gateway.store.sql.queries import Page, fetch_page, insert_rows
 
 RESPONSE: Final = "response"
 COMPLETION: Final = "completion"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meritorder.cli.ledger import read_gateway
+from meritorder.cli.gateway.ledger import read_gateway
 from meritorder.cli.options import ApiKeyVariable, OptionalConfigFile
 from meritorder.cli.parsing import parse_names
 from meritorder.errors import ConfigError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
+from meritorder.cli.gateway.ui import start_beside
 from meritorder.cli.options import CatalogFiles, ConfigFile, JsonFile, OptionalConfigFile
 from meritorder.cli.parsing import progress
-from meritorder.cli.ui import start_beside
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from tests.samples.command import meritorder
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.cli.ledger import _instant, ledger
+from meritorder.cli.gateway.ledger import _instant, ledger
 from meritorder.errors import ConfigError
 from meritorder.study.ledger.answer import write_capacity
 

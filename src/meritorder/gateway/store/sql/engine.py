@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store import clock
+from meritorder.gateway.store.sql import clock
 
 WRITER: Final = "store-write"
 """Name of the thread that writes."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meritorder.cli.batch import _watch
+from meritorder.cli.gateway.batch import _watch
 
 SPENT = {"code": "insufficient_quota", "message": "Paused: the budget is spent.", "renews_at": None}
 COUNTS = {"total": 4, "completed": 1, "failed": 0}

@@ -1,0 +1,1 @@
+"""Commands that run a gateway, its pages and its autopilot, and those that administer it."""
