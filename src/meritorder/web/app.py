@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from meritorder.records.autopilot import Decision
 from meritorder.study.autopilot.log import DecisionLog
+from meritorder.study.autopilot.loop import Autopilot
 from meritorder.web.access import Access, Viewer, guarded
 from meritorder.web.pages import batches, calculator, data, ledger, live, plan, signing_in
 from meritorder.web.pages.jobs import Jobs
@@ -40,7 +40,7 @@ class Site:
         read_ledger: Reads the ledger; None without one.
         plan_file: File of the plan in force; None without one.
         decisions: What the autopilot decided; None without a gateway.
-        revert: Goes back to the plan before a decision; None without a gateway.
+        pilot: Returns the autopilot, whose decisions people apply and revert; None without a gateway.
     """
 
     access: Access = field(default_factory=Access)
@@ -48,7 +48,7 @@ class Site:
     read_ledger: ledger.LedgerReader | None = None
     plan_file: Path | None = None
     decisions: DecisionLog | None = None
-    revert: Callable[[str], Decision] | None = None
+    pilot: Callable[[], Autopilot] | None = None
 
 
 _PAGES: Final = {
@@ -69,8 +69,8 @@ _PAGES: Final = {
     "plan": {
         "GET /plan": plan.show_page,
         "GET /plan/report": plan.show_report,
-        "GET /plan/back/{decision}": plan.confirm_revert,
-        "POST /plan/back/{decision}": plan.revert,
+        "GET /plan/{action}/{decision}": plan.confirm,
+        "POST /plan/{action}/{decision}": plan.act,
         "GET /api/plan": plan.api_plan,
     },
     "live": {
@@ -126,7 +126,7 @@ def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASG
     application.state.ledgers = ledger.Ledgers(site.read_ledger) if site.read_ledger is not None else None
     application.state.plan = site.plan_file
     application.state.decisions = site.decisions
-    application.state.revert = site.revert
+    application.state.pilot = site.pilot
     return Secured(application, hosts)
 
 

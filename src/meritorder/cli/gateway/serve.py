@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from meritorder.records.autopilot import Decision
     from meritorder.study.autopilot.log import DecisionLog
 
-_ACTIONS: Final = ("run", "once", "log", "show", "revert")
-_NAMED: Final = ("show", "revert")
+_ACTIONS: Final = ("run", "once", "log", "show", "apply", "revert")
+_NAMED: Final = ("show", "apply", "revert")
 _WIDE: Final = 1000  # no terminal: the table is not to be cut
 
 
@@ -89,14 +89,15 @@ def _announce(listening: "Listening", config: Path | None) -> None:
 def autopilot(
     config: ConfigFile,
     action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")] = "run",
-    decision: Annotated[str, typer.Argument(metavar="ID", help="Decision to show, or to go back from.")] = "",
+    decision: Annotated[str, typer.Argument(metavar="ID", help="Decision to show, to apply, or to go back from.")] = "",
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
     """Plan again from the gateway's ledger, and apply what the budgets of [autopilot] allow.
 
     It is a process of its own beside the gateway, which reloads the plan that it writes. `once` looks one time, `log`
-    lists the decisions, `show ID` explains one, `revert ID` goes back to the plan before it.
+    lists the decisions, `show ID` explains one, `apply ID` carries out what it suggests, `revert ID` goes back to the
+    plan before it.
     """
     from meritorder.report import autopilot as text
     from meritorder.report import files
@@ -126,8 +127,13 @@ def autopilot(
         with Autopilot(config, planner, catalogs=catalogs) as pilot, contextlib.suppress(KeyboardInterrupt):
             run(pilot, show=lambda made: text.render_decision(made, console), report=_report)
         return
-    with progress() as status, Autopilot(config, planner, catalogs=catalogs, progress=status.update) as pilot:
-        made = pilot.revert(decision, time.time()) if action == "revert" else pilot.step(time.time())
+    made: Decision | None
+    if action == "once":
+        with progress() as status, Autopilot(config, planner, catalogs=catalogs, progress=status.update) as pilot:
+            made = pilot.step(time.time())
+    else:
+        pilot = Autopilot(config, planner, catalogs=catalogs)
+        made = (pilot.apply if action == "apply" else pilot.revert)(decision, time.time())
     if made is None:
         console.print("nothing to do: neither the time nor demand, prices, speed or backlog ask for another plan")
         return

@@ -18,7 +18,7 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.venues import parent_watchdog
 
 if TYPE_CHECKING:
-    from meritorder.records.autopilot import Decision
+    from meritorder.study.autopilot.loop import Autopilot
     from meritorder.web.app import Site
 
 _GRACE_S: Final = 5.0
@@ -115,14 +115,13 @@ def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None,
         read_ledger=partial(read_gateway, config) if config else None,
         plan_file=plan,
         decisions=DecisionLog(settings.autopilot_folder) if settings is not None else None,
-        revert=partial(_revert, config) if config is not None else None,
+        pilot=partial(_pilot, config) if config is not None else None,
     )
 
 
-def _revert(config: Path, decision_id: str) -> "Decision":
-    """Go back to the plan before a decision of the autopilot."""
+def _pilot(config: Path) -> "Autopilot":
+    """Return the autopilot, whose decisions people apply and revert."""
     from meritorder.study.autopilot.loop import Autopilot
     from meritorder.study.plan.answer import plan as planner
 
-    with Autopilot(config, planner) as pilot:
-        return pilot.revert(decision_id, time.time())
+    return Autopilot(config, planner)

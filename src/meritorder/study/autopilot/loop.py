@@ -1,8 +1,9 @@
 """The autopilot beside a gateway: looks at its store again and again, decides, records, and writes the plan."""
 
+import contextlib
 import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -26,10 +27,14 @@ from meritorder.units import utc
 PURCHASES: Final = "purchases.csv"
 SUGGESTION: Final = "suggested-plan.json"
 _LOCK: Final = "lock"
+_CHANGE_LOCK: Final = "change.lock"
+_CHANGING: Final = {APPLIED, REVERTED}
 
 
 class Autopilot:
-    """The autopilot of one gateway; a context manager that keeps others out.
+    """The autopilot of one gateway; a context manager that keeps others from stepping.
+
+    People apply and revert decisions also while another process runs it.
 
     Args:
         config: The gateway's configuration.
@@ -63,8 +68,8 @@ class Autopilot:
         except OSError:
             self._lock.close()
             raise ConfigError("another autopilot runs", where=str(self.log.folder), fix="stop that one") from None
-        self._finish_last()
-        return self
+        with self._changing():
+            return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
@@ -88,11 +93,11 @@ class Autopilot:
         if weighed.decision.outcome not in {APPLIED, SUGGESTED}:
             name_after = name_before
         decision = structs.replace(weighed.decision, plan_before=name_before, plan_after=name_after)
-        # The record comes first: a change that a kill interrupts is finished at the next start.
-        self.log.append(decision)
-        if decision.outcome == APPLIED:
-            self._write(weighed.plan)
-        elif decision.outcome == SUGGESTED:
+        with self._changing() as now_in_force:
+            if decision.outcome == APPLIED and self.log.keep_plan(now_in_force) != name_before:
+                return None  # somebody changed the plan meanwhile: look again
+            self._record(decision)
+        if decision.outcome == SUGGESTED:
             files.write_bytes(self.log.folder / SUGGESTION, documents.encode(weighed.plan))
         if decision.commitments:
             files.write_text(self.log.folder / PURCHASES, purchase_list(decision.commitments))
@@ -105,27 +110,71 @@ class Autopilot:
             ConfigError: No applied decision has this id, or the gateway cannot execute that plan.
         """
         decision = self.log.find(decision_id)
-        if decision.outcome not in {APPLIED, REVERTED}:
+        if decision.outcome not in _CHANGING:
             raise ConfigError(f"{decision.id} changed nothing", where="autopilot revert", fix="name an applied one")
-        plan, in_force = self.log.plan(decision.plan_before), read_plan(self._plan_path)
-        refusal = self._refusal(plan)
+        with self._changing() as in_force:
+            return self._put(
+                Decision(
+                    id=next_id(self.log.read()),
+                    at=f"{utc(now_s):%Y-%m-%dT%H:%M:%SZ}",
+                    at_s=now_s,
+                    mode=self.options.mode,
+                    outcome=REVERTED,
+                    why=f"a person went back to the plan before {decision.id}",
+                    inputs=decision.inputs,
+                    drift=decision.drift,
+                    plan_before=self.log.keep_plan(in_force),
+                    plan_after=decision.plan_before,
+                )
+            )
+
+    def apply(self, decision_id: str, now_s: float) -> Decision:
+        """Carry out what a decision suggests.
+
+        Raises:
+            ConfigError: No suggestion has this id, the plan in force is no longer the one that it changes, or the
+                gateway cannot execute its plan.
+        """
+        decision = self.log.find(decision_id)
+        if decision.outcome != SUGGESTED:
+            raise ConfigError(f"{decision.id} suggests nothing", where="autopilot apply", fix="name a suggestion")
+        with self._changing() as in_force:
+            if self.log.keep_plan(in_force) != decision.plan_before:
+                what = f"the plan in force is no longer the one that {decision.id} changes"
+                raise ConfigError(what, where="autopilot apply", fix="decide again: meritorder autopilot once")
+            return self._put(
+                structs.replace(
+                    decision,
+                    id=next_id(self.log.read()),
+                    at=f"{utc(now_s):%Y-%m-%dT%H:%M:%SZ}",
+                    at_s=now_s,
+                    outcome=APPLIED,
+                    why=f"a person applied {decision.id}: {decision.why}",
+                )
+            )
+
+    def _put(self, decision: Decision) -> Decision:
+        """Record a person's decision and write its plan, unless the gateway cannot execute that."""
+        refusal = self._refusal(self.log.plan(decision.plan_after))
         if refusal:
-            raise ConfigError(f"the gateway cannot execute that plan: {refusal}", where="autopilot revert")
-        reverted = Decision(
-            id=next_id(self.log.read()),
-            at=f"{utc(now_s):%Y-%m-%dT%H:%M:%SZ}",
-            at_s=now_s,
-            mode=self.options.mode,
-            outcome=REVERTED,
-            why=f"a person went back to the plan before {decision.id}",
-            inputs=decision.inputs,
-            drift=decision.drift,
-            plan_before=self.log.keep_plan(in_force),
-            plan_after=decision.plan_before,
-        )
-        self.log.append(reverted)
-        self._write(plan)
-        return reverted
+            raise ConfigError(f"the gateway cannot execute that plan: {refusal}", where="autopilot")
+        self._record(decision)
+        return decision
+
+    def _record(self, decision: Decision) -> None:
+        """Record a decision, then write its plan; a kill in between is mended before the next change."""
+        self.log.append(decision)
+        if decision.outcome in _CHANGING:
+            self._write(self.log.plan(decision.plan_after))
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Plan]:
+        """Yield the plan in force, which no other process changes meanwhile."""
+        self.log.folder.mkdir(parents=True, exist_ok=True)
+        with (self.log.folder / _CHANGE_LOCK).open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._finish_last()
+            yield read_plan(self._plan_path)
 
     def _refusal(self, plan: Plan) -> str:
         """Return why the gateway cannot execute a plan; empty if it can."""
@@ -138,7 +187,7 @@ class Autopilot:
 
     def _finish_last(self) -> None:
         """Write the plan of the last change if a kill came between its record and its plan."""
-        changes = [decision for decision in self.log.read() if decision.outcome in {APPLIED, REVERTED}]
+        changes = [decision for decision in self.log.read() if decision.outcome in _CHANGING]
         if changes and self.log.keep_plan(read_plan(self._plan_path)) == changes[-1].plan_before:
             self._write(self.log.plan(changes[-1].plan_after))
 

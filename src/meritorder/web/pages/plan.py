@@ -1,7 +1,9 @@
 """The plan in force, and what another plan would change."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,16 +13,42 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from meritorder import documents
 from meritorder.errors import MeritorderError
-from meritorder.records.autopilot import APPLIED, Decision
+from meritorder.records.autopilot import APPLIED, SUGGESTED, Decision
 from meritorder.records.planfile import Plan, read_plan
 from meritorder.report.plan import changes
 from meritorder.report.plan import html as report
 from meritorder.study.autopilot.log import DecisionLog
+from meritorder.study.autopilot.loop import Autopilot
 from meritorder.web.access import Access, Viewer
 from meritorder.web.pages.jobs import PLAN, Jobs
 from meritorder.web.render import html
 from meritorder.web.security import REPORT_HEADERS
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    """What a person may do with a decision of one outcome."""
+
+    outcome: str
+    question: str
+    button: str
+    act: Callable[[Autopilot, str, float], Decision]
+
+
+_ACTIONS: Final = {
+    "apply": _Action(
+        outcome=SUGGESTED,
+        question="Carry out the plan that this decision suggests?",
+        button="Apply",
+        act=lambda pilot, decision_id, now_s: pilot.apply(decision_id, now_s),
+    ),
+    "back": _Action(
+        outcome=APPLIED,
+        question="Go back to the plan before this decision?",
+        button="Go back",
+        act=lambda pilot, decision_id, now_s: pilot.revert(decision_id, now_s),
+    ),
+}
 _TEMPLATE: Final = "plan_page.html.j2"
 _DECISIONS: Final = 20
 _SEE_OTHER: Final = 303
@@ -51,26 +79,26 @@ async def show_page(request: Request) -> Response:
     return html(request, _TEMPLATE, values)
 
 
-async def confirm_revert(request: Request) -> Response:
-    """Ask whether to go back to the plan before a decision."""
-    decision = await _decision(request)
+async def confirm(request: Request) -> Response:
+    """Ask whether to carry out a decision, or to go back to the plan before it."""
+    action, decision = await _asked(request)
     values = {
-        "question": "Go back to the plan before this decision?",
+        "question": action.question,
         "what": f"{decision.id} of {decision.at}: {decision.why}",
-        "button": "Go back",
+        "button": action.button,
         "back": "/plan",
     }
     return html(request, "confirm.html.j2", values)
 
 
-async def revert(request: Request) -> Response:
-    """Go back to the plan before a decision, which the autopilot records."""
-    decision = await _decision(request)
-    go_back: Callable[[str], Decision] | None = request.app.state.revert
-    if go_back is None:
+async def act(request: Request) -> Response:
+    """Carry out a decision, or go back to the plan before it, which the autopilot records."""
+    action, decision = await _asked(request)
+    pilot: Callable[[], Autopilot] | None = request.app.state.pilot
+    if pilot is None:
         raise HTTPException(404)
     try:
-        await asyncio.to_thread(go_back, decision.id)
+        await asyncio.to_thread(lambda: action.act(pilot(), decision.id, time.time()))
     except MeritorderError as error:
         return html(request, "error.html.j2", {"status": 409, "message": str(error)}, 409)
     return RedirectResponse("/plan", _SEE_OTHER)
@@ -88,17 +116,17 @@ async def api_plan(request: Request) -> Response:
     return Response(documents.encode(plan), media_type="application/json", headers={"cache-control": "no-store"})
 
 
-async def _decision(request: Request) -> Decision:
-    """Return the decision that a path names."""
+async def _asked(request: Request) -> tuple[_Action, Decision]:
+    """Return what a path asks to do, and with which decision."""
     _check(request)
     decisions: DecisionLog | None = request.app.state.decisions
-    if decisions is None:
+    action, wanted = _ACTIONS.get(request.path_params["action"]), request.path_params["decision"]
+    if decisions is None or action is None:
         raise HTTPException(404)
-    wanted = request.path_params["decision"]
-    decision = next((known for known in await asyncio.to_thread(decisions.read) if known.id == wanted), None)
-    if decision is None or decision.outcome != APPLIED:
-        raise HTTPException(404)
-    return decision
+    for decision in await asyncio.to_thread(decisions.read):
+        if decision.id == wanted and decision.outcome == action.outcome:
+            return action, decision
+    raise HTTPException(404)
 
 
 def _changes(plan: Plan, other: Plan) -> dict[str, Any]:

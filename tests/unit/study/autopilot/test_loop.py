@@ -16,7 +16,11 @@ from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
 from meritorder.records.autopilot import APPLIED, KEPT, OBSERVED, REVERTED, SUGGESTED
 from meritorder.records.planfile import Plan, read_plan
+from meritorder.study.autopilot.decide import Planner
 from meritorder.study.autopilot.loop import Autopilot
+from meritorder.study.fleet.options import Progress
+from meritorder.study.schedule.options import PlanOptions
+from meritorder.traces import Trace
 
 DAYS = 3
 END_S = 1_793_577_600.0 + DAYS * 86_400
@@ -51,7 +55,7 @@ class Site:
         rules = [structs.replace(rule, minimum=6) for rule in policy.reactive]
         return self.put(structs.replace(self.plan, policy=structs.replace(policy, reactive=rules)))
 
-    def autopilot(self, mode: str = "apply", budget: str = 'machines = "50"') -> Autopilot:
+    def autopilot(self, mode: str = "apply", budget: str = 'machines = "50"', planner: Planner = fit_plan) -> Autopilot:
         config = self.folder / "gateway.toml"
         config.write_text(
             f'plan = "{self.folder}/plan.json"\n'
@@ -59,7 +63,7 @@ class Site:
             f'[autopilot]\nmode = "{mode}"\nproviders = ["bench-cloud", "rival-cloud"]\n'
             f"[[autopilot.budget]]\n{budget}\n{VENUE}"
         )
-        return Autopilot(config, fit_plan, catalogs=self.world.catalogs)
+        return Autopilot(config, planner, catalogs=self.world.catalogs)
 
     @property
     def in_force(self) -> Plan:
@@ -149,6 +153,42 @@ def test_budget_of_nothing_keeps_the_plan(site: Site) -> None:
     refusals = {plan.name: plan.refused_because for plan in decision.alternatives}
     assert "the budgets leave 0 machines" in refusals["the new plan"]
     assert site.in_force == wasteful
+
+
+def test_suggestion_is_applied_while_autopilot_runs(site: Site) -> None:
+    site.put_wasteful()
+    with site.autopilot("suggest") as running:
+        suggested = running.step(END_S)
+        assert suggested is not None
+        applied = site.autopilot("suggest").apply(suggested.id, END_S + 10)
+        assert (applied.outcome, applied.id) == (APPLIED, "d00002")
+        assert applied.why.startswith("a person applied d00001: ")
+        assert (applied.machines, applied.saves_usd_per_day) == (suggested.machines, suggested.saves_usd_per_day)
+        assert site.in_force.policy == site.plan.policy
+        assert site.autopilot("suggest").revert("d00002", END_S + 20).outcome == REVERTED
+
+
+def test_outdated_suggestion_is_refused(site: Site) -> None:
+    wasteful = site.put_wasteful()
+    with site.autopilot("suggest") as pilot:
+        pilot.step(END_S)
+        own = site.put(structs.replace(wasteful, sentence="by hand"))
+        with pytest.raises(ConfigError, match="no longer the one that d00001 changes"):
+            pilot.apply("d00001", END_S + 10)
+    assert site.in_force == own
+
+
+def test_plan_changed_while_autopilot_decides_stays(site: Site) -> None:
+    wasteful = site.put_wasteful()
+    own = structs.replace(wasteful, sentence="by hand")
+
+    def plan_slowly(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None) -> Plan:
+        site.put(own)
+        return fit_plan(trace, options, progress)
+
+    with site.autopilot(planner=plan_slowly) as pilot:
+        assert pilot.step(END_S) is None
+        assert (site.in_force, pilot.log.read()) == (own, [])
 
 
 def test_change_that_a_kill_interrupted_is_finished(site: Site) -> None:

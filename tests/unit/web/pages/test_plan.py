@@ -1,6 +1,7 @@
 """Plan: the plan in force, what another changes, and the way back from a decision of the autopilot."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,7 +10,7 @@ from tests.samples.site import KnownKeys
 from tests.unit.web.test_access import sign_in
 
 from meritorder.errors import ConfigError
-from meritorder.records.autopilot import APPLIED, KEPT, Change, Decision
+from meritorder.records.autopilot import APPLIED, KEPT, SUGGESTED, Change, Decision
 from meritorder.records.planfile import write_plan
 from meritorder.study.autopilot.log import DecisionLog
 from meritorder.web.access import Access
@@ -24,20 +25,33 @@ def log(tmp_path: Path) -> DecisionLog:
     change = Change(what="<b>pool</b>", before="1", after="2")
     log.append(Decision(id="d00001", outcome=APPLIED, why="demand grew", changes=[change], **shared))
     log.append(Decision(id="d00002", outcome=KEPT, why="no better plan", **shared))
+    log.append(Decision(id="d00003", outcome=SUGGESTED, why="demand grew again", **shared))
     return log
 
 
-def client(folder: Path, log: DecisionLog | None, went_back: list[str] | None = None) -> TestClient:
+class Pilot:
+    """Notes what people ask of the autopilot; refuses if it has no notes."""
+
+    def __init__(self, asked: list[tuple[str, str]] | None) -> None:
+        self._asked = asked
+
+    def apply(self, decision_id: str, _now_s: float) -> None:
+        self._note("apply", decision_id)
+
+    def revert(self, decision_id: str, _now_s: float) -> None:
+        self._note("revert", decision_id)
+
+    def _note(self, action: str, decision_id: str) -> None:
+        if self._asked is None:
+            raise ConfigError("the gateway cannot execute that plan", where="autopilot")
+        self._asked.append((action, decision_id))
+
+
+def client(folder: Path, log: DecisionLog | None, asked: list[tuple[str, str]] | None = None) -> TestClient:
     path = folder / "plan.json"
     write_plan(week(), path)
-
-    def revert(decision_id: str) -> Decision:
-        if went_back is None:
-            raise ConfigError("another autopilot runs", where="autopilot")
-        went_back.append(decision_id)
-        return Decision(id="d00003", at="", at_s=0.0, mode="apply", outcome="reverted", why="")
-
-    site = Site(access=Access(gateway=KnownKeys()), plan_file=path, decisions=log, revert=revert)
+    pilot: Any = Pilot(asked)
+    site = Site(access=Access(gateway=KnownKeys()), plan_file=path, decisions=log, pilot=lambda: pilot)
     return TestClient(create_app((), site))
 
 
@@ -65,26 +79,32 @@ def test_other_plan_is_compared(tmp_path: Path) -> None:
         assert browser.get(f"/plan?with={foreign.id}").status_code == 404
 
 
-def test_going_back_asks_first(tmp_path: Path, log: DecisionLog) -> None:
-    went_back: list[str] = []
-    with client(tmp_path, log, went_back) as browser:
+@pytest.mark.parametrize(
+    ("action", "asked", "button"),
+    [("back/d00001", ("revert", "d00001"), "Go back</a>"), ("apply/d00003", ("apply", "d00003"), "Apply</a>")],
+)
+def test_changing_the_plan_asks_first(
+    tmp_path: Path, log: DecisionLog, action: str, asked: tuple[str, str], button: str
+) -> None:
+    notes: list[tuple[str, str]] = []
+    with client(tmp_path, log, notes) as browser:
         token = sign_in(browser, "admin")
         page = browser.get("/plan").text
         assert "&lt;b&gt;pool" in page
-        assert page.count("Go back</a>") == 1
-        assert "demand grew" in browser.get("/plan/back/d00001").text
-        assert went_back == []
-        for unknown in ("d00002", "d9"):
-            assert browser.post(f"/plan/back/{unknown}", data={"token": token}).status_code == 404
-        assert browser.post("/plan/back/d00001", data={"token": token}).status_code == 200
-    assert went_back == ["d00001"]
+        assert page.count(button) == 1
+        assert "demand grew" in browser.get(f"/plan/{action}").text
+        assert notes == []
+        for unknown in ("back/d00002", "back/d00003", "apply/d00001", "back/d9", "burn/d00001"):
+            assert browser.post(f"/plan/{unknown}", data={"token": token}).status_code == 404
+        assert browser.post(f"/plan/{action}", data={"token": token}).status_code == 200
+    assert notes == [asked]
 
 
-def test_running_autopilot_is_said(tmp_path: Path, log: DecisionLog) -> None:
+def test_refusal_of_the_autopilot_is_said(tmp_path: Path, log: DecisionLog) -> None:
     with client(tmp_path, log) as browser:
         token = sign_in(browser, "admin")
         answer = browser.post("/plan/back/d00001", data={"token": token})
-        assert (answer.status_code, "another autopilot runs" in answer.text) == (409, True)
+        assert (answer.status_code, "the gateway cannot execute that plan" in answer.text) == (409, True)
 
 
 def test_tenants_cannot_go_back(tmp_path: Path, log: DecisionLog) -> None:
