@@ -95,7 +95,7 @@ class Autopilot:
         decision = structs.replace(weighed.decision, plan_before=name_before, plan_after=name_after)
         with self._changing() as now_in_force:
             if decision.outcome == APPLIED and self.log.keep_plan(now_in_force) != name_before:
-                return None  # somebody changed the plan meanwhile: look again
+                return None  # the plan changed meanwhile: look again
             self._record(decision)
         if decision.outcome == SUGGESTED:
             files.write_bytes(self.log.folder / SUGGESTION, documents.encode(weighed.plan))
