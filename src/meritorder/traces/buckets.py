@@ -155,10 +155,10 @@ def refuse_sums(requests: pl.DataFrame, where: str) -> tuple[str, ...]:
         return ()
     instants = requests["arrival"].unique().sort()
     gaps = instants.diff().drop_nulls().round(3)
+    whole_days = float(str(instants[0])) > 0 and not (instants % SECONDS_PER_DAY != 0).any()
     if gaps.len() < _MIN_INTERVALS - 1:
-        return ()
+        return (_NO_CLOCK,) if whole_days and requests.height > instants.len() else ()
     single = whole_hours and bool(requests.select(_ROW).is_unique().all())
-    whole_days = not (instants % SECONDS_PER_DAY != 0).any()
     long = middle > (SUM_TOKENS if not single else _HOURLY_TOKENS)
     if (whole_days and single) or (gaps.n_unique() == 1 and gaps.len() >= _MIN_INTERVALS and long):
         raise TraceError(

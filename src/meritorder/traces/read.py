@@ -19,6 +19,9 @@ from meritorder.traces.verdicts import without_repeats
 from meritorder.units import DAYS_PER_YEAR, SECONDS_PER_DAY, utc
 
 MAX_SPAN_S: Final = 10 * DAYS_PER_YEAR * SECONDS_PER_DAY
+# A clock that started long before the trace may count something else than seconds, such as minutes of an epoch.
+_LATE_START_S: Final = 10_000.0
+_LATE_START: Final = 10
 
 K = TypeVar("K")
 V = TypeVar("V", int, Aside)
@@ -136,6 +139,8 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
     ordered = requests if requests["arrived_s"].is_sorted() else requests.sort("arrived_s", maintain_order=True)
     unique, again, notes = without_repeats(ordered, ids_unique=all(part.ids_unique for part in parts))
     zero_s = float(unique["arrived_s"][0])
+    if not parts[0].absolute and zero_s > max(_LATE_START_S, _LATE_START * (float(unique["arrived_s"][-1]) - zero_s)):
+        notes = (*notes, f"times are taken as seconds since a start, although the first is {zero_s:,.0f}")
     shifted = unique.with_columns(pl.col("arrived_s", "deadline_s") - zero_s) if zero_s else unique
     checked = tables.check(shifted, tables.REQUESTS, what=report.format)
     full = replace(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.samples.trace_files import refused, written
+from tests.samples.trace_files import lines, refused, written
 
 from meritorder.traces.read import read_trace
 from meritorder.traces.trace import Aside, Kind
@@ -92,3 +92,16 @@ def test_days_without_a_clock_are_stated(tmp_path: Path) -> None:
     trace = read_trace([written(tmp_path, "\n".join(["date,input_tokens,output_tokens", *rows]))])
     assert trace.requests.height == 12
     assert any("arrivals are days without a clock" in text for text in trace.report.assumptions)
+
+
+def test_result_of_an_agent_sums_its_turns(tmp_path: Path) -> None:
+    usage = {"input_tokens": 50, "cache_creation_input_tokens": 50, "cache_read_input_tokens": 900, "output_tokens": 90}
+    record = {"type": "result", "timestamp": "2026-11-02T09:00:00Z", "num_turns": 5, "usage": usage}
+    path = written(tmp_path, lines(record), "runs.jsonl")
+    assert "1 row, 5 calls, 1,000 input and 90 output tokens" in refused(path)
+    assert read_trace([path], aggregate=True).requests["input_tokens"].to_list() == [200] * 5
+
+
+def test_a_day_of_requests_without_a_clock(tmp_path: Path) -> None:
+    path = written(tmp_path, "date,input_tokens,output_tokens\n" + "2026-11-02,1000,300\n" * 3)
+    assert any("arrivals are days without a clock" in text for text in read_trace([path]).report.assumptions)

@@ -68,3 +68,12 @@ def test_trace_of_decades_is_refused(tmp_path: Path) -> None:
     assert read_trace(path, end="2027-01-01").requests.height == 2
     counted = written(tmp_path, HEADER + "0,1,1\n999999999,1,1\n", "counted.csv")
     assert "from 0 to 999,999,999 s" in refused(counted)
+
+
+def test_late_start_of_a_clock_is_stated(tmp_path: Path) -> None:
+    """Minutes since 1970 are too small to be an epoch in seconds."""
+    path = written(tmp_path, "timestamp,input_tokens,output_tokens\n29893500,5,3\n29893501,5,3\n")
+    assert any(
+        "seconds since a start, although the first is 29,893,500" in text
+        for text in read_trace([path]).report.assumptions
+    )

@@ -32,7 +32,7 @@ _COUNTS: Final = ("input", "output")
 _COUNT: Final = re.compile(r"[-+]?[\d.,\s'\u2019]*\d(?:[eE][-+]?\d+)?")
 # Names of columns that hold the duration of a request in the logs of some servers.
 _ALSO_DURATIONS: Final = ("time", "request_time")
-_DAYS: Final = ("date", "day", "datum", "fecha", "jour")
+_DAYS: Final = ("date", "day", "datum", "fecha", "jour", "data")
 _CLOCK: Final = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?\s*")
 
 _CALLED: Final = ("endpoint", "path", "url", "route", "request_path", "operation", "call_type", "request_type")
@@ -55,6 +55,15 @@ _RULES: Final = tuple(
 )
 """What a call is for, whether it failed, and whether a cache answered, where a column of this name says so."""
 
+# Names of arrivals that say that a row is about an interval: without a count of its requests, it is a sum.
+_INTERVALS: Final = (
+    *("minute", "hour", "day", "bucket_start", "window_start", "interval_start", "period_start", "starting_at"),
+)
+# Words of prefixes that tell running totals, means and limits from the counts of one request.
+_NO_REQUEST: Final = frozenset(
+    {"cumulative", "running", "session", "conversation", "lifetime", "overall", "hourly", "daily", "weekly", "monthly"}
+    | {"average", "median", "estimated", "expected", "previous", "baseline", "quota", "allowed", "requested"}
+)
 _SHOWN_PARTS: Final = 4
 _TOKEN_WORDS: Final = frozenset({"token", "tokens"})
 # Words of columns of tokens that are no count of a part: limits, prices, rates, sums.
@@ -101,7 +110,7 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
     units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(plain(fields.get(name, ""))))}
-    table = with_kinds(shape, fields, (*_RULES, *_event_rules(shape, fields)))
+    table = with_kinds(shape, fields, (*_RULES, *_interval_rules(fields), *_event_rules(shape, fields)))
     return RawTable(
         table=at_once(table) if timeless else table,
         unit_s=1.0 if timeless else unit_by_name(plain(fields["arrival"])),
@@ -110,6 +119,12 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
         day_first=bool(words_in(fields.get("arrival", "")) & DAY_FIRST_WORDS),
         assumptions=(*_unread(shape, fields), *_disorder(shape, fields), *([AT_ONCE] if timeless else [])),
     )
+
+
+def _interval_rules(fields: Mapping[str, str]) -> Iterator[AsideRule]:
+    arrival = fields.get("arrival", "")
+    if plain(arrival.rpartition(".")[2]) in _INTERVALS and "calls" not in fields:
+        yield AsideRule(kind=Kind.BUCKET, column=arrival, pattern="")
 
 
 def _event_rules(shape: Shape, fields: Mapping[str, str]) -> Iterator[AsideRule]:
@@ -229,7 +244,8 @@ def _prefixed_pair(
     counted = {
         prefix: pair
         for prefix, pair in pairs.items()
-        if not set(re.split(r"[^a-z]+", prefix)) & _NO_PART and all(_may_count(values.get(name, ())) for name in pair)
+        if not set(re.split(r"[^a-z]+", prefix)) & (_NO_PART | _NO_REQUEST)
+        and all(_may_count(values.get(name, ())) for name in pair)
     }
     return next(iter(counted.items())) if len(counted) == 1 else ("", ())
 
@@ -258,6 +274,10 @@ def _day_and_clock(shape: Shape, fields: Mapping[str, str]) -> dict[str, str]:
     clocks = [name for name, texts in columns.items() if texts and all(map(_CLOCK.fullmatch, texts))]
     taken = fields.get("arrival", "")
     clock = taken if taken in clocks else _only([name for name in clocks if says_time(name)])
-    days = [name for name in columns if name != clock and plain(name) in _DAYS]
-    day = taken if taken not in clocks and taken in days else next(iter(days), "")
-    return {"arrival": f"{day}+{clock}"} if day and clock and not any(":" in text for text in columns[day]) else {}
+    days = [taken, *(name for name in columns if plain(name) in _DAYS)]
+    day = next((name for name in days if name in columns and name not in clocks and _are_days(columns[name])), "")
+    return {"arrival": f"{day}+{clock}"} if day and clock else {}
+
+
+def _are_days(texts: Sequence[str]) -> bool:
+    return holds_dates(texts) and not any(":" in text for text in texts)

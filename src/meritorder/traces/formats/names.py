@@ -35,6 +35,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "num_input_tokens",
         "num_prefill_tokens",
         *("input_token_count", "prompt_token_count", "tokens_in", "tokens_input", "input_toks", "message_tokens"),
+        *("eingabetoken", "eingabetokens"),
         "gen_ai.usage.input_tokens",
         "usage.prompt_tokens",
         "usage.input_tokens",
@@ -57,7 +58,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "num_decode_tokens",
         "num_generated_tokens",
         *("output_token_count", "completion_token_count", "tokens_out", "tokens_output", "output_toks"),
-        "answer_tokens",
+        *("answer_tokens", "ausgabetoken", "ausgabetokens"),
         "gen_ai.usage.output_tokens",
         "usage.completion_tokens",
         "usage.output_tokens",
@@ -194,6 +195,8 @@ def words_in(name: str) -> set[str]:
 def says_tokens_of(name: str, field: str) -> bool:
     """Whether a name says that its column counts the tokens of one side, and says nothing else."""
     words = words_in(name) - _FILLERS
+    # "Token in uscita" are those of the output.
+    words -= {"in"} if words & (SIDES["output"] | SIDES["input"] - {"in"}) else set()
     return bool(words & TOKEN_WORDS) and bool(words & SIDES[field]) and words <= TOKEN_WORDS | SIDES[field]
 
 

@@ -142,6 +142,8 @@ PROVIDERS: Final = (
                 "session": "session | session_id | conversation_id",
                 "id": "request_id | message_id | message.id | response.id | id",
                 "status": "status_code | status",
+                # The result of a run of Claude Code has the usage of all its turns.
+                "calls": "num_turns",
                 "workload": "workload",
                 "deadline": "deadline_s | deadline",
             },

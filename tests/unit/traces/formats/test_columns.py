@@ -129,8 +129,9 @@ def test_two_pairs_of_counts_are_open(tmp_path: Path) -> None:
     assert "match no known format" in refused(path)
 
 
-def test_sums_of_a_run_are_no_request(tmp_path: Path) -> None:
-    record = {"created_at": "2026-11-02T09:00:00Z", "total_input_tokens": 500, "total_output_tokens": 90}
+@pytest.mark.parametrize("word", ["total", "cumulative", "avg", "session", "max"])
+def test_sums_and_means_are_no_request(tmp_path: Path, word: str) -> None:
+    record = {"created_at": "2026-11-02T09:00:00Z", f"{word}_input_tokens": 500, f"{word}_output_tokens": 90}
     assert "match no known format" in refused(written(tmp_path, lines(record), "log.jsonl"))
 
 
@@ -141,10 +142,13 @@ def test_sums_of_a_run_are_no_request(tmp_path: Path) -> None:
         ("horodatage;modèle;jetons d'entrée;jetons de sortie", "02/11/2026 09:00:00"),
         ("Fecha y hora\tmodelo\tTokens de entrada\tTokens de salida", "02/11/2026 09:00:00"),
         ("日時;モデル;入力トークン;出力トークン", "2026-11-02 09:00:00"),
+        ("data;ora;token in ingresso;token in uscita", "02/11/2026;09:00:00"),
+        ("Datum;Uhrzeit;Eingabetoken;Ausgabetoken", "02.11.2026;09:00:00"),
     ],
 )
 def test_foreign_names_are_known(tmp_path: Path, header: str, day: str) -> None:
-    rows = f"{day};m;1.000;50\n{day[:-2]}30;m;1.200;60\n".replace(";", "\t" if "\t" in header else ";")
+    model = "" if ";" in day else "m;"
+    rows = f"{day};{model}1.000;50\n{day[:-2]}30;{model}1.200;60\n".replace(";", "\t" if "\t" in header else ";")
     trace = read_trace([written(tmp_path, f"{header}\n{rows}")])
     assert cells(trace, *LENGTHS) == [(0.0, 1000, 0, 50), (30.0, 1200, 0, 60)]
     assert trace.epoch_s == 1_793_610_000
@@ -215,3 +219,9 @@ def test_kinds_that_never_have_counts(tmp_path: Path, column: str, counted: str,
     trace = read_trace([written(tmp_path, text)])
     assert trace.requests["input_tokens"].to_list() == [500]
     assert trace.report.set_aside == {kind: 1}
+
+
+@pytest.mark.parametrize("name", ["bucket_start", "window_start", "hour"])
+def test_rows_of_intervals_are_sums(tmp_path: Path, name: str) -> None:
+    text = f"{name},prompt_tokens,completion_tokens\n2026-11-02T09:00:00Z,500,90\n2026-11-02T09:05:00Z,500,90\n"
+    assert "sums of several requests: 2 rows, 1,000 input and 180 output" in refused(written(tmp_path, text))
