@@ -12,7 +12,8 @@ from meritorder.domain import Hardware, Model, PricingModel
 from meritorder.errors import CatalogError
 from meritorder.offers import Offer, TokenPrice
 
-_BEFORE_HARDWARE: Final = re.compile(r"^(?:\d+-?x-?)?(?:(?:nvidia|amd|tesla|hgx|dgx)-)*")
+_BEFORE_HARDWARE: Final = re.compile(r"^(?:\d+-?x-?)?(?:(?:nvidia|amd|tesla|hgx|dgx)-|gpu[.-])*")
+_GIGABYTES: Final = re.compile(r"(?<=\d)g(?:i?b)?$")
 # Copies of a model's weights in another precision; of four bits only NVIDIA's, since others differ in their arithmetic.
 _STATED_PRECISION: Final = re.compile(r"-(bf16|fp8|nvfp4|fp4)(?:-(?:fast|tput|dynamic|block))?$")
 _PRECISIONS: Final = {"fp4": "nvfp4"}
@@ -26,13 +27,17 @@ def plain(name: str) -> str:
 
 
 def plain_hardware(name: str) -> str:
-    """Normalize the name of an accelerator: as `plain`, without vendor, platform and number: `8x NVIDIA HGX H100`."""
-    return _BEFORE_HARDWARE.sub("", plain(name))
+    """Normalize the name of an accelerator: as `plain`, without vendor, platform and number: `8x NVIDIA HGX H100`.
+
+    What follows its first word may come in any order, and memory in G, GB or GiB: `H100 80G SXM5`, `H100-SXM5-80GB`.
+    """
+    first, *rest = _BEFORE_HARDWARE.sub("", plain(name)).split("-")
+    return "-".join((first, *sorted(_GIGABYTES.sub("gb", word) for word in rest)))
 
 
 def hardware_by_name(hardware: Iterable[Hardware]) -> dict[str, Hardware]:
     """Return hardware by each of its names, as `plain_hardware` writes them."""
-    return {name: known for known in hardware for name in (known.id, plain_hardware(known.name), *known.aliases)}
+    return {plain_hardware(name): known for known in hardware for name in (known.id, known.name, *known.aliases)}
 
 
 @dataclass(frozen=True)

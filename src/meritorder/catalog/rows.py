@@ -17,8 +17,9 @@ is invalid is left out; the others count.
 import csv
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -36,17 +37,21 @@ PRICING_MODEL_NAMES: Final = {
     "pay_as_you_go": PricingModel.ON_DEMAND,
     "payg": PricingModel.ON_DEMAND,
     "preemptible": PricingModel.SPOT,
+    "interruptible": PricingModel.SPOT,
     "reservation": PricingModel.RESERVED,
     "reserved_instance": PricingModel.RESERVED,
+    "ri": PricingModel.RESERVED,
     "savings_plans": PricingModel.SAVINGS_PLAN,
     "committed": PricingModel.COMMITTED_USE,
     "committed_use_discount": PricingModel.COMMITTED_USE,
     "cud": PricingModel.COMMITTED_USE,
     "capacity_blocks": PricingModel.CAPACITY_BLOCK,
 }
-_TERM: Final = re.compile(r"(\d+)[\s-]*(?:(years?|yrs?|y)|(?:months?|mos?))\b", re.IGNORECASE)
+_TERM: Final = re.compile(r"(\d+)[\s-]*(?:(years?|yrs?|y)|(?:months?|mos?|m))\b", re.IGNORECASE)
+_YEARLY: Final = ("annual", "annually", "yearly")
 _MONTHS_PER_YEAR: Final = 12
 _SEPARATORS: Final = (",", ";", "\t")
+_USD: Final = "USD"
 _AMOUNTS: Final = ("usd_per_hour", "minimum_billing_s", "interruptions_per_month")
 _DOLLARS: Final = re.compile(r"\s|\$|USD|(?:/|per)\s?(?:h|hr|hour)$", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?")
@@ -113,6 +118,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpus: int
     pricing_model: str
     usd_per_hour: float
+    currency: str = _USD
     sizes: tuple[int, ...] = ()
     region: str = ""
     term: str = ""
@@ -131,7 +137,7 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     hardware: tuple[HardwareRow, ...] = ()
     model: tuple[ModelRow, ...] = ()
-    offer: tuple[OfferRow, ...] = ()
+    offer: tuple[dict[str, object], ...] = ()
 
 
 class PriceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,16 +166,15 @@ class OfferRows:
     offers: list[Offer] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
 
-    def add(self, fields: OfferRow | Mapping[str, str], where: str) -> None:
+    def add(self, read: Callable[[], OfferRow], where: str) -> None:
         """Add an offer, or leave out its row with the reason.
 
         Args:
-            fields: The row, or its cells as text.
+            read: Reads the row.
             where: File and row for messages.
         """
         try:
-            row = fields if isinstance(fields, OfferRow) else _read_cells(fields)
-            self.offers.append(_offer(row, self.origin, self.hardware))
+            self.offers.append(_offer(read(), self.origin, self.hardware))
         except msgspec.ValidationError as error:
             self.leave_out(where, str(error))
         except CatalogError as error:
@@ -201,7 +206,7 @@ def read_toml(
     models = [_model(row, origin) for row in tables.model]
     rows = OfferRows(origin, hardware_by_name((*known, *hardware)))
     for number, row in enumerate(tables.offer, 1):
-        rows.add(row, f"{origin.name}, offer {number}")
+        rows.add(partial(msgspec.convert, row, OfferRow), f"{origin.name}, offer {number}")
     return hardware, models, rows
 
 
@@ -221,7 +226,7 @@ def read_csv(text: str, origin: Origin, known: Iterable[Hardware]) -> OfferRows:
             rows.leave_out(where, "has more cells than the header")
         elif any(cells):
             filled = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
-            rows.add(filled if separator == "," else _with_points(filled), where)
+            rows.add(partial(_read_cells, filled if separator == "," else _with_points(filled)), where)
     return rows
 
 
@@ -259,17 +264,23 @@ def _amount(name: str, text: str) -> str:
     try:
         float(plainly)
     except ValueError:
-        raise CatalogError(f"{name} must be a number, not {text!r}") from None
+        unit = " of dollars" if name.startswith("usd_") else ""
+        raise CatalogError(f"{name} must be a number{unit}, not {text!r}") from None
     return plainly
 
 
 def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> Offer:
+    if row.currency.upper() != _USD:
+        raise CatalogError(
+            f"is priced in {row.currency}, not in USD", fix="convert usd_per_hour, and leave out currency"
+        )
     known = hardware.get(plain_hardware(row.hardware))
     if known is None:
         ids = dict.fromkeys(accelerator.id for accelerator in hardware.values())
         fix = f"known: {', '.join(ids)}; or add a [[hardware]] table"
         raise CatalogError(f"unknown hardware {row.hardware!r}", fix=fix)
     fields = msgspec.structs.asdict(row)
+    del fields["currency"]
     source = origin.sources.get(row.source)
     fields["source"] = f"{source.title} <{source.url}>" if source else row.source or origin.name
     fields["as_of"] = row.as_of or origin.as_of
@@ -295,10 +306,10 @@ def _term_in(text: str) -> str:
 
 
 def _term(text: str) -> str:
-    """Return the length of a commitment in whole years as "1y"; any other text as it is."""
+    """Return the length of a commitment in whole years as "1y", also of "36m" and "annual"; other text as it is."""
     match = _TERM.fullmatch(text.strip())
     if match is None:
-        return text
+        return "1y" if text.strip().lower() in _YEARLY else text
     years, months = divmod(int(match[1]), 1 if match[2] else _MONTHS_PER_YEAR)
     return text if months or not years else f"{years}y"
 

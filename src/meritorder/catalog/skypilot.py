@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from meritorder.catalog.lookup import plain
+from meritorder.catalog.lookup import plain, plain_hardware
 from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Hardware, PricingModel
 from meritorder.errors import CatalogError
@@ -92,7 +92,7 @@ def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) ->
     reasons: dict[str, str] = {}
     rows = [(f"{path}, row {number}", row) for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
     for machine in _machines(rows):
-        known = hardware.get(_hardware_name(machine.accelerators))
+        known = hardware.get(plain_hardware(_hardware_name(machine.accelerators)))
         if known is None:
             continue
         for pricing_model, column in ((PricingModel.ON_DEMAND, "Price"), (PricingModel.SPOT, "SpotPrice")):

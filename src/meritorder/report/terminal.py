@@ -19,6 +19,8 @@ from meritorder.report.wording import host, price_unit, spaced, web_address
 from meritorder.units import format_usd
 
 INDENT: Final = 2
+_GAP: Final = 2
+"""Blanks between two columns of a table."""
 READING_WIDTH: Final = 100
 _TITLE_WIDTH: Final = 30
 _BAR_WIDTH: Final = 44
@@ -97,10 +99,10 @@ class TableColumn:
 
 def fitted_table(every: Sequence[TableColumn], width: int) -> RenderableType:
     """Return the most important columns that fit side by side, and a line that names the others."""
-    left = width
+    left = width + _GAP
     shown: list[TableColumn] = []
     for column in sorted(every, key=lambda column: column.importance):
-        left -= column.width + 1
+        left -= column.width + _GAP
         if left < 0 and shown:
             break
         shown.append(column)

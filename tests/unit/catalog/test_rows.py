@@ -58,6 +58,9 @@ def test_bad_price_leaves_out_its_row(write: Write, price: str, caplog: pytest.L
         ("NVIDIA H100 NVL", "h100-nvl"),
         ("H200_SXM", "h200"),
         ("Nvidia L4", "l4"),
+        ("A100-80G", "a100"),
+        ("H100 80GiB SXM5", "h100"),
+        ("nvidia.com/gpu.H100", "h100"),
         ("NVIDIA GeForce RTX 4090", "rtx-4090"),
     ],
 )
@@ -76,6 +79,9 @@ def test_names_of_gpus_are_understood(write: Write, hardware: str, known: str) -
         ("Savings-Plan", "savings_plan", "36 months", "3y"),
         ("CUD", "committed_use", "1 year", "1y"),
         ("RESERVED", "reserved", "3yr", "3y"),
+        ("RI", "reserved", "36m", "3y"),
+        ("CUD", "committed_use", "annual", "1y"),
+        ("Interruptible", "spot", "", ""),
         ("reserved", "reserved", "6 months", "6 months"),
         ("capacity block", "capacity_block", "1-182d", "1-182d"),
     ],
@@ -110,7 +116,7 @@ def test_prices_of_spreadsheets_are_read(write: Write) -> None:
     ("cells", "reason"),
     [
         ("acme,,a,h100,eight,on demand,24,,", "gpus must be a whole number of GPUs, not 'eight'"),
-        ("acme,,a,h100,8,on demand,24 EUR,,", "usd_per_hour must be a number, not '24 EUR'"),
+        ("acme,,a,h100,8,on demand,24 EUR,,", "usd_per_hour must be a number of dollars, not '24 EUR'"),
     ],
 )
 def test_cell_that_is_no_number_is_quoted(write: Write, cells: str, reason: str) -> None:
@@ -122,3 +128,20 @@ def test_missing_column_is_named(write: Write) -> None:
     header = "provider,instance,hardware,gpus,pricing_model,eur_per_hour\n"
     with pytest.raises(CatalogError, match="has no column usd_per_hour"):
         load([write("mine.csv", header + "acme,a,h100,8,on demand,24\n")])
+
+
+def test_other_currency_leaves_out_its_row(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    """Euros are not taken as dollars; the row beside them counts."""
+    header = "currency,provider,instance,hardware,gpus,pricing_model,usd_per_hour\n"
+    rows = "eur,a,b,h100,8,spot,9\nUSD,a,c,h100,8,spot,8\n"
+    offers = load([write("mine.csv", header + rows)]).select_offers("h100", "a")
+    assert [(offer.instance, offer.usd_per_hour) for offer in offers] == [("c", 8.0)]
+    assert "row 2: is priced in eur, not in USD" in caplog.text
+
+
+@pytest.mark.parametrize("bad", ["gpus = 0.125", 'gpus = 8\ncurrency = "EUR"', "gpus = 8\ncolor = 1"])
+def test_bad_table_leaves_out_itself(write: Write, bad: str, caplog: pytest.LogCaptureFixture) -> None:
+    table = '[[offer]]\nprovider = "a"\nhardware = "h100"\npricing_model = "spot"\nusd_per_hour = 8.0\n'
+    text = f'{table}instance = "b"\n{bad}\n{table}instance = "c"\ngpus = 8\n'
+    assert [offer.instance for offer in load([write("mine.toml", text)]).select_offers("h100", "a")] == ["c"]
+    assert "mine.toml, offer 1:" in caplog.text

@@ -41,14 +41,14 @@ def test_offers_show_price_date_and_source() -> None:
     assert re.search(r"spot .* 2\.5 % ", shown)
 
 
-@pytest.mark.parametrize("width", [50, 80, 170])
+@pytest.mark.parametrize("width", [50, 80, 180])
 def test_machine_name_never_vanishes(width: int) -> None:
     offers = CATALOG.select_offers("h100")
     shown = text(offers, width=width)
     assert all(len(line.rstrip()) <= width for line in shown.splitlines())
     words = set(shown.split())
     assert {word for offer in offers for word in offer.instance.split()} <= words
-    assert ("Columns not shown" in shown) == (width < 170)
+    assert ("Columns not shown" in shown) == (width < 180)
 
 
 def test_model_name_never_vanishes() -> None:
@@ -109,3 +109,10 @@ def test_old_prices_are_counted() -> None:
     data = to_dict([old, new], today=TODAY)
     assert [row["age_days"] for row in data["offers"]] == [91, 90]
     assert len(data["warnings"]) == 1
+
+
+def test_no_cell_is_cut() -> None:
+    """Columns are shown only if they fit with the blanks between them, at any width."""
+    offers = CATALOG.select_offers("h100", "coreweave")
+    assert offers
+    assert not [width for width in range(70, 180) if "…" in text(offers, width=width)]
