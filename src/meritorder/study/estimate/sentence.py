@@ -33,7 +33,10 @@ def traffic_sentence(traffic: Traffic, ways: Sequence[Way], patience: Sequence[P
         bought = min(tokens, key=_usd)
         costs.append(f"{_a_month(bought)} as tokens ({bought.where})")
     parts.append(", ".join(costs) + ".")
-    parts.append(_waiting(patience))
+    mix = named.get("mix")
+    parts.append(
+        _waiting_as_stated(realtime, mix, patience[0].share) if realtime and mix and patience else _waiting(patience)
+    )
     return " ".join(part for part in parts if part)
 
 
@@ -77,6 +80,16 @@ def _usd(way: Way) -> float:
 
 def _a_month(way: Way) -> str:
     return f"{format_usd(way.usd)} a month"
+
+
+def _waiting_as_stated(realtime: Sequence[Way], mix: Way, share: float) -> str:
+    """Return what waiting as long as was stated saves on machines."""
+    before_usd = min(way.usd for way in realtime)
+    saved_usd = before_usd - mix.usd
+    waiting = f"On machines of your own, letting {format_share(share)} wait as stated saves"
+    if saved_usd <= 0:
+        return f"{waiting} nothing."
+    return f"{waiting} {format_usd(saved_usd)} a month, {format_share(saved_usd / before_usd)}."
 
 
 def _waiting(patience: Sequence[PatiencePoint]) -> str:

@@ -18,6 +18,7 @@ from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces.read import read_trace
 from meritorder.traces.sample import write_trace
 from meritorder.traces.synthetic import Traffic
+from meritorder.units import format_usd
 
 TRAFFIC = Traffic(requests_per_day=6_000, input_tokens=600, output_tokens=150)
 OPTIONS = CompareOptions(model="llama-3.1-8b", hardware=("l40s",), tp=1, defer=("30%@4h",))
@@ -50,6 +51,13 @@ def test_month_and_request_agree(answer: Estimate) -> None:
     for way in answer.ways:
         assert way.usd == pytest.approx(way.usd_per_request * requests, rel=1e-6)
     assert answer.best == min((way for way in answer.ways if way.in_time is not False), key=lambda way: way.usd).name
+
+
+def test_sentence_states_what_asked_waiting_saves(answer: Estimate) -> None:
+    ways = named(answer)
+    before_usd = min(ways["realtime_fixed"].usd, ways["realtime_autoscaled"].usd)
+    saved = f"as stated saves {format_usd(before_usd - ways['mix'].usd)} a month"
+    assert (saved if ways["mix"].usd < before_usd else "as stated saves nothing") in answer.sentence
 
 
 def test_best_way_serves_what_cannot_wait() -> None:
