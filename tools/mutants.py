@@ -36,6 +36,7 @@ TARGETS: Final = (
     "gateway/state/ledger_writer.py",
     "gateway/venues/venues.py",
     "gateway/workers/dispatch.py",
+    "gateway/workers/outcomes.py",
     "policy/*.py",
     "bills/**/*.py",
     "study/audit/**/*.py",

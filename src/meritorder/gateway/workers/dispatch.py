@@ -1,49 +1,38 @@
-"""Dispatches queued requests: claims what the venues have capacity for, runs it, and stores each answer once."""
+"""Dispatches queued requests: claims what the venues have capacity for, and runs it."""
 
 import asyncio
 import contextlib
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
-
-from sqlalchemy import Connection
+from typing import Any, Final
 
 from meritorder.gateway.config import DEFERRABLE, duration_s
-from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.entries import Place, Run, deferrable_entry
 from meritorder.gateway.state.reservations import UNLIMITED, Reservation
-from meritorder.gateway.store.queue import answers, backlog, requests
-from meritorder.gateway.store.queue.answers import AnswerOutcome, FinishedRequest
+from meritorder.gateway.store.queue import backlog, requests
 from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
-from meritorder.gateway.store.responses import conversations, stored_answers
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
-from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.attempt import (
     AttemptFailedError,
     Attempts,
     CompletionRate,
-    billed_usage,
     gateway_failed,
 )
+from meritorder.gateway.workers.outcomes import Outcomes
 from meritorder.gateway.workers.turns import Turns, Urgency
 from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s
 from meritorder.policy.schedule import safe_completion_tokens_per_s
 
-T = TypeVar("T")
-
 _ROUND_S: Final = 0.5  # when nothing happens; any event starts a round at once
-_STORE_RETRY_S: Final = 0.5
-_BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one error response of the venue
 _PAUSE_SHARE: Final = 3.0  # pause after a round, per time that it read: most of the time is left for other work
 _WORK_PER_ROUND: Final = 200
 _MAX_EXTRA_WORK: Final = 1000
@@ -76,6 +65,7 @@ class Dispatcher:
         self._headroom = headroom
         self._plan_executor = plan_executor
         self._attempts = Attempts(context, headroom.mark_unavailable, self.wake)
+        self._outcomes = Outcomes(context, self._stored)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[ClaimedRequest, RunningRequest]] = {}
@@ -116,8 +106,7 @@ class Dispatcher:
         """Cancel and delete a call whose client has disconnected."""
         self._waiters.pop(seq, None)
         self.cancel({seq})
-        change = partial(requests.end_and_delete, seq=seq)
-        self._spawn(self._durably(partial(self._context.database.write, change)))
+        self._spawn(self._outcomes.delete(seq))
 
     def cancel(self, seqs: set[int]) -> None:
         """Stop running requests whose answers are no longer wanted."""
@@ -141,6 +130,13 @@ class Dispatcher:
         waiter = self._waiters.pop(seq, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(answer)
+
+    def _stored(self, request: ClaimedRequest, answer: RequestAnswer) -> None:
+        """Count a request that was served, and pass its answer on."""
+        estimated = request.input_tokens + request.output_tokens  # in the unit of the queued work
+        self._rates[request.model].add(time.monotonic(), estimated)
+        self._turns.add_served(request.tenant, answer.input_tokens + answer.output_tokens)
+        self.deliver(request.seq, answer)
 
     async def run(self) -> None:
         """Dispatch in rounds until cancelled."""
@@ -310,7 +306,7 @@ class Dispatcher:
         if has_failed or task.cancelled():
             answer = gateway_failed(self._context.new_id("req_"))
             failure = AttemptFailedError(None if has_failed else 0.0, answer, fault=has_failed)
-            self._spawn(self._requeue(request, failure))
+            self._spawn(self._outcomes.fail(request, failure))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -331,17 +327,11 @@ class Dispatcher:
             with self._occupied(request, venue, running):
                 answer = await self._attempts.send(request, venue, running)
         except AttemptFailedError as failure:
-            await self._requeue(request, failure, venue, started_s, lost_tokens=running.tokens)
+            await self._outcomes.fail(request, failure, venue, started_s, lost_tokens=running.tokens)
         except asyncio.CancelledError:
-            self._account_interrupted(request, venue, started_s, preempted=True)
-            await self._return(request, self._context.now_s(), lost_tokens=running.tokens)
+            await self._outcomes.preempt(request, venue, started_s, lost_tokens=running.tokens)
         else:
-            await self._store(request, answer, venue, started_s)
-
-    def _account_interrupted(self, request: ClaimedRequest, venue: Venue, started_s: float, *, preempted: bool) -> None:
-        """Account for the time of an attempt after which its request is queued again."""
-        run = Run(venue.place, started_s, self._context.now_s())
-        self._context.ledger_writer.add_interrupted(request, run, preempted=preempted)
+            await self._outcomes.store(request, answer, venue, started_s)
 
     @contextlib.contextmanager
     def _occupied(self, request: ClaimedRequest, venue: Venue, running: RunningRequest) -> Iterator[None]:
@@ -356,77 +346,3 @@ class Dispatcher:
             venue.deferrable.remove(running)
             self._running.pop(request.seq, None)
             self._wake.set()
-
-    async def _requeue(
-        self,
-        request: ClaimedRequest,
-        failure: AttemptFailedError,
-        venue: Venue | None = None,
-        started_s: float | None = None,
-        *,
-        lost_tokens: int = 0,
-    ) -> None:
-        """Queue a request again for later, or store its last error if no attempts are left."""
-        faults = request.faults + (1 if failure.fault else 0)
-        max_faults = self._context.settings.limits.attempts
-        if failure.answer.status_code is None:
-            max_faults *= _BROKEN_PER_ATTEMPT
-        now_s = self._context.now_s()
-        if failure.fault and faults >= max_faults:
-            await self._store(request, failure.answer, venue, now_s if started_s is None else started_s)
-            return
-        if venue is not None and started_s is not None and (failure.fault or lost_tokens):  # else nothing ran
-            self._account_interrupted(request, venue, started_s, preempted=False)
-        await self._return(request, now_s + failure.wait_s(faults), fault=failure.fault, lost_tokens=lost_tokens)
-
-    async def _return(
-        self, request: ClaimedRequest, not_before_s: float, *, fault: bool = False, lost_tokens: int
-    ) -> None:
-        change = partial(
-            requests.requeue,
-            owner=self._context.instance_id,
-            request=request,
-            not_before_s=not_before_s,
-            fault=fault,
-            lost_tokens=lost_tokens,
-        )
-        await self._durably(partial(self._context.database.write, change))
-
-    async def _store(
-        self, request: ClaimedRequest, answer: RequestAnswer, venue: Venue | None, started_s: float
-    ) -> None:
-        """Store an answer, once, and account for it."""
-        usage, now_s = billed_usage(answer), self._context.now_s()
-        cost_picousd = 0 if venue is None or usage == Usage() else venue.cost_picousd(usage)
-        run = Run(Place(answer.venue) if venue is None else venue.place, started_s, now_s)
-        finished = FinishedRequest(
-            owner=self._context.instance_id,
-            request=request,
-            answer=answer,
-            entry=deferrable_entry(request, answer, run, cost_picousd=cost_picousd),
-            answered_s=now_s,
-        )
-        outcome = await self._durably(lambda: self._context.database.write_item(self._store_all, finished))
-        estimated = request.input_tokens + request.output_tokens  # in the unit of the queued work
-        self._rates[request.model].add(time.monotonic(), estimated)
-        self._turns.add_served(request.tenant, answer.input_tokens + answer.output_tokens)
-        if outcome.entry is not None:
-            self._context.ledger_writer.observe(outcome.entry)
-        self.deliver(request.seq, answer)
-
-    def _store_all(self, connection: Connection, finished: Sequence[FinishedRequest]) -> Sequence[AnswerOutcome]:
-        outcomes = answers.store_all(connection, finished)
-        for item, outcome in zip(finished, outcomes, strict=True):
-            if outcome.stored and item.request.batch_seq is None:
-                response = stored_answers.complete(connection, item.request.seq, item.answer)
-                conversations.append_turn(connection, response)
-                self._context.announce_response(connection, response)
-        return outcomes
-
-    async def _durably(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Write, however long the database is unavailable."""
-        while True:
-            try:
-                return await asyncio.shield(write())
-            except StoreUnavailableError:
-                await asyncio.sleep(_STORE_RETRY_S)

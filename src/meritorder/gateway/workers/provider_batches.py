@@ -9,7 +9,7 @@ its deadline one by one.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -27,7 +27,7 @@ from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.store.queue.provider_batches import ProviderBatch, WantedRequests
 from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
-from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
+from meritorder.gateway.upstreams.batches.venue import BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.venues.batch_ways import RecallTimes
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
@@ -38,10 +38,8 @@ from meritorder.gateway.workers.attempt import billed_usage, build_answer, no_an
 from meritorder.gateway.workers.dispatch import Dispatcher
 
 _FAULT_WAIT_S: Final = 60.0
-_CLAIM_SIZE: Final = 1000
 _STORE_SIZE: Final = 200
 _ID_LENGTH: Final = 26
-_LINE_OVERHEAD_BYTES: Final = 512  # ids, names and what a translation adds around a body in a provider's file
 _UNKNOWN: Final = (404, 410)  # answers to the id of a batch that a provider does not know
 _PLAIN: Final = partial(calls.with_fields, stream=None, stream_options=None, service_tier=None)
 _NOT_RUN: Final = ("batch_expired", "batch_cancelled")
@@ -152,8 +150,14 @@ class ProviderBatches:
         context = self._context
 
         def claim(connection: Connection, count: int) -> int:
-            limits = replace(api.limits, max_lines=min(count, api.limits.max_lines))
-            accepted, excess = _claim_within(connection, context.instance_id, work, limits, now_s)
+            accepted, excess = provider_batches.claim_within(
+                connection,
+                context.instance_id,
+                work,
+                max_lines=min(count, api.limits.max_lines),
+                max_bytes=api.limits.max_bytes,
+                now_s=now_s,
+            )
             for request in excess:
                 requests.requeue(connection, context.instance_id, request, not_before_s=now_s, fault=False)
             batch_id = context.new_id("c")[:_ID_LENGTH]
@@ -364,30 +368,6 @@ class ProviderBatches:
         for outcome in await self._context.database.write(lambda connection: store_all(connection, finished)):
             if outcome.entry is not None:
                 self._context.ledger_writer.observe(outcome.entry)
-
-
-def _claim_within(
-    connection: Connection, owner: str, work: QueuedRequests, limits: BatchLimits, now_s: float
-) -> tuple[list[ClaimedRequest], list[ClaimedRequest]]:
-    """Claim what a provider takes in one batch, at least one request; return it, and what was claimed in excess."""
-    accepted: list[ClaimedRequest] = []
-    size = 0
-    while len(accepted) < limits.max_lines:
-        limit = min(_CLAIM_SIZE, limits.max_lines - len(accepted))
-        claimed = requests.claim(connection, owner, work, limit=limit, now_s=now_s)
-        for index, request in enumerate(claimed):
-            size += line_size_bytes(request.body_bytes)
-            if accepted and size > limits.max_bytes:
-                return accepted, claimed[index:]
-            accepted.append(request)
-        if len(claimed) < limit:
-            break
-    return accepted, []
-
-
-def line_size_bytes(body_bytes: int) -> int:
-    """Return the largest size of a line in a provider's file; translated bodies are about as long as OpenAI's."""
-    return body_bytes + _LINE_OVERHEAD_BYTES
 
 
 async def _grouped(results: AsyncIterator[LineResult]) -> AsyncIterator[list[LineResult]]:

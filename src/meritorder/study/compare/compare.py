@@ -24,11 +24,11 @@ from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.compare.sentence import sentence
 from meritorder.study.compare.token_only import TIERS_COMPARED, compare_tokens
 from meritorder.study.compare.trace_summary import reading_warnings, summarize
-from meritorder.study.fleet.fleets import Trial
+from meritorder.study.fleet.fleets import Trial, machines_used
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import Search, SearchResult, build_search, machines_used
+from meritorder.study.fleet.search import Search, SearchResult, build_search
 from meritorder.study.fleet.servable import candidate_servers, describe, refuse_all, split_servable
 from meritorder.study.fleet.serverless import search_serverless, serverless_assumptions, serverless_machines
 from meritorder.study.fleet.speeds import performance, speed_assumptions

@@ -11,8 +11,8 @@ from meritorder.offers import TokenPrice
 from meritorder.records.estimation import PatiencePoint
 from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.compare.token_only import waiting_usd
+from meritorder.study.fleet.fleets import machines_used
 from meritorder.study.fleet.load import NO_DEADLINE, TraceLoad
-from meritorder.study.fleet.search import machines_used
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _PATIENCE_S: Final = (SECONDS_PER_HOUR, 4 * SECONDS_PER_HOUR, 12 * SECONDS_PER_HOUR, SECONDS_PER_DAY)

@@ -318,3 +318,12 @@ def mixed_fleet(
     return simulate_fleet(
         "mix", f"{base.label}, {how}", load, ((machine, realtime), (batch_machine, temporary)), known=known
     )
+
+
+def machines_used(*trials: Trial) -> list[CandidateMachine]:
+    """Return the distinct machines of some fleets."""
+    used: list[CandidateMachine] = []
+    for machine in (machine for trial in trials for machine, _ in trial.pools):
+        if machine not in used:
+            used.append(machine)
+    return used

@@ -344,15 +344,6 @@ def _mix_on(base: Trial, machine: CandidateMachine, backfill: BackfillLimits, lo
     return mixed_fleet(base, machine, load, backfill)
 
 
-def machines_used(*trials: Trial) -> list[CandidateMachine]:
-    """Return the distinct machines of some fleets."""
-    used: list[CandidateMachine] = []
-    for machine in (machine for trial in trials for machine, _ in trial.pools):
-        if machine not in used:
-            used.append(machine)
-    return used
-
-
 def build_search(
     catalog: Catalog, model: Model, load: TraceLoad, options: CompareOptions, progress: Progress
 ) -> Search:

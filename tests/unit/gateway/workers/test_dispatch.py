@@ -126,7 +126,8 @@ class Sent:
 @pytest.fixture
 def ready(dispatcher: Dispatcher) -> Dispatcher:
     """A dispatcher whose clock stands, and whose engine was measured: four deferrable requests may join."""
-    dispatcher._context = dataclasses.replace(dispatcher._context, now_s=lambda: NOW_S)
+    stopped = dataclasses.replace(dispatcher._context, now_s=lambda: NOW_S)
+    dispatcher._context = dispatcher._outcomes._context = stopped
     admission = Admission(sequence_cap=4, foreign=0, max_resident=4, max_prefilling=64)
     dispatcher._headroom._admissions["own"] = admission
     return dispatcher
@@ -306,7 +307,7 @@ async def test_stored_calls_complete_responses(ready: Dispatcher, monkeypatch: p
     monkeypatch.setattr(stored_answers, "complete", lambda _, seq, _answer: completed.append(seq))
     call, line = (claimed(ready, queue(ready)) for _ in range(2))
     for request, answer in ((call, DONE), (call, SECOND), (dataclasses.replace(line, batch_seq=7), DONE)):
-        await ready._store(request, answer, ready._venues.all[0], NOW_S)
+        await ready._outcomes.store(request, answer, ready._venues.all[0], NOW_S)
     assert completed == [call.seq]
 
 
@@ -316,7 +317,7 @@ async def test_second_answer_has_no_effect(ready: Dispatcher) -> None:
     request = claimed(ready, queue(ready))
     ready._context.database.submit(lambda connection: requests.end(connection, request.seq)).result()
     seen = entries(ready)
-    await ready._store(request, DONE, ready._venues.all[0], NOW_S)
+    await ready._outcomes.store(request, DONE, ready._venues.all[0], NOW_S)
     assert [(entry.output_tokens, entry.lost_tokens) for entry in seen] == [(0, 5)]
 
 
@@ -329,7 +330,7 @@ async def test_answer_costs_the_price_of_its_venue(ready: Dispatcher) -> None:
     )
     (venue,) = venues.build_venues(settings).all
     seen = entries(ready)
-    await ready._store(claimed(ready, queue(ready)), DONE, venue, NOW_S)
+    await ready._outcomes.store(claimed(ready, queue(ready)), DONE, venue, NOW_S)
     assert [entry.cost_picousd for entry in seen] == [54 * 10**6]
 
 
@@ -468,7 +469,7 @@ async def test_changes_outlast_the_store(ready: Dispatcher, monkeypatch: pytest.
             raise failures.pop()
         return "made"
 
-    assert await ready._durably(write) == "made"
+    assert await ready._outcomes._durably(write) == "made"
     assert waits == [0.5, 0.5]
 
 

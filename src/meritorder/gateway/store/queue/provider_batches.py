@@ -14,12 +14,15 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.queue.requests import ClaimedRequest
+from meritorder.gateway.store.queue.backlog import QueuedRequests
+from meritorder.gateway.store.queue.requests import ClaimedRequest, claim
 from meritorder.gateway.store.schema import BATCHES, PROVIDER_BATCHES, REQUESTS, TURNAROUNDS
 
 KEPT_TURNAROUNDS: Final = 50
 """Turnarounds that are remembered for each venue."""
 
+_CLAIM_SIZE: Final = 1000
+_LINE_OVERHEAD_BYTES: Final = 512  # ids, names and what a translation adds around a body in a provider's file
 _UPDATE_SIZE: Final = 5000  # databases limit the number of values in a statement
 
 
@@ -61,6 +64,25 @@ class WantedRequests:
     tokens: int
     arrived_s: float
     deadline_s: float
+
+
+def claim_within(
+    connection: Connection, owner: str, work: QueuedRequests, *, max_lines: int, max_bytes: int, now_s: float
+) -> tuple[list[ClaimedRequest], list[ClaimedRequest]]:
+    """Claim what a provider takes in one batch, at least one request; return it, and what was claimed in excess."""
+    accepted: list[ClaimedRequest] = []
+    size_bytes = 0
+    while len(accepted) < max_lines:
+        limit = min(_CLAIM_SIZE, max_lines - len(accepted))
+        claimed = claim(connection, owner, work, limit=limit, now_s=now_s)
+        for index, request in enumerate(claimed):
+            size_bytes += request.body_bytes + _LINE_OVERHEAD_BYTES  # translated bodies are about as long as OpenAI's
+            if accepted and size_bytes > max_bytes:
+                return accepted, claimed[index:]
+            accepted.append(request)
+        if len(claimed) < limit:
+            break
+    return accepted, []
 
 
 def create(connection: Connection, owner: str, batch: ProviderBatch, requests: Sequence[ClaimedRequest]) -> None:

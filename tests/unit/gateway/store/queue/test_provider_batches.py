@@ -10,8 +10,6 @@ from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.queue import backlog, batches, provider_batches, requests
 from meritorder.gateway.store.queue.answers import AnswerOutcome
 from meritorder.gateway.store.queue.provider_batches import ProviderBatch
-from meritorder.gateway.upstreams.batches.venue import BatchLimits
-from meritorder.gateway.workers.provider_batches import _claim_within
 
 
 def create_batch(database: Database, count: int = 5) -> ProviderBatch:
@@ -93,8 +91,10 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
     database.submit(add).result()
     (work,) = database.read_now(lambda connection: backlog.queued_work(connection, now_s=2.0))
 
-    def provider_batch(connection: Connection, name: str, limits: BatchLimits) -> int:
-        taken, left = _claim_within(connection, "a", work, limits, 2.0)
+    def provider_batch(connection: Connection, name: str, max_bytes: int) -> int:
+        taken, left = provider_batches.claim_within(
+            connection, "a", work, max_lines=35_000, max_bytes=max_bytes, now_s=2.0
+        )
         for request in left:
             requests.requeue(connection, "a", request, not_before_s=2.0, fault=False)
         it = ProviderBatch(
@@ -103,8 +103,7 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
         provider_batches.create(connection, "a", it, taken)
         return len(taken)
 
-    large = BatchLimits(max_lines=35_000, max_bytes=2**30)
-    small = BatchLimits(max_lines=35_000, max_bytes=612 * 1500)
+    large, small = 2**30, 612 * 1500
     assert database.submit(lambda connection: provider_batch(connection, "large", large)).result() == 35_000
     assert database.submit(lambda connection: provider_batch(connection, "small", small)).result() == 1500
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "large"))) == 35_000
