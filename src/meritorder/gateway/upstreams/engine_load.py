@@ -69,8 +69,8 @@ ENGINE_METRICS: Final = {
 }
 """What each engine reports.
 
-Source: vLLM's production metrics (docs.vllm.ai, 0.11), SGLang's (docs.sglang.io, 0.5), llama.cpp's server README
-(b10549); all 2026-10.
+Source: vLLM's production metrics (docs.vllm.ai, 0.5 to 0.32: its counters have kept their names from V0 to V1, which
+adds the label `engine`), SGLang's (docs.sglang.io, 0.5), llama.cpp's server README (b10549); all 2026-11.
 """
 
 _RUNNING: Final = tuple(names.running.encode() for names in ENGINE_METRICS.values())

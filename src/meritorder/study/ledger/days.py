@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from meritorder.errors import ConfigError
 from meritorder.metering.capacity import Paid
-from meritorder.records.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport, Use
 from meritorder.study.ledger.answer import NOT_SIMULATED, cost_all, empty_ledger, whole_period
 from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 from meritorder.study.ledger.costing import CostedLedger, Period, free_attempts
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from meritorder.gateway.app.administration import Administration
 
 _BY_ROW: Final = frozenset({"hour", "replica", "request"})
-_TIMES: Final = frozenset({"day", "month"})
 _EVER_S: Final = 1e15
-_NEEDED: Final = ("use", "venue", "workload", "lane")
+_USE: Final = "use"
+_COUNTS: Final = ("requests", "attempts", "unpaid", "input_tokens", "output_tokens", "kept", "missed")
 
 
 def has_sums(by: Sequence[str]) -> bool:
@@ -79,7 +80,7 @@ def account_days(
         to_s=max(bound.to_s for bound in bounds) if to_s is None else to_s,
     )
     nothing = cost_all(from_columns({column.name: [] for column in ATTEMPTS}), (), period)
-    sums = [_daily_sums(store, by, whole)] if whole else []
+    sums = [_daily_sums(store, whole)] if whole else []
     quotes = store.settled_quotes(from_s=low_s, to_s=high_s)
     return report(nothing, period, by, no_saving_because=NOT_SIMULATED, quotes=quotes, others=[*sums, *parts])
 
@@ -108,24 +109,31 @@ def _cost(store: "Administration", paid: Sequence[Paid], period: Period) -> Cost
     return cost_all(attempts, paid, period)
 
 
-def _daily_sums(store: "Administration", by: Sequence[str], days: Sequence[int]) -> DailySums:
-    columns = {DIMENSIONS[name].column: DIMENSIONS[name] for name in (*_NEEDED, *by) if name not in _TIMES}
+def _daily_sums(store: "Administration", days: Sequence[int]) -> DailySums:
+    """Return the sums of days, which are read for each question: by little, there is little to read."""
+    unpaid = _read(store, days, ("venue", "use")).filter(pl.col("unpaid") > 0)
+    counts = unpaid.group_by("venue", "use").agg(pl.col("unpaid").sum()).sort("venue", "use")
+    warnings = (free_attempts(venue, use, count) for venue, use, count in counts.iter_rows())
+    return DailySums(by=partial(_read, store, days), warnings=tuple(warnings))
+
+
+def _read(store: "Administration", days: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+    names = dict.fromkeys((*columns, _USE))
     sums = pl.DataFrame(
-        store.daily_sums(list(columns), first=days[0], last=days[-1]),
-        schema_overrides=dict.fromkeys(columns, pl.String),
+        store.daily_sums(list(names), first=days[0], last=days[-1]),
+        schema_overrides=dict.fromkeys(names, pl.String),
         infer_schema_length=None,
     )
-    in_period = sums.filter(pl.col("day").is_in(list(days)))
-    unpaid = in_period.group_by("venue", "use").agg(pl.col("unpaid").sum()).filter(pl.col("unpaid") > 0)
-    warnings = [free_attempts(venue, use, count) for venue, use, count in unpaid.sort("venue", "use").iter_rows()]
-    nobody = pl.format("({})", "use")
-    owners = [name for name, dimension in columns.items() if not dimension.of_costs]
-    return DailySums(
-        sums=in_period.with_columns(
-            (pl.col("day") * HOURS_PER_DAY).alias("hour"),
-            pl.col("paid_picousd").alias("picousd"),
-            pl.col("venue").fill_null(""),
-            *(pl.when(pl.col("lane").is_null()).then(nobody).otherwise(name).alias(name) for name in owners),
+    is_owned = pl.col(_USE).is_in([Use.BUSY.value, Use.TOKENS.value])
+    owners = [dimension.column for dimension in DIMENSIONS.values() if not dimension.of_costs]
+    return sums.filter(pl.col("day").is_in(list(days))).select(
+        (pl.col("day") * HOURS_PER_DAY).alias("hour"),
+        *(
+            pl.when(is_owned).then(name).otherwise(pl.format("({})", _USE)).alias(name)
+            if name in owners
+            else pl.col(name).fill_null("")
+            for name in names
         ),
-        warnings=tuple(warnings),
+        pl.col("paid_picousd").alias("picousd"),
+        *_COUNTS,
     )

@@ -82,11 +82,11 @@ class DailySums:
     """What was paid in days that are summed, and the attempts that ended in them.
 
     Args:
-        sums: A row for each day and group: `hour` of the day's start, the columns of dimensions, and those of `_SUMS`.
+        by: Returns the sums by columns of dimensions: these, `hour` of the start of each day, and `_SUMS`.
         warnings: What has no price.
     """
 
-    sums: pl.DataFrame
+    by: Callable[[Sequence[str]], pl.DataFrame]
     warnings: tuple[str, ...] = ()
 
 
@@ -110,9 +110,10 @@ def report(
         others: Other parts of the period.
     """
     parts = (costed, *others)
-    used = {row["use"]: exact_usd(row["picousd"]) for row in _sums(parts, ("use",)).iter_rows(named=True)}
+    by_use = _sums(parts, ("use",))
+    used = {row["use"]: exact_usd(row["picousd"]) for row in by_use.iter_rows(named=True)}
     uses = {use: used.get(use.value, Decimal(0)) for use in Use}
-    whole = _sums(parts, ()).row(0, named=True)
+    whole = by_use.sum().row(0, named=True)
     return LedgerReport(
         period=(utc(period.from_s).isoformat(), utc(period.to_s).isoformat()),
         paid_usd=sum(uses.values(), Decimal(0)),
@@ -133,23 +134,21 @@ def report(
 
 def _sums(parts: Sequence[CostedLedger | DailySums], by: Sequence[str]) -> pl.DataFrame:
     """Return the sums of the parts of a period by some dimensions."""
+    columns = [DIMENSIONS[name].column for name in by]
     frames = [
-        _with_calendar(part.sums)
+        _with_calendar(part.by([column for column in columns if column not in _TIMES]))
         if isinstance(part, DailySums)
         else _joined(cost_sums(part, by), work_sums(part, by), by)
         for part in parts
     ]
-    columns = [DIMENSIONS[name].column for name in by]
-    texts = [column for column in columns if column not in _TIMES]
     table = pl.concat(
         frame.select(
-            *(pl.col(column).cast(pl.String if column in texts else pl.Int32) for column in columns),
+            *(pl.col(column).cast(pl.Int32 if column in _TIMES else pl.String) for column in columns),
             *(pl.col(name).cast(pl.Int128) for name in _SUMS),
         )
         for frame in frames
     )
-    sums = [pl.col(name).sum() for name in _SUMS]
-    return table.group_by(columns).agg(sums).sort(columns, nulls_last=True) if columns else table.select(sums)
+    return table.group_by(columns).agg(pl.col(name).sum() for name in _SUMS).sort(columns, nulls_last=True)
 
 
 def _quoted(quotes: Sequence[SettledQuote]) -> QuotedBatches:
@@ -194,7 +193,7 @@ def cost_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
         costs = costs.with_columns(pl.when(pl.col("attempt").is_null()).then(nobody).otherwise(owner).alias(column))
     columns = [DIMENSIONS[name].column for name in by]
     picousd = pl.col("picousd").cast(pl.Int128).sum()
-    return _with_calendar(costs).group_by(columns).agg(picousd) if columns else costs.select(picousd)
+    return _with_calendar(costs).group_by(columns).agg(picousd)
 
 
 def work_sums(costed: CostedLedger, by: Sequence[str]) -> pl.DataFrame:
@@ -216,7 +215,7 @@ def _work_sums(ended: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         (promised & in_time).sum().cast(pl.Int64).alias("kept"),
         (promised & ~in_time).sum().cast(pl.Int64).alias("missed"),
     )
-    return ended.group_by(columns).agg(sums) if columns else ended.select(sums)
+    return ended.group_by(columns).agg(sums)
 
 
 def group_rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> tuple[CostRow, ...]:
@@ -228,8 +227,6 @@ def group_rows(costed: CostedLedger, ended: pl.DataFrame, by: Sequence[str]) -> 
 def _joined(costs: pl.DataFrame, work: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Return the costs and the work of each group; names are texts, whose order is that of the alphabet."""
     columns = [DIMENSIONS[name].column for name in by]
-    if not columns:
-        return pl.concat([costs, work], how="horizontal")
     costs, work = (
         frame.with_columns(pl.col(column).cast(pl.String) for column in columns if column not in _TIMES)
         for frame in (costs, work)
