@@ -74,10 +74,10 @@ def test_prometheus_range_query(audited: Audited, tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", "no column of time"),
         ("time,machine\n2026-10-05,x\n", "no column of utilization"),
-        ("time,utilization\nnever,0.5\n", "no sample has both"),
+        ("time,utilization\nnever,0.5\n", "no time in 'never'"),
         ("time,gpu_percent\n2026-10-05T00:00:00Z,250\n", "over 100 %"),
         ("time,utilization\n2026-10-05T00:00:00Z,-2\n", "below 0"),
-        ('{"data": 3}', "not the answer of a Prometheus"),
+        ('{"data": 3}', "not the answer of Prometheus"),
         ('{"data": {"result": []}}', "no series"),
         ("time,utilization\n2025-01-01T00:00:00Z,0.5\n", "other hours"),
     ],
