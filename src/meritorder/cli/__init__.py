@@ -21,7 +21,7 @@ from meritorder.cli.gateway.keys import keys
 from meritorder.cli.gateway.ledger import ledger
 from meritorder.cli.gateway.serve import autopilot, serve
 from meritorder.cli.gateway.store import store
-from meritorder.cli.gateway.ui import ui
+from meritorder.cli.gateway.ui import mcp, ui
 from meritorder.cli.inspect import inspect
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
@@ -40,7 +40,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, ui, keys, batch, status, ledger, store, watch, shadow, autopilot):
+for _serving in (serve, ui, mcp, keys, batch, status, ledger, store, watch, shadow, autopilot):
     app.command()(_serving)
 
 

@@ -1,4 +1,4 @@
-"""ui: run the web application."""
+"""ui and mcp: the web application, and tools for assistants."""
 
 import os
 import subprocess
@@ -67,6 +67,27 @@ def ui(
     listener = listen(host, port) if socket is None else listen_on_file(socket)
     typer.echo("preparing the simulator", err=True)
     serve(listener, site, announce, LOOPBACK if is_local else ())
+
+
+def mcp(
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Files in it may be read, no others.")
+    ] = Path(),
+    gateway: Annotated[str, typer.Option("--gateway", metavar="URL", help="Gateway to ask for quotes.")] = "",
+    config: OptionalConfigFile = None,
+) -> None:
+    """Serve tools to an assistant over standard input and output, by the Model Context Protocol.
+
+    They compare, estimate, audit, quote and read the ledger (with --config); nothing is bought, started or changed.
+    For example:
+
+    claude mcp add meritorder -- meritorder mcp --folder logs
+    """
+    from meritorder.web.mcp import Tools, build
+
+    if not folder.is_dir():
+        raise ConfigError("is not a folder", where=f"--folder {folder}", fix="name the folder of your files")
+    build(Tools(folder=folder, gateway=gateway, config=config and config.resolve())).run()
 
 
 def start_beside(arguments: list[str]) -> None:
