@@ -129,6 +129,18 @@ def test_plan_and_compare_agree(seed: int) -> None:
     assert hindsight.bound_usd <= min(known_usd, hindsight.total_usd) * (1 + ROUNDING)
 
 
+@pytest.mark.parametrize(("seed", "deadline"), [(4, "10m"), (7, "1h"), (7, "30h")])
+def test_plan_is_no_dearer_than_tokens(seed: int, deadline: str) -> None:
+    """All may wait: `compare` prices them on machines and at each tier; batch answers come within a day."""
+    arguments = FEW | {"defer": (f"100%@{deadline}",)}
+    made = planned(drawn(seed), arguments)
+    tiers = {"api_standard", "api_flex"} | ({"api_batch"} if deadline == "30h" else set())
+    rows = compared(drawn(seed), arguments).arrangements
+    known_usd = [row.total_usd for row in rows if row.name in tiers | set(FLEETS) and not row.deadlines_missed]
+    assert made.total_usd <= min(known_usd) * (1 + ROUNDING)
+    assert made.bound_usd <= made.total_usd * (1 + ROUNDING)
+
+
 def test_plan_with_more_choice_is_no_dearer() -> None:
     few, machines, patience = ({"defer": (f"40%@{deadline}",)} for deadline in ("1h", "1h", "4h"))
     usd = planned(drawn(2), FEW | few).total_usd

@@ -98,7 +98,8 @@ def plan(
         typer.Option(
             "--tokens",
             metavar="TIER,…",
-            help="Tiers of token APIs that the plan may buy: batch, flex, standard, priority.",
+            help="Tiers of token APIs that the plan may buy: batch, flex, standard, priority; real-time work only at "
+            "the last two. Left out, what can wait may be bought at the first three; `none` buys nothing.",
         ),
     ] = "",
     carbon: Annotated[

@@ -23,6 +23,7 @@ OPTIONS = PlanOptions(
     tp=1,
     defer=("40%@1h",),
     terms=("1y",),
+    tiers=(),
     effort=Effort(time_limit_s=6.0),
 )
 

@@ -19,6 +19,7 @@ from meritorder.study.fleet import servable
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import AssignedTrace, assign_workloads, only_model, permitted_to_any
+from meritorder.study.plan.arranged import Served
 from meritorder.study.plan.arrangements import KnownArrangements, find_arrangements
 from meritorder.study.plan.carbon import Intensity, price_carbon, read_carbon
 from meritorder.study.plan.explain import coarsened, tokens_usd
@@ -75,7 +76,12 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     if not options.hindsight:
         forward = judge_forward(groups, options, trace.epoch_s, progress, span_s=promised.span_s)
     trials = [group.cheapest for group in groups] if forward is None else forward.trials
-    policy, policy_outcome = _policy(made, KnownPlan.of(groups, trials, setting, reactive=True), setting)
+    served = [
+        Served(group=group, trial=trial)
+        for group, trial in zip(groups, trials, strict=True)
+        if len(made.models[group.model].load)  # not all of it is bought as tokens
+    ]
+    policy, policy_outcome = _policy(made, KnownPlan.of(served, setting, reactive=True), setting)
     tested: Sequence[planfile.CommitmentBacktest] = ()
     if options.backtest is not None:
         progress("backtesting commitments")
@@ -200,9 +206,17 @@ def _policy(made: HindsightPlan, fitted: KnownPlan, setting: Setting) -> tuple[E
     if made.plan.buys_tokens and not any(any(row.machines) for row in made.plan.schedule):
         return made.plan, made.outcome  # it never rents a machine
     policy = _policy_beside(made.plan, fitted.plan, {reserved.name for reserved in setting.holdings.reserved})
+    ways = [policy]
+    if made.plan.buys_tokens and fitted.models.keys() == made.models.keys():
+        ways.append(
+            replace(policy, routes=fitted.plan.routes)
+        )  # where hindsight buys tokens, machines may be on anyway
     machines = {**made.machines, **fitted.machines}
-    outcome, _ = simulate_plan(policy, setting.loads, machines, setting.tokens, seed=setting.options.seed)
-    return policy, outcome
+    outcomes = [
+        simulate_plan(way, setting.loads, machines, setting.tokens, seed=setting.options.seed)[0] for way in ways
+    ]
+    best = min(range(len(ways)), key=lambda way: (not outcomes[way].kept, outcomes[way].total_usd))
+    return ways[best], outcomes[best]
 
 
 def _servable(

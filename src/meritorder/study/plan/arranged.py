@@ -1,7 +1,7 @@
 """A known arrangement as a plan: the policy that it is, and what it ran."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,17 +16,20 @@ from meritorder.planner.model.supply import Holdings, machine_key
 from meritorder.records import planfile
 from meritorder.records.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
+from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
-from meritorder.study.plan.arrangements import Arrangements
+from meritorder.study.hindsight.tokens import TokenPurchase
+from meritorder.study.plan.arrangements import Arrangements, kept_usd
 from meritorder.study.plan.held import is_held, machine_use, split_savings
-from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index, workload_names
+from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index, venue_name, workload_names
 from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.supply import pool_name
 from meritorder.units import SECONDS_PER_HOUR, interruptions_per_hour
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 # A fleet that is always on may grow to this many times its machines, and by one, above the load that it held.
 _GROWTH: Final = 1.5
@@ -90,18 +93,42 @@ class ArrangedPool:
         return np.bincount(slot, weights=bins_s[self.place], minlength=slots).astype(np.float64)
 
 
-def arranged_pools(
-    groups: Sequence[Arrangements], trials: Sequence[Trial], *, several_models: bool
-) -> list[ArrangedPool]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """How requests that share machines are served.
+
+    Args:
+        group: The requests.
+        trial: The fleet that serves them; None if all are bought as tokens.
+        bought: What is bought as tokens; None if nothing is.
+    """
+
+    group: Arrangements
+    trial: Trial | None
+    bought: TokenPurchase | None = None
+
+    @property
+    def usd(self) -> float:
+        """What they cost; infinity if a promise is broken."""
+        machines_usd = 0.0 if self.trial is None else kept_usd(self.trial)
+        return machines_usd + (self.bought.usd if self.bought else 0.0)
+
+    @property
+    def may_wait(self) -> Bools:
+        """Which requests may wait and are not bought, shape (requests,)."""
+        deferrable = self.group.load.deferrable
+        return deferrable & ~self.bought.members if self.bought else deferrable
+
+
+def arranged_pools(served: Sequence[Served], *, several_models: bool) -> list[ArrangedPool]:
     """Return the pools of fleets, each with a name of its own.
 
     Args:
-        groups: The requests that were served.
-        trials: A fleet for each group.
+        served: The fleets, and the requests that they serve.
         several_models: Whether names include the model.
     """
     pools: list[ArrangedPool] = []
-    for group, trial in zip(groups, trials, strict=True):
+    for group, trial in [(part.group, part.trial) for part in served if part.trial]:
         for place, (machine, pool) in enumerate(trial.pools):
             suffix = group.model if several_models else ""
             name = pool_name(machine.offer, machine.profile.gpus, realtime=pool.realtime, suffix=suffix)
@@ -124,6 +151,7 @@ def arranged_pools(
 
 
 def executable_arrangement(
+    served: Sequence[Served],
     pools: Sequence[ArrangedPool],
     *,
     horizon: Horizon,
@@ -134,7 +162,8 @@ def executable_arrangement(
     """Return the cheapest known arrangements as a plan that the simulator executes: a policy, and what it ran.
 
     Args:
-        pools: The pools of the arrangements.
+        served: The arrangements.
+        pools: Their pools.
         horizon: The slots of the plan.
         several_models: Whether names of workloads include their model.
         holdings: What is held already.
@@ -156,10 +185,10 @@ def executable_arrangement(
             ),
             *(_none_yet(arranged, slots) for arranged in (_held_alone(pools) if reactive else [])),
         ],
-        routes=_routes(pools, horizon, several_models=several_models),
+        routes=[route for part in served for route in _routes(part, pools, horizon, several_models=several_models)],
         commitments=[],
         several_models=several_models,
-        policy=_deferring(_policy(pools, slot_s, reactive=reactive), pools, several_models=several_models),
+        policy=_deferring(_policy(pools, slot_s, reactive=reactive), served, several_models=several_models),
         # A schedule with hindsight has shorter slots than the plan, and is nothing to repeat.
         scalings={
             (arranged.name, arranged.payment): arranged.pool.scaling
@@ -289,14 +318,15 @@ def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> 
     return Policy(slot_s=slot_s, floor=floor, reactive=rules, backlog=backlog)
 
 
-def _deferring(policy: Policy, pools: Sequence[ArrangedPool], *, several_models: bool) -> Policy:
+def _deferring(policy: Policy, served: Sequence[Served], *, several_models: bool) -> Policy:
     """Return a policy with what waits, of all that may."""
-    may_wait = {arranged.group for arranged in pools if arranged.group.load.deferrable.any()}
-    waiting = {arranged.group for arranged in pools if arranged.account.deferrable_s > 0}
+    may_wait = [part for part in served if part.trial and part.may_wait.any()]
+    waiting = [part for part in may_wait if part.trial and any(pool.deferrable_s for pool in part.trial.result.pools)]
     at_once: list[str] = []
-    for group in may_wait - waiting if waiting else ():
-        names = workload_names(group.load, group.model if several_models else "")
-        at_once += [names[index] for index in np.unique(group.load.workload[group.load.deferrable]).tolist()]
+    for part in [part for part in may_wait if part not in waiting] if waiting else ():
+        load = part.group.load
+        names = workload_names(load, part.group.model if several_models else "")
+        at_once += [names[index] for index in np.unique(load.workload[part.may_wait]).tolist()]
     return structs.replace(policy, defer=bool(waiting) or not may_wait, at_once=sorted(at_once))
 
 
@@ -310,31 +340,42 @@ def _held_in_flight(arranged: ArrangedPool) -> float:
     return max(1.0, float(in_flight.max()) / max(replicas, 1))
 
 
-def _routes(pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: bool) -> list[planfile.PlanRoute]:
-    """Return which pool served how much of each workload: its share of each slot (real time), or seconds of work."""
-    routes: list[planfile.PlanRoute] = []
-    slot_s, slots = horizon.slot_s, horizon.slots
-    for group in dict.fromkeys(arranged.group for arranged in pools):
-        own = [arranged for arranged in pools if arranged.group is group]
-        result, load = own[0].trial.result, group.load.on_trace_clock
-        for members in request_classes(load, slot_s, group.model if several_models else ""):
-            requests = load.select(members.members)
-            if not members.deferrable:
-                arrived = np.bincount(slot_index(requests.arrived_s, slot_s, slots), minlength=slots)
-                base = next(arranged for arranged in own if arranged.pool.realtime)
-                routes.append(_route(members, base, np.where(arrived > 0, 1.0, 0.0)))
-                continue
-            everything = load.select(load.deferrable)
-            share = float(requests.tokens / everything.tokens)
+def _routes(
+    part: Served, pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: bool
+) -> Iterator[planfile.PlanRoute]:
+    """Yield what serves how much of each workload: its share of each slot (real time), or seconds of work."""
+    slot_s, slots, group = horizon.slot_s, horizon.slots, part.group
+    own = [arranged for arranged in pools if arranged.group is group]
+    load = group.load.on_trace_clock
+    on_machines = load.select(part.may_wait)
+    for members in request_classes(load, slot_s, group.model if several_models else ""):
+        requests = load.select(members.members)
+        slot = slot_index(requests.arrived_s, slot_s, slots)
+        price = part.bought.prices.get(int(requests.workload[0])) if part.bought and members.deferrable else None
+        if price is not None:
+            work_s = group.search.machines[0].work_s(requests)
+            yield structs.replace(
+                _route(
+                    members, venue_name(price), np.bincount(slot, weights=work_s, minlength=slots).astype(np.float64)
+                ),
+                kind="tier",
+                usd=price_tokens(price, requests),
+                provider=price.provider,
+            )
+        elif not members.deferrable:
+            base = next(arranged for arranged in own if arranged.pool.realtime)
+            arrived = np.bincount(slot, minlength=slots)
+            yield _route(members, base.name, np.where(arrived > 0, 1.0, 0.0))
+        else:
+            share = float(requests.tokens / on_machines.tokens)
             for arranged in own:
-                done_s = arranged.by_slot(result.deferrable_bins_s, slot_s, slots)
+                done_s = arranged.by_slot(arranged.trial.result.deferrable_bins_s, slot_s, slots)
                 if done_s.any():
-                    routes.append(_route(members, arranged, share * done_s))
-    return routes
+                    yield _route(members, arranged.name, share * done_s)
 
 
-def _route(members: RequestClass, arranged: ArrangedPool, flow: Floats) -> planfile.PlanRoute:
+def _route(members: RequestClass, venue: str, flow: Floats) -> planfile.PlanRoute:
     lane = Lane.DEFERRABLE if members.deferrable else Lane.REALTIME
     return planfile.PlanRoute(
-        workload=members.name, lane=lane.value, venue=arranged.name, kind="pool", flow=flow.tolist(), usd=0.0
+        workload=members.name, lane=lane.value, venue=venue, kind="pool", flow=flow.tolist(), usd=0.0
     )

@@ -15,7 +15,7 @@ from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.speeds import performance, speed_assumptions
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.plan import explain
-from meritorder.study.plan.arranged import ArrangedPool
+from meritorder.study.plan.arranged import ArrangedPool, Served
 from meritorder.study.plan.arrangements import Arrangements
 from meritorder.study.plan.held import held_assumptions, is_held
 from meritorder.study.plan.record import Explanation
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 
 def explain_arrangements(
-    groups: Sequence[Arrangements],
+    served: Sequence[Served],
     pools: Sequence[ArrangedPool],
     horizon: Horizon,
     options: PlanOptions,
@@ -40,7 +40,7 @@ def explain_arrangements(
     """Explain a plan that is a known arrangement.
 
     Args:
-        groups: The arrangements.
+        served: The arrangements.
         pools: Their pools.
         horizon: The slots of the plan.
         options: What was planned, and within which limits.
@@ -51,6 +51,8 @@ def explain_arrangements(
     """
     rented = [arranged for arranged in pools if arranged.account.paid_s > 0]
     machines = [arranged.machine for arranged in rented]
+    groups = [part.group for part in served]
+    tokens = [price for part in served if part.bought for price in part.bought.prices.values()]
     return Explanation(
         planned_usd=total_usd,
         solve_s=0.0,
@@ -59,7 +61,8 @@ def explain_arrangements(
         prices=[
             PriceUsed.from_offer(offer, assumed=offer.assumed)
             for offer in {machine.offer.label: machine.offer for machine in machines if not is_held(machine)}.values()
-        ],
+        ]
+        + [PriceUsed.from_token_price(price, assumed=False) for price in dict.fromkeys(tokens)],
         performance=performance(machines),
         dispatch=_dispatch(groups, pools, horizon),
         merit_order=_merit_order(rented),
@@ -72,7 +75,7 @@ def explain_arrangements(
         ],
         saving_interval=(
             saving_interval(groups[0].found, groups[0].search, options.seed)
-            if [group.cheapest for group in groups] == [pools[0].trial]
+            if [part.trial for part in served] == [groups[0].cheapest]
             and not (holdings.reserved or holdings.savings_plans)
             else None
         ),

@@ -1,14 +1,13 @@
 """The bounds of a plan: what no policy for its requests can cost less than, whatever it knows."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import Tier
+from meritorder.catalog.tokens import turnaround_s
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Reserved, machine_key
 from meritorder.study.bound.bound import Supply, hard_bound_usd, lower_bound_usd
@@ -17,20 +16,19 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.arrangements import Arrangements
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.demand import tokens_usd
+from meritorder.study.schedule.options import PlanOptions
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 
-_REALTIME_TIERS: Final = frozenset({Tier.STANDARD, Tier.PRIORITY})
 
-
-def find_bounds(groups: Iterable[Arrangements], case: PlanningCase, tiers: Collection[str]) -> tuple[float, float]:
+def find_bounds(groups: Iterable[Arrangements], case: PlanningCase, options: PlanOptions) -> tuple[float, float]:
     """Return lower bounds on the cost of any policy of the family, and of anything at all, in dollars.
 
     Args:
         groups: The known arrangements; their machines may be rented, their cost is not looked at.
         case: The planning case, before commitments are chosen; its machines may be rented under any of its payments.
-        tiers: Tiers of token APIs that may be bought.
+        options: Tiers of token APIs that may be bought.
     """
     candidates: dict[str, list[CandidateMachine]] = {model: [] for model in case.loads}
     for group in groups:
@@ -42,10 +40,10 @@ def find_bounds(groups: Iterable[Arrangements], case: PlanningCase, tiers: Colle
     for model, load in case.loads.items():
         distinct = {(machine.profile.replica, machine.offer): machine for machine in candidates[model]}
         supplies = [_supply(machine, case.problem) for machine in distinct.values()]
-        bought_usd = _cheapest_tokens_usd(case, model, load, tiers)
+        bought_usd = _cheapest_tokens_usd(case, model, load, options)
         hard_usd += hard_bound_usd(load, supplies, bought_usd)
         total_usd += lower_bound_usd(
-            load, supplies, tokens_usd=bought_usd, realtime_tokens=bool(_REALTIME_TIERS & frozenset(tiers))
+            load, supplies, tokens_usd=bought_usd, realtime_tokens=bool(options.realtime_tiers)
         )
     covered_usd = _covered_usd(case)
     total_usd, hard_usd = max(0.0, total_usd - covered_usd), max(0.0, hard_usd - covered_usd)
@@ -81,10 +79,14 @@ def _supply(machine: CandidateMachine, problem: Problem) -> Supply:
     )
 
 
-def _cheapest_tokens_usd(case: PlanningCase, model: str, load: TraceLoad, tiers: Collection[str]) -> Floats:
+def _cheapest_tokens_usd(case: PlanningCase, model: str, load: TraceLoad, options: PlanOptions) -> Floats:
     """Return what each request costs at the cheapest token API that may be bought, infinity if there is none."""
     usd = np.full(len(load), np.inf)
     for price in case.all_tokens[model]:
-        if price.tier in tiers:
-            usd = np.minimum(usd, tokens_usd(price, load, np.arange(len(load))))
+        lanes = price.tier in options.deferrable_tiers, price.tier in options.realtime_tiers
+        if any(lanes):
+            # The linear program rounds patience to slots. Real-time requests, which have no deadline, are as patient.
+            patient = load.deadline_s - load.arrived_s + case.problem.horizon.slot_s >= turnaround_s(price)
+            permitted = np.where(load.deferrable, *lanes) & patient & load.may_run(price.provider, "", "")
+            usd = np.where(permitted, np.minimum(usd, tokens_usd(price, load, np.arange(len(load)))), usd)
     return usd

@@ -21,7 +21,7 @@ from meritorder.records.evidence import Assumption, Interval, PriceUsed
 from meritorder.records.planproof import ComingDays, InHindsight, WalkForward
 from meritorder.study.compare.sentence import cheaper_tokens
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, PlanOptions
+from meritorder.study.schedule.options import MIN_COMMITMENT_EVIDENCE_S, REALTIME_TIERS, PlanOptions
 from meritorder.study.schedule.supply import Site
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_duration, format_share, format_usd
@@ -343,11 +343,15 @@ def warnings(
         verb = "is" if report.bad_rows == 1 else "are"
         texts.append(f"{report.bad_rows:,} of {format_count(report.rows, 'row')} {verb} invalid and left out")
     texts += report.aside_lines
+    realtime = any(workload.lane == "realtime" for workload in workloads)
     if not any(workload.lane == "deferrable" for workload in workloads):
         texts.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")
     if options.backtest is not None and not backtest:
         texts.append("there is nothing to backtest: no commitment is on sale for these machines")
-    tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", np.inf))
+    # What can wait is bought unasked.
+    unasked = options.tiers is None and (options.deferrable_tiers - (REALTIME_TIERS if realtime else frozenset()))
+    offered = {tier: usd for tier, usd in tokens_usd.items() if tier not in (unasked or ())}
+    tier, usd = min(offered.items(), key=lambda item: item[1], default=("", np.inf))
     if usd < total_usd and not options.tiers:
         texts.append(
             f"bought as tokens ({tier} tier), all of it would cost {format_usd(usd)}, without a guaranteed latency; "

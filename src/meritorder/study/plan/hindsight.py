@@ -21,9 +21,10 @@ from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
 from meritorder.study.hindsight.search import search_schedule
-from meritorder.study.plan.arranged import ArrangedPool, arranged_pools, executable_arrangement
+from meritorder.study.hindsight.tokens import token_purchases
+from meritorder.study.plan.arranged import ArrangedPool, Served, arranged_pools, executable_arrangement
 from meritorder.study.plan.arranged_explained import explain_arrangements
-from meritorder.study.plan.arrangements import Arrangements, KnownArrangements, kept_usd
+from meritorder.study.plan.arrangements import Arrangements, KnownArrangements
 from meritorder.study.plan.bounds import find_bounds
 from meritorder.study.plan.explain import coarsened
 from meritorder.study.plan.held import held_assumptions, is_held
@@ -71,21 +72,20 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownPlan:
-    """Fleets of some groups as a plan, simulated together."""
+    """How some groups are served, as a plan, simulated together."""
 
-    groups: Sequence[Arrangements]
+    served: Sequence[Served]
     pools: list[ArrangedPool]
     plan: ExecutablePlan
     outcome: planfile.PlanOutcome
     models: Mapping[str, ModelOutcome]
 
     @classmethod
-    def of(
-        cls, groups: Sequence[Arrangements], trials: Sequence[Trial], setting: Setting, *, reactive: bool = False
-    ) -> "KnownPlan":
-        """Simulate a fleet for each group; `reactive` lets fleets that are always on grow with the load."""
-        pools = arranged_pools(groups, trials, several_models=setting.several_models)
+    def of(cls, served: Sequence[Served], setting: Setting, *, reactive: bool = False) -> "KnownPlan":
+        """Simulate how each group is served; `reactive` lets fleets that are always on grow with the load."""
+        pools = arranged_pools(served, several_models=setting.several_models)
         plan = executable_arrangement(
+            served,
             pools,
             horizon=setting.horizon,
             several_models=setting.several_models,
@@ -97,7 +97,7 @@ class KnownPlan:
             plan = replace(plan, pools=[_with_carbon(pool, setting.problem, carbon) for pool in plan.pools])
         machines = {arranged.name: arranged.machine for arranged in pools}
         outcome, models = simulate_plan(plan, setting.loads, machines, setting.tokens, seed=setting.options.seed)
-        return cls(groups=groups, pools=pools, plan=plan, outcome=outcome, models=models)
+        return cls(served=served, pools=pools, plan=plan, outcome=outcome, models=models)
 
     @property
     def usd(self) -> float:
@@ -183,14 +183,17 @@ def plan_with_hindsight(
         case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
     )
     with ThreadPoolExecutor(max_workers=1) as background:
-        bounding = background.submit(find_bounds, arrangements.everything, case, options.tiers)
+        bounding = background.submit(find_bounds, arrangements.everything, case, options)
         progress("simulating the cheapest known arrangement")
-        known = KnownPlan.of(groups, [group.cheapest for group in groups], setting)
+        known = KnownPlan.of([Served(group=group, trial=group.cheapest) for group in groups], setting)
         progress("searching for a schedule by the tick")
-        scheduled = {part: _by_the_tick(part) for part in arrangements.everything}
-        parted = arrangements.cheapest(lambda part: kept_usd(scheduled[part]))
-        for parts in (groups, parted) if parted != groups else (groups,):
-            known = known.cheaper(KnownPlan.of(parts, [scheduled[part] for part in parts], setting), options)
+        on_machines = {part: Served(group=part, trial=_by_the_tick(part)) for part in arrangements.everything}
+        known = _cheapest(arrangements, on_machines, known, setting)
+        machines_usd = known.outcome.total_usd
+        progress("weighing tokens for what can wait")
+        bought = {part: _with_tokens(served, setting) for part, served in on_machines.items()}
+        if any(served.bought for served in bought.values()):
+            known = _cheapest(arrangements, bought, known, setting)
         progress("waiting for the bound")
         bound_usd, hard_bound_usd = bounding.result()
     attempt = None
@@ -207,12 +210,15 @@ def plan_with_hindsight(
     else:
         attempt = None
         plan, outcome, models, machines = known.plan, known.outcome, known.models, known.machines
-    if plan.policy is None or plan.scalings:
-        arranged_usd = sum(group.cheapest.usd for group in groups)
-        credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
+    scheduled_usd = machines_usd if attempt is None else outcome.total_usd
+    causes = {
+        "scheduling with hindsight": sum(group.cheapest.usd for group in groups) - scheduled_usd,
+        "tokens": scheduled_usd - outcome.total_usd,
+    }
+    credited += [Credit(cause=cause, usd=usd) for cause, usd in causes.items() if usd]
     explanation = (
         explain_arrangements(
-            known.groups,
+            known.served,
             known.pools,
             setting.horizon,
             options,
@@ -235,6 +241,40 @@ def plan_with_hindsight(
         hard_bound_usd=hard_bound_usd,
         baseline_usd=arrangements.baseline_usd,
     )
+
+
+def _cheapest(
+    arrangements: KnownArrangements, ways: Mapping[Arrangements, Served], known: KnownPlan, setting: Setting
+) -> KnownPlan:
+    """Return the cheapest plan of one way to serve each part; what is known if none is cheaper."""
+    parted = arrangements.cheapest(lambda part: ways[part].usd)
+    for parts in (arrangements.groups, parted) if parted != arrangements.groups else (parted,):
+        known = known.cheaper(KnownPlan.of([ways[part] for part in parts], setting), setting.options)
+    return known
+
+
+def _with_tokens(served: Served, setting: Setting) -> Served:
+    """Return how requests are served where what can wait may be bought as tokens, if that costs less."""
+    group, best = served.group, served
+    if setting.holdings.reserved or setting.holdings.savings_plans or not group.load.deferrable.any():
+        return served
+    prices, tiers = setting.prices[group.model], setting.options.deferrable_tiers
+    for purchase in token_purchases(group.load, prices, tiers):
+        rest = group.load.select(~purchase.members)
+        least_usd = min((machine.price_work(rest) for machine in group.search.batch_machines), default=0.0)
+        if purchase.usd + least_usd < best.usd:
+            trial = _on_machines(group, rest) if len(rest) else None
+            best = min(best, Served(group=group, trial=trial, bought=purchase), key=lambda way: way.usd)
+    return best
+
+
+def _on_machines(group: Arrangements, rest: TraceLoad) -> Trial:
+    """Return the cheapest fleet of what is not bought."""
+    search = replace(group.search, load=rest, tried=[], waiting_usd={})
+    alone = group.found.realtime_alone
+    if rest.deferrable.any() or alone is None or len(alone.load) != len(rest):
+        alone = replace(search, lane_alone=None).run().mix
+    return search_schedule(search, alone)
 
 
 def _by_the_tick(group: Arrangements) -> Trial:

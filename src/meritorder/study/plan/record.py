@@ -212,7 +212,7 @@ def to_file(
         schedule=judged.policy.schedule,
         policy=judged.policy.policy,
         policy_outcome=structs.replace(judged.policy_outcome, trace=files, unservable=unservable),
-        routes=plan.routes,
+        routes=judged.policy.routes,
         workloads=explanation.workloads,
         commitments=explanation.commitments,
         by_pricing_model=explain.usd_by_pricing_model(plan.schedule, explanation.commitments, outcome),

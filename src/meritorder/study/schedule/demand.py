@@ -1,7 +1,7 @@
 """The demand of a trace by slot: classes of requests, their work, and the bursts within slots."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +36,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_REALTIME_TIERS: Final = ("standard", "priority")
 _MAX_ROUNDS: Final = 24
 # One step of machines added to a slot, as a share of its machines, if all of its requests break the SLO.
 _MACHINES_STEP: Final = 0.3
@@ -167,28 +166,35 @@ def token_tiers(
     horizon: Horizon,
     options: PlanOptions,
 ) -> list[TokenTier]:
-    """Return the tiers of token APIs that the options allow."""
-    tiers = []
+    """Return the tiers of token APIs that the options allow, without those that a cheaper one is as good as."""
+    tiers: list[TokenTier] = []
     for price in prices:
-        if price.tier not in options.tiers:
-            continue
         usd = {
             group.name: sum_by_slot(load.arrived_s[group.members], tokens_usd(price, load, group.members), horizon)
             for group in classes
-            if group.deferrable or price.tier in _REALTIME_TIERS
+            if price.tier in (options.deferrable_tiers if group.deferrable else options.realtime_tiers)
         }
-        if usd:
-            tiers.append(
-                TokenTier(
-                    name=venue_name(price),
-                    provider=price.provider,
-                    model=model,
-                    usd=usd,
-                    turnaround_s=turnaround_s(price),
-                    tokens_per_s=UNLIMITED if options.tokens_per_s is None else options.tokens_per_s,
-                )
-            )
+        tier = TokenTier(
+            name=venue_name(price),
+            provider=price.provider,
+            model=model,
+            usd=usd,
+            turnaround_s=turnaround_s(price),
+            tokens_per_s=UNLIMITED if options.tokens_per_s is None else options.tokens_per_s,
+        )
+        if usd and not any(_as_good(other, tier, load.accesses) for other in tiers):
+            tiers.append(tier)
     return tiers
+
+
+def _as_good(first: TokenTier, second: TokenTier, accesses: Iterable[Access]) -> bool:
+    """Whether a token API without a rate limit may be used wherever another may, answers as soon, and costs no more."""
+    return (
+        first.tokens_per_s == UNLIMITED
+        and first.turnaround_s <= second.turnaround_s
+        and all(access.permits(first.provider, "") or not access.permits(second.provider, "") for access in accesses)
+        and all(name in first.usd and (first.usd[name] <= usd).all() for name, usd in second.usd.items())
+    )
 
 
 def venue_name(price: TokenPrice) -> str:

@@ -25,6 +25,12 @@ _SLOTS: Final = (
 )
 
 
+REALTIME_TIERS: Final = frozenset({Tier.STANDARD, Tier.PRIORITY})
+"""Tiers whose answers come as soon as real-time work needs them, or so it is assumed."""
+
+_UNASKED_TIERS: Final = frozenset({Tier.STANDARD, Tier.FLEX, Tier.BATCH})
+_NO_TIER: Final = "none"
+
 # A forecast further ahead rests on nothing.
 _MAX_COMING_S: Final = 28 * SECONDS_PER_DAY
 
@@ -37,7 +43,8 @@ class PlanOptions(CompareOptions):
         slot_s: Length of a slot; None sets it by the span.
         terms: Terms that may be committed to, such as "1y"; empty for no commitments; None for a year if the trace is
             long enough to tell.
-        tiers: Tiers of token APIs that may be bought; real-time work only at "standard" and "priority".
+        tiers: Tiers of token APIs that may be bought; real-time work only at "standard" and "priority". None for
+            deferrable work alone, at every tier but "priority".
         tokens_per_s: Rate limit of each token API; None for no limit.
         spot_machines: Machines of each spot offer that are available at once.
         machines: Maximum machines of each on-demand offer; None for no limit.
@@ -58,7 +65,7 @@ class PlanOptions(CompareOptions):
     hardware: tuple[str, ...] = HARDWARE
     slot_s: float | None = None
     terms: tuple[str, ...] | None = None
-    tiers: tuple[str, ...] = ()
+    tiers: tuple[str, ...] | None = None
     tokens_per_s: float | None = None
     spot_machines: int = 8
     machines: int | None = None
@@ -74,6 +81,16 @@ class PlanOptions(CompareOptions):
     coming_days: int = 0
     start: str | None = None
     end: str | None = None
+
+    @property
+    def deferrable_tiers(self) -> frozenset[Tier]:
+        """Tiers at which deferrable work may be bought."""
+        return _UNASKED_TIERS if self.tiers is None else frozenset(map(Tier, self.tiers))
+
+    @property
+    def realtime_tiers(self) -> frozenset[Tier]:
+        """Tiers at which real-time work may be bought."""
+        return REALTIME_TIERS & frozenset(map(Tier, self.tiers or ()))
 
     def terms_for(self, span_s: float) -> tuple[str, ...]:
         """Return the terms that may be committed to: by default none on the evidence of less than two weeks."""
@@ -130,14 +147,16 @@ def parse_days(text: str) -> int:
     return round(seconds / SECONDS_PER_DAY)
 
 
-def parse_tiers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tiers of token APIs if all are known.
+def parse_tiers(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the tiers of token APIs if all are known; "none" buys no tokens, and no names leave it to the plan.
 
     Raises:
         ConfigError: A tier is unknown.
     """
+    if not names or names == (_NO_TIER,):
+        return () if names else None
     known = [tier.value for tier in Tier]
     unknown = next((name for name in names if name not in known), None)
     if unknown:
-        raise ConfigError(f"unknown tier {unknown!r}", where="--tokens", fix=f"write {', '.join(known)}")
+        raise ConfigError(f"unknown tier {unknown!r}", where="--tokens", fix=f"write {', '.join(known)}, or {_NO_TIER}")
     return names

@@ -155,7 +155,7 @@ def _simulate_model(
         requests=len(load),
         load=on_machines.on_trace_clock,
         result=result,
-        schedules=tuple(schedules),
+        schedules=tuple(schedules) if result else (),
         accounts=result.pools if result else (),
         tokens_usd=usd_by_venue,
     )

@@ -90,10 +90,26 @@ def test_plan_below_the_bound_is_outside_its_family() -> None:
     assert "this plan costs less, so it lies outside that family" in text
 
 
+def test_only_tokens_for_real_time_need_asking() -> None:
+    trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=0, rows=9, aside_lines=[])))
+    costs = {"batch": 1.0, "standard": 3.0}
+    both = week().workloads
+    assert {workload.lane for workload in both} == {"realtime", "deferrable"}
+    (text,) = explain.warnings(trace, both, PlanOptions(), tokens_usd=costs, total_usd=5.0, backtest=[])
+    assert "--tokens standard" in text
+    waiting = [workload for workload in both if workload.lane == "deferrable"]
+    assert not explain.warnings(trace, waiting, PlanOptions(), tokens_usd=costs, total_usd=5.0, backtest=[])
+
+
 def test_warnings_name_cheaper_tokens_and_deferral() -> None:
     trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=2, rows=9, aside_lines=[])))
     texts = explain.warnings(
-        trace, [], PlanOptions(backtest=0.5), tokens_usd={"batch": 3.0, "standard": 9.0}, total_usd=5.0, backtest=[]
+        trace,
+        [],
+        PlanOptions(backtest=0.5, tiers=()),
+        tokens_usd={"batch": 3.0, "standard": 9.0},
+        total_usd=5.0,
+        backtest=[],
     )
     assert [text.split()[0] for text in texts] == ["2", "no", "there", "bought"]
     assert "--tokens batch" in texts[-1]

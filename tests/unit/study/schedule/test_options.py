@@ -18,6 +18,8 @@ def test_unknown_terms_and_tiers_are_refused() -> None:
     assert parse_terms("3y") == ("1y", "3y")
     assert parse_terms("none") == ()
     assert parse_tiers(("batch",)) == ("batch",)
+    assert parse_tiers(("none",)) == ()
+    assert parse_tiers(()) is None
     with pytest.raises(ConfigError, match="unknown term"):
         parse_terms("2y")
     with pytest.raises(ConfigError, match="unknown tier"):
@@ -29,3 +31,11 @@ def test_coming_time_is_whole_days() -> None:
     for text in ("12h", "0d", "36h", "60d", "soon"):
         with pytest.raises(ConfigError, match=f"'{text}' is no number of days up to 28"):
             parse_days(text)
+
+
+def test_unasked_tokens_are_for_what_waits() -> None:
+    unasked, named, none = (PlanOptions(tiers=tiers) for tiers in (None, ("priority", "batch"), ()))
+    assert unasked.deferrable_tiers == {"standard", "flex", "batch"}
+    assert not unasked.realtime_tiers
+    assert (named.deferrable_tiers, named.realtime_tiers) == ({"priority", "batch"}, {"priority"})
+    assert not none.deferrable_tiers | none.realtime_tiers

@@ -1,0 +1,65 @@
+"""Tokens for what can wait, weighed unasked: all of it, a part, none."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from meritorder.planner.solve.highs import Effort
+from meritorder.records.planfile import Plan, read_plan, write_plan
+from meritorder.study.plan.answer import plan
+from meritorder.study.plan.replay import replay
+from meritorder.study.schedule.options import PlanOptions
+from meritorder.traces import Trace
+from meritorder.traces.read import read_trace
+
+JOBS = '[[workload]]\nname = "jobs"\nlane = "deferrable"\ndeadline = "4h"\nmatch = { tenant = "jobs" }\n'
+
+
+def trickle(*, chat: bool) -> Trace:
+    """Sixty short requests in an hour: a machine costs cents to start, their tokens less than a tenth of one.
+
+    Those of a chat end before the jobs arrive, so that no machine is on for them anyway.
+    """
+    rng = np.random.default_rng(3)
+    requests = {
+        "time": np.concatenate((np.sort(rng.uniform(0, 600, 30)), np.sort(rng.uniform(2400, 3600, 30)))),
+        "input_tokens": rng.integers(20, 600, 60),
+        "output_tokens": rng.integers(1, 100, 60),
+        "tenant": np.repeat(["chat" if chat else "jobs", "jobs"], 30),
+    }
+    return read_trace([pl.DataFrame(requests)])
+
+
+def planned(trace: Trace, path: Path, workloads: str = JOBS, tiers: tuple[str, ...] | None = None) -> Plan:
+    path.write_text(workloads)
+    options = PlanOptions(
+        model="qwen3-32b", hardware=("h100",), workloads=path, tiers=tiers, effort=Effort(time_limit_s=2.0)
+    )
+    return plan(trace, options)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_tokens_are_bought_where_they_cost_less(tmp_path: Path, *, chat: bool) -> None:
+    trace = trickle(chat=chat)
+    made = planned(trace, tmp_path / "w.toml")
+    alone = planned(trace, tmp_path / "w.toml", tiers=())
+    assert made.simulated is not None
+    assert 0 < made.simulated.tokens_usd <= made.total_usd < alone.total_usd
+    assert (made.simulated.tokens_usd == pytest.approx(made.total_usd)) != chat
+    assert made.bound_usd <= made.total_usd * (1 + 1e-9)
+    assert made.simulated.kept
+    assert sum(credit.usd for credit in made.credited) == pytest.approx(made.saving_usd)
+    assert made.policy_outcome is not None
+    write_plan(made, tmp_path / "plan.json")
+    again = replay(read_plan(tmp_path / "plan.json"), trace)
+    assert again.total_usd == pytest.approx(made.policy_outcome.total_usd)
+    assert again.kept == made.policy_outcome.kept
+
+
+def test_denied_providers_sell_no_tokens(tmp_path: Path) -> None:
+    own = planned(trickle(chat=False), tmp_path / "w.toml", f'{JOBS}allow = {{ provider = "runpod" }}\n')
+    assert own.simulated is not None
+    assert own.simulated.tokens_usd == 0
+    assert own.total_usd > planned(trickle(chat=False), tmp_path / "w.toml").total_usd
