@@ -1,6 +1,7 @@
-"""Versioned records as readable JSON with a stable order of fields, and files that are read at once."""
+"""Versioned records as readable JSON with a stable order of fields, files that are read at once, and the cache."""
 
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,6 +23,11 @@ _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 MAX_FILE_BYTES: Final = 1 << 28
 """Catalogs, plans, profiles and option files are read at once, and none is near this size."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: `meritorder` in the user's cache folder (XDG_CACHE_HOME)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder"
 
 
 def read_file(path: Path) -> bytes:

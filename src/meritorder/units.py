@@ -18,6 +18,7 @@ DAYS_PER_YEAR: Final = 365.0
 # The hours of a year divided by twelve, as in AWS and FinOps practice.
 HOURS_PER_MONTH: Final = 730.0
 TOKENS_PER_MTOK: Final = 1_000_000
+BYTES_PER_MIB: Final = 1024**2
 BYTES_PER_GIB: Final = 1024**3
 MS_PER_S: Final = 1000.0
 WATTS_PER_KILOWATT: Final = 1000.0

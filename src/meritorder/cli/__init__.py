@@ -24,7 +24,7 @@ from meritorder.cli.gateway.store import store
 from meritorder.cli.gateway.ui import mcp, ui
 from meritorder.cli.inspect import inspect
 from meritorder.cli.plan import plan, simulate
-from meritorder.cli.prices import prices
+from meritorder.cli.prices import cache, prices
 from meritorder.cli.sweep import sweep
 from meritorder.errors import MeritorderError, missing_extra
 
@@ -38,7 +38,7 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, audit, calibrate, sweep):
+for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, cache, audit, calibrate, sweep):
     app.command()(_command)
 for _serving in (serve, ui, mcp, keys, batch, status, ledger, store, watch, shadow, autopilot):
     app.command()(_serving)

@@ -1,5 +1,6 @@
-"""prices: prices of capacity and tokens, and newer ones from public lists."""
+"""prices and cache: what is kept on this machine, beside the user's own files."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,8 +11,10 @@ from rich.console import Console
 from meritorder.cli.options import CatalogFiles, JsonFile, Provider, Region
 from meritorder.cli.parsing import parse_duration, parse_names
 from meritorder.domain import PricingModel
+from meritorder.units import BYTES_PER_MIB
 
 _ACTIONS: Final = ("list", "update", "reset")
+_CACHE_ACTIONS: Final = ("show", "clear")
 
 
 def prices(
@@ -113,3 +116,24 @@ def _reset() -> None:
     kept = reset_prices()
     names = ", ".join(f"{path}.old" for path in kept)
     Console().print(f"the shipped prices are in use; kept: {names}" if kept else "the shipped prices were in use")
+
+
+def cache(
+    action: Annotated[
+        str, typer.Argument(metavar="[show|clear]", help="`clear` deletes it; it is made again when it is needed.")
+    ] = "show",
+) -> None:
+    """Show or clear the cache: the compiled simulator, which takes a minute to make again.
+
+    It lies in $XDG_CACHE_HOME/meritorder, by default in ~/.cache/meritorder.
+    """
+    from meritorder import documents
+
+    if action not in _CACHE_ACTIONS:
+        raise typer.BadParameter(f"{action!r} is none of {', '.join(_CACHE_ACTIONS)}", param_hint="action")
+    folder = documents.cache_folder()
+    sizes = [path.lstat().st_size for path in folder.rglob("*") if path.is_file()]
+    if action == "clear" and folder.exists():
+        shutil.rmtree(folder)
+    deleted = "deleted" if action == "clear" else "in use"
+    typer.echo(f"{folder}: {len(sizes):,} files, {sum(sizes) / BYTES_PER_MIB:.1f} MiB {deleted}")

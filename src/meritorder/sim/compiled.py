@@ -5,7 +5,6 @@ that it calls from another file. Here the cache folder is named by a digest of a
 """
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,8 @@ import numpy as np
 from numba.core import config
 from numpy.typing import NDArray
 
+from meritorder import documents
+
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _PACKAGE: Final = Path(__file__).parent.parent
 
@@ -24,13 +25,12 @@ def _cache_folder() -> Path:
     digest = hashlib.sha256()
     for source in sorted([*(_PACKAGE / "sim").glob("*.py"), *(_PACKAGE / "policy").glob("*.py")]):
         digest.update(source.read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = f"meritorder/kernels-{digest.hexdigest()[:16]}"
+    folder = documents.cache_folder() / f"kernels-{digest.hexdigest()[:16]}"
     try:
-        (home / name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return Path(tempfile.gettempdir()) / name
-    return home / name
+        return Path(tempfile.gettempdir(), "meritorder", folder.name)
+    return folder
 
 
 _CACHE_FOLDER: Final = str(_cache_folder())

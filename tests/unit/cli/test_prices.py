@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from tests.samples.price_lists import skypilot
 
-from meritorder.cli.prices import prices
+from meritorder.cli.prices import cache, prices
 
 
 def test_json_has_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,3 +44,24 @@ def test_update_shows_and_keeps_changes(
     assert {"added", "removed"} == {change["kind"] for change in changes}
     prices("reset")
     assert "the shipped prices are in use" in capsys.readouterr().out
+
+
+def test_cache_is_shown_and_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels, of_others = tmp_path / "meritorder" / "kernels-1", tmp_path / "pip"
+    kernels.mkdir(parents=True)
+    of_others.mkdir()
+    (kernels / "a.nbi").write_bytes(bytes(1 << 20))
+    for action, shown in (
+        ("show", "1 files, 1.0 MiB in use"),
+        ("clear", "1 files, 1.0 MiB deleted"),
+        ("show", "0 files"),
+    ):
+        cache(action)
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'meritorder'}: {shown}")
+        assert kernels.exists() == ("in use" in shown and "1 files" in shown)
+    assert of_others.exists()
+    with pytest.raises(typer.BadParameter, match="none of show, clear"):
+        cache("drop")
