@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 RECEIPT_SCHEMA: Final = "meritorder.receipt/1"
+PENDING_RECEIPT_SCHEMA: Final = "meritorder.pending_receipt/1"
 QUOTE_SCHEMA: Final = "meritorder.quote/1"
 
 
@@ -41,6 +42,40 @@ class ReceiptPlace(msgspec.Struct, frozen=True, kw_only=True):
     paid_usd: Decimal
 
 
+class PendingReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is promised to a batch that has no receipt yet.
+
+    Args:
+        schema: Version of this form.
+        object: What it is in the API.
+        batch_id: The batch.
+        status: Its state.
+        receipt: None: there is none yet.
+        created_at: When it was created, ISO 8601 as all times here.
+        deadline_at: By when it has to end.
+        total: Its requests.
+        completed: Of them, those with a result by now.
+        failed: Of them, those that failed by now.
+        quote_id: The quote that it uses; None if it uses none.
+        quoted_usd: What that quote offers; None without one.
+        is_honored: Whether it will be charged that, whatever it costs.
+    """
+
+    schema: str = PENDING_RECEIPT_SCHEMA
+    object: str = "batch.receipt"
+    batch_id: str
+    status: str
+    receipt: None = None
+    created_at: str
+    deadline_at: str
+    total: int
+    completed: int
+    failed: int
+    quote_id: str | None
+    quoted_usd: Decimal | None
+    is_honored: bool
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch, and what it cost.
 
@@ -68,6 +103,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         paid_usd: What was paid for it.
         places: Both by venue and basis of price.
         counterfactual_usd: What real time would have cost; None if that is not known.
+        counterfactual_method: How that is known; empty if it is not.
         saved_usd: The difference; None if none is claimed.
         saved_interval: Its interval; None if none is claimed.
         no_saving_because: Why no saving is claimed; empty if one is.
@@ -103,6 +139,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     paid_usd: Decimal
     places: tuple[ReceiptPlace, ...]
     counterfactual_usd: Decimal | None = None
+    counterfactual_method: str = ""
     saved_usd: Decimal | None = None
     saved_interval: tuple[Decimal, Decimal] | None = None
     no_saving_because: str = ""

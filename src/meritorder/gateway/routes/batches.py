@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meritorder import documents
 from meritorder.errors import ConfigError
 from meritorder.gateway import decoding
 from meritorder.gateway.config import duration_s
@@ -238,15 +239,14 @@ class Batches:
         return json_response((await self._objects([await self._batch(request)]))[0])
 
     async def receipt(self, request: Request) -> Response:
-        """Return the signed receipt of a finished batch; 202 until there is one."""
+        """Return the signed receipt of a finished batch; until there is one, 202 and what is promised."""
         batch = await self._batch(request)
         with _signing():
             receipt = await self._receipts.of(batch)
         if receipt is None:
-            content = {"object": "batch.receipt", "batch_id": batch.id, "status": batch.status, "receipt": None}
-            answer = json_response(content, 202)
-            answer.headers["retry-after"] = str(_RECEIPT_RETRY_S)
-            return answer
+            pending = documents.encode(await self._receipts.pending(batch))
+            headers = {"retry-after": str(_RECEIPT_RETRY_S)}
+            return Response(pending, 202, media_type="application/json", headers=headers)
         return Response(receipt, media_type="application/json")
 
     async def verify_receipt(self, request: Request) -> Response:

@@ -25,9 +25,9 @@ from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment, Span, microseconds, spans
 from meritorder.metering.sharing import prices, share
-from meritorder.metering.words import MACHINE
+from meritorder.metering.words import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.records.accounting import Use
-from meritorder.records.receipts import Receipt, ReceiptPlace, SignedReceipt
+from meritorder.records.receipts import PendingReceipt, Receipt, ReceiptPlace, SignedReceipt
 from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, exact_usd, format_count, utc
 
 _SETTLE_S: Final = 5.0
@@ -35,6 +35,8 @@ _UNSEEN_S: Final = 60.0  # how long the end of what a batch ran on may be unknow
 _NO_SAVING: Final = (
     "real time alone was not simulated for it; `meritorder ledger --counterfactual` does so for a period"
 )
+_BY_TOKENS: Final = (TOKENS, BATCH_TOKENS)
+_BY_CALLS: Final = "the same tokens at each venue's price of single calls"
 _ListPrice = Callable[[PlaceUse], int | None]
 
 
@@ -91,6 +93,28 @@ class Receipts:
             return await context.database.write(add)
         except IntegrityError:  # another gateway has issued it at the same moment
             return await context.database.write(add)
+
+    async def pending(self, batch: Batch) -> PendingReceipt:
+        """Return what is promised to a batch that has no receipt yet.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        of_batch = partial(quotes.of_batch, tenant=batch.tenant, batch_id=batch.id)
+        quote = await self._context.database.read_soon(of_batch)
+        quoted = None if quote is None or quote.quoted_picousd is None else exact_usd(quote.quoted_picousd)
+        return PendingReceipt(
+            batch_id=batch.id,
+            status=batch.status,
+            created_at=_iso(batch.created_s),
+            deadline_at=_iso(batch.expires_s),
+            total=batch.total,
+            completed=batch.done,
+            failed=batch.failed,
+            quote_id=None if quote is None else quote.id,
+            quoted_usd=quoted,
+            is_honored=quote is not None and quote.honored,
+        )
 
     async def run(self) -> None:
         """Issue the receipts of batches that use a quote as they end, until cancelled."""
@@ -164,6 +188,9 @@ def _draft(
         # A line without a result is not charged.
         charged_usd = exact_usd(quote.quoted_picousd * batch.done // max(batch.total, 1))
     unlisted = [place.venue for place in places if place.venue and place.list_usd is None]
+    list_usd = None if unlisted else sum((usd for usd in listed if usd is not None), Decimal(0))
+    real_time_usd = list_usd if _is_by_tokens(used) else None
+    saved_usd = None if real_time_usd is None else real_time_usd - paid_usd
     return Receipt(
         batch_id=batch.id,
         tenant=batch.tenant,
@@ -183,10 +210,14 @@ def _draft(
         cached_tokens=sum(place.cached_tokens for place in places),
         output_tokens=sum(place.output_tokens for place in places),
         lost_tokens=sum(place.lost_tokens for place in places),
-        list_usd=None if unlisted else sum((usd for usd in listed if usd is not None), Decimal(0)),
+        list_usd=list_usd,
         paid_usd=paid_usd,
         places=places,
-        no_saving_because=_NO_SAVING,
+        counterfactual_usd=real_time_usd,
+        counterfactual_method="" if saved_usd is None else _BY_CALLS,
+        saved_usd=saved_usd,
+        saved_interval=None if saved_usd is None else (saved_usd, saved_usd),
+        no_saving_because=_NO_SAVING if saved_usd is None else "",
         quote_id=None if quote is None else quote.id,
         quoted_usd=quoted_usd,
         charged_usd=charged_usd,
@@ -194,6 +225,12 @@ def _draft(
         issued_at=_iso(now_s),
         warnings=tuple(_warnings(used, machines, unlisted)),
     )
+
+
+def _is_by_tokens(used: Sequence[PlaceUse]) -> bool:
+    """Return whether all of a batch was paid by its tokens, each attempt at a price."""
+    reached = [place for place in used if place.venue]
+    return bool(reached) and all(place.price_basis in _BY_TOKENS and not place.unpriced for place in reached)
 
 
 def _iso(epoch_s: float) -> str:

@@ -78,6 +78,10 @@ def saving(receipt: Receipt) -> str:
     """Return what was saved, or why nothing is claimed."""
     if receipt.saved_usd is None or receipt.saved_interval is None:
         return f"No saving is claimed: {receipt.no_saving_because}."
+    if receipt.counterfactual_method:
+        real_time = format_usd(receipt.counterfactual_usd or 0)
+        saved = format_usd(receipt.saved_usd)
+        return f"Saved {saved} against real time, which would have cost {real_time}: {receipt.counterfactual_method}."
     low, high = (format_usd(usd) for usd in receipt.saved_interval)
     return f"Saved {format_usd(receipt.saved_usd)} against real time alone: between {low} and {high}."
 

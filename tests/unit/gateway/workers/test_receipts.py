@@ -25,6 +25,7 @@ from meritorder.gateway.store.schema import BATCHES
 from meritorder.study.ledger.answer import account, cost_all
 from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 from meritorder.study.ledger.costing import Period
+from meritorder.units import utc
 
 DAY_S = 1_790_000_000 // 86_400 * 86_400.0
 GPU = {"name": "gpu", "url": "http://127.0.0.1:1/v1", "models": ["m"], "usd_per_hour": 3600}
@@ -150,6 +151,8 @@ def test_tokens_at_list_and_at_batch_price(gateway: _Gateway) -> None:
     gateway.end(4000)
     receipt = gateway.receipt()
     assert (receipt["list_usd"], receipt["paid_usd"], receipt["lost_tokens"]) == (2.8, 1.4, 7)
+    assert (receipt["counterfactual_usd"], receipt["saved_usd"], receipt["saved_interval"]) == (2.8, 1.4, [1.4, 1.4])
+    assert (receipt["counterfactual_method"] != "", receipt["no_saving_because"]) == (True, "")
     assert [(place["venue"], place["price_basis"]) for place in receipt["places"]] == [("api", "batch_tokens")]
     assert (receipt["deadline_kept"], receipt["spare_s"], receipt["warnings"]) == (False, -400, [])
 
@@ -166,6 +169,21 @@ def test_retries_are_attempts_of_one_request(gateway: _Gateway) -> None:
 def test_no_receipt_before_the_end(gateway: _Gateway) -> None:
     reply = call(gateway.service, "GET", "/v1/batches/batch_1/receipt")
     assert (reply.status, reply.json["status"], reply.headers[b"retry-after"]) == (202, "in_progress", b"2")
+    assert (reply.json["receipt"], reply.json["total"], reply.json["completed"]) == (None, 1, 0)
+    assert (reply.json["deadline_at"], reply.json["quote_id"]) == (utc(DAY_S + 3600).isoformat(), None)
+
+
+def test_attempts_without_a_price_claim_no_saving(gateway: _Gateway) -> None:
+    """One of two calls had no price when it ran: what was paid is too little to compare with."""
+    tokens = {"venue": "api", "started_s": DAY_S, "ended_s": DAY_S + 9.0, "price_basis": "tokens"}
+    gateway.ran({**tokens, "cost_picousd": 10}, {**tokens, "cost_picousd": None})
+    gateway.end(30)
+    receipt = gateway.receipt()
+    assert (receipt["saved_usd"], receipt["counterfactual_usd"], receipt["counterfactual_method"]) == (None, None, "")
+    assert receipt["no_saving_because"]
+
+
+def test_receipt_that_is_missing(gateway: _Gateway) -> None:
     assert call(gateway.service, "GET", "/v1/batches/batch_2/receipt").status == 404
 
 
