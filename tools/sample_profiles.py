@@ -1,10 +1,10 @@
 """Sample the profiles that ship with the package, from NVIDIA's measured operator tables.
 
     pip install 'meritorder[silicon]'
-    python tools/sample_profiles.py src/meritorder/perf/data/profiles.jsonl [MODEL ...]
+    python tools/sample_profiles.py src/meritorder/perf/data/profiles.jsonl [MODEL | HARDWARE ...]
 
-Samples the models that are named, and keeps the profiles of the others; all of them if none is named, which takes about
-an hour. What was not measured is left out, and listed at the end with the reason.
+Samples the models and hardware that are named, all models or all hardware if none is, and keeps the other profiles. All
+take about an hour. What was not measured is left out, and listed at the end with the reason.
 """
 
 import logging
@@ -111,13 +111,13 @@ _LEAST_GROWTH = 0.75
 _LEAST_STEP_GROWTH = 3
 
 
-def replicas(models: Collection[str]) -> Iterator[tuple[Replica, str, bool]]:
+def replicas(models: Collection[str], systems: Collection[str] = HARDWARE) -> Iterator[tuple[Replica, str, bool]]:
     """List what to sample: the replica, the weights' name, and whether they are at the model's native precision.
 
     A replica has at most `_MOST_SPLIT` times the GPUs that hold the weights.
     """
     catalog = facts.load(())
-    for (model, precision, hf_id, native), hardware in product(MODELS, HARDWARE):
+    for (model, precision, hf_id, native), hardware in product(MODELS, systems):
         if model not in models or hardware in _WITHOUT.get(precision, ()):
             continue
         weights_bytes = catalog.find_model(model).weights_bytes(precision) or 0.0
@@ -149,17 +149,17 @@ def problem(profile: Profile) -> str:
 
 
 def main(path: Path, *names: str) -> None:
-    """Sample models, all if none is named, and write one profile a line; profiles of other models stay."""
+    """Sample models on hardware, all if none is named, and write one profile a line; other profiles stay."""
     logging.disable(logging.WARNING)
     known = {model for model, *_ in MODELS}
-    models = set(names) or known
-    if models - known:
-        sys.exit(f"unknown: {', '.join(sorted(models - known))}; add a line to MODELS")
+    if unknown := set(names) - known - set(HARDWARE):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; add a line to MODELS or HARDWARE")
+    models, systems = known & set(names) or known, set(HARDWARE) & set(names) or set(HARDWARE)
     catalog = facts.load(())
-    kept = path.read_bytes().splitlines() if path.exists() else []
-    lines = [line for line in kept if msgspec.json.decode(line, type=Profile).model not in models]
+    kept = [(line, msgspec.json.decode(line, type=Profile)) for line in path.read_bytes().splitlines()]
+    lines = [line for line, profile in kept if profile.model not in models or profile.hardware not in systems]
     missing: list[str] = []
-    for replica, hf_id, native in replicas(models):
+    for replica, hf_id, native in replicas(models, systems):
         mixture = catalog.find_model(replica.model).is_mixture
         try:
             profile = sample_profile(replica, hf_id, native=native, mixture=mixture)

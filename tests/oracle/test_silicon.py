@@ -12,7 +12,8 @@ pytestmark = pytest.mark.slow
 )
 def test_corrected_vllm_profiles_meet_targets(system: str, model: str) -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra silicon")
-    from bench.validate import fitting, silicon
+    from bench.validate import fitting
+    from bench.validate.sample import silicon
     from bench.validate.sample.labels import models_of
 
     from meritorder.perf.shipped import shipped_corrections
