@@ -15,7 +15,7 @@ import polars as pl
 
 from meritorder.errors import TraceError
 from meritorder.traces.formats.documents import unnested
-from meritorder.traces.formats.guess import only_dates
+from meritorder.traces.formats.guess import holds_durations, only_dates
 from meritorder.traces.formats.names import unit_by_name
 from meritorder.traces.formats.shape import Shape, shape_of
 from meritorder.traces.intake import AT_ONCE, RawTable
@@ -111,7 +111,8 @@ class TraceFormat:
             requires = tuple(either.replace(_AT, place) for either in self.requires)
             located = replace(self, requires=requires)
             if located.matches(shape):
-                return replace(located, fields={name: text.replace(_AT, place) for name, text in self.fields.items()})
+                fields = {name: text.replace(_AT, place) for name, text in self.fields.items()}
+                return replace(located, fields=fields | _without_durations(fields, shape.leaves()))
         return None
 
     def with_fields(self, mapping: Mapping[str, str]) -> Self:
@@ -231,6 +232,12 @@ def _whole(name: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(name)
     parts = [pl.col(name).struct.field(part.name).cast(pl.Float64, strict=False) for part in dtype.fields]
     return pl.when(pl.any_horizontal(part.is_not_null() for part in parts)).then(pl.sum_horizontal(parts))
+
+
+def _without_durations(fields: Mapping[str, str], values: Mapping[str, Sequence[object]]) -> dict[str, str]:
+    """Return the columns of an arrival but those that hold durations."""
+    times = [name for name in _alternatives(fields.get("arrival", "")) if not holds_durations(values.get(name, ()))]
+    return {"arrival": " | ".join(times)} if times else {}
 
 
 def _unit(columns: Mapping[str, str], name: str) -> float | None:

@@ -459,3 +459,13 @@ def test_only_dates_of_a_log_are_arrivals(tmp_path: Path) -> None:
     rows = [{"seen": f"2026-11-02T09:00:0{place}Z", "answer": {"usage": usage}} for place in range(2)]
     trace = read_trace([written(tmp_path, lines(*rows), "log.jsonl")])
     assert cells(trace, *LENGTHS) == [(0.0, 500, 480, 90), (1.0, 500, 480, 90)]
+
+
+def test_durations_beside_usage_are_no_arrivals(tmp_path: Path) -> None:
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 480, "cache_creation_input_tokens": 15, "output_tokens": 90}
+    rows = [
+        {"time": 1.3 - place % 2 / 10, "created_at": f"2026-11-02T09:0{place}:00Z", "usage": usage}
+        for place in range(4)
+    ]
+    trace = read_trace([written(tmp_path, lines(*rows), "log.jsonl")])
+    assert trace.requests["arrived_s"].to_list() == [0.0, 60.0, 120.0, 180.0]
