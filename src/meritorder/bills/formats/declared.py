@@ -21,7 +21,7 @@ from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
 _TIMES: Final = ("period_start", "period_end")
-_WHOLE_PERIOD: Final = r"(?i)^\W*(?:\w+ )?(?:tax(?:es)?|vat|gst|credits?|discounts?|rounding(?: \w+)?)\b\W*$"
+_WHOLE_PERIOD: Final = r"(?i)^\W*(?:\w+ )?(?:tax(?:es)?|vat|gst|credits?|discounts?|rounding(?: \w+)?)\b[\s\d.,%()-]*$"
 _RANGE: Final = r"^(.*\d)\s*(?:\s(?:[-\u2013\u2014]|to|until|bis)\s|/\d{4}-)"
 _SEPARATORS: Final = re.compile(r"[\s_-]")
 

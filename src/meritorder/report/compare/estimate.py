@@ -21,7 +21,7 @@ from meritorder.report.terminal import (
     warnings_section,
 )
 from meritorder.report.wording import MISSING, or_missing, range_cells, usd_cells
-from meritorder.units import format_duration, format_share, format_usd
+from meritorder.units import format_count, format_duration, format_share, format_usd
 
 _PLACE_WIDTH: Final = 30
 _JOB_PLACE_WIDTH: Final = 20
@@ -75,7 +75,8 @@ def asked(estimate: Estimate) -> str:
     lengths = f"{traffic.input_tokens:,.0f} input and {traffic.output_tokens:,.0f} output tokens each"
     if traffic.requests_per_day is None:
         by = or_missing(traffic.by_s, format_duration)
-        return f"{estimate.model} · {traffic.requests:,.0f} requests within {by} · {lengths} on average"
+        requests = format_count(round(traffic.requests), "request")
+        return f"{estimate.model} · {requests} within {by} · {lengths} on average"
     peak = or_missing(traffic.peak_to_mean_hour, lambda ratio: f"{ratio:g}")
     return (
         f"{estimate.model} · {traffic.requests_per_day:,.0f} requests a day · {lengths} on average · "

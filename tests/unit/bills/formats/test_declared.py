@@ -210,7 +210,7 @@ def test_like_machines_are_counted_each(tmp_path: Path) -> None:
 
 def test_tax_without_a_date(tmp_path: Path) -> None:
     """A tax of the whole invoice has no date; a total has none either, and is no charge."""
-    text = "Day,Item,Amount\n2026-10-01,gpu_8x_h100_sxm5,100\n,Sales tax,8\n,Promotional credit,-20\n,Total due,88\n"
+    text = "Day,Item,Amount\n2026-10-01,gpu_8x_h100_sxm5,100\n,VAT (8 %),8\n,Promotional credit,-20\n,Total due,88\n"
     bill = read(tmp_path / "a.csv", text, start="Day", cost="Amount", description="Item")
     assert dict(bill.groups.select("purchase", "billed_usd").rows()) == {
         "on_demand": Decimal(100),

@@ -25,7 +25,15 @@ def assumed(bill: bills.Bill) -> str:
 
 @pytest.mark.parametrize(
     "total",
-    ["Total,,350.35", ",Grand total:,350.35", ",,350.35", ",,350.36", "Summe,,350.35", "2026-10-31,TOTAL,350.35"],
+    [
+        "Total,,350.35",
+        ",Grand total:,350.35",
+        ",,350.35",
+        ",,350.36",
+        "Summe,,350.35",
+        "2026-10-31,TOTAL,350.35",
+        ",Amount due,350.35",
+    ],
 )
 @pytest.mark.parametrize("first", [True, False])
 def test_total_is_not_counted(tmp_path: Path, total: str, *, first: bool) -> None:
