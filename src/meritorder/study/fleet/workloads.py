@@ -92,8 +92,9 @@ def assign_workloads(
     if span_s <= 0:
         count = trace.requests.height
         span_s = options.spread_s
-        spread = trace.requests.with_columns(arrived_s=np.linspace(0.0, span_s, count, endpoint=False))
-        trace = replace(trace, requests=spread)
+        later_s = pl.Series(np.linspace(0.0, span_s, count, endpoint=False))
+        # All arrive at once; each keeps the time for which it can wait.
+        trace = replace(trace, requests=trace.requests.with_columns(pl.col("arrived_s", "deadline_s") + later_s))
         text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
         assumptions.append(Assumption(text=text, option="--spread"))
     assigned = assign(trace, declared, options.default_slo, rules, options.seed)

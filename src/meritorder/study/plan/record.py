@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from msgspec import structs
@@ -28,6 +29,10 @@ from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 
 Floats = NDArray[np.float64]
+
+_TOKENS_IN_TIME: Final = Assumption(
+    text="answers bought as tokens come in time, though no provider promises their latency", option="--tokens"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +222,7 @@ def to_file(
         commitments=explanation.commitments,
         by_pricing_model=explain.usd_by_pricing_model(plan.schedule, explanation.commitments, outcome),
         prices=prices,
-        assumptions=[*promised.assumptions, *explanation.assumptions],
+        assumptions=[*promised.assumptions, *explanation.assumptions, *([_TOKENS_IN_TIME] if plan.buys_tokens else [])],
         solve_s=explanation.solve_s,
         promises=_promises(promised, options),
         start_epoch_s=trace.epoch_s,

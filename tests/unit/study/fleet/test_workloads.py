@@ -36,6 +36,14 @@ def test_requests_without_arrivals_are_spread(tmp_path: Path) -> None:
     assert assigned.assumptions[0].option == "--spread"
 
 
+def test_spread_requests_wait_as_long(tmp_path: Path) -> None:
+    """Both arrive at 5; the first has 60 s. Spread over 100 s, the second has 10 s still, 50 s later."""
+    trace = trace_of(tmp_path, arrived_s=[5.0, 5.0], deadline=[65.0, 15.0])
+    assigned = assign_workloads(trace, CompareOptions(spread_s=100.0))
+    assert assigned.requests["deadline_s"].to_list() == [60.0, 60.0]
+    assert len(assigned.load(CompareOptions())) == 2
+
+
 def test_glob_without_match_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "workloads.toml"
     path.write_text(

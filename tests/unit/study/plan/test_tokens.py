@@ -50,6 +50,8 @@ def test_tokens_are_bought_where_they_cost_less(tmp_path: Path, *, chat: bool) -
     assert (made.simulated.tokens_usd == pytest.approx(made.total_usd)) != chat
     assert made.bound_usd <= made.total_usd * (1 + 1e-9)
     assert made.simulated.kept
+    assert any("no provider promises" in assumption.text for assumption in made.assumptions)
+    assert not any("no provider promises" in assumption.text for assumption in alone.assumptions)
     assert sum(credit.usd for credit in made.credited) == pytest.approx(made.saving_usd)
     assert made.policy_outcome is not None
     write_plan(made, tmp_path / "plan.json")
