@@ -6,7 +6,8 @@ SAYS_TOTAL: Final = (
     r"(?i)^\s*(?:[\w.-]+[ -])?(?:sub|grand)?[ -]?totals?\b|\b(?:sub|grand)?-?totals?\W*$"
     r"|^\s*(?:zwischen|gesamt|end)?summe\b|^\s*gesamt(?:betrag|kosten|ergebnis)?\W*$"
     r"|^\s*(?:sous-)?(?:totale?|totaux|somme|suma|итого)\b|\b(?:totale[ns]?|totaux|totais|insgesamt)\W*$"
-    r"|^\s*(?:amount|balance) (?:due|payable)\W*$|^\W*(?-i:(?:[A-Z][a-z]+)+Totals?)\W*$|^\s*(?:合計|小計|总计|合计|小计|總計)"
+    r"|^\s*(?:amount|balance) (?:due|payable)\W*$|^\W*(?-i:(?:[A-Z][a-z]+)+Totals?)\W*$"
+    r"|^\s*(?:合計|小計|总计|合计|小计|總計)"
 )
 """A row is the total of others."""
 
