@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.samples.command import ROOT, meritorder
+from tests.samples.command import ROOT, meritorder_in_process
 
 TRACES = ROOT.parent / "shared/data/traces"
 LLAMA = ("--model", "llama-3.1-70b", "--hardware", "h100,h200")
@@ -19,20 +19,20 @@ CASES = {
     ),
 }
 
-pytestmark = [pytest.mark.nightly, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
 
 
 @pytest.mark.parametrize("trace", CASES)
 def test_plan_holds_between_bound_and_baseline(tmp_path: Path, trace: str) -> None:
     file = str(TRACES / trace)
     ask = ("plan", file, *CASES[trace], "--defer", "40%@4h", "--json", "plan.json")
-    done = meritorder(tmp_path, *ask, timeout_s=600)
+    done = meritorder_in_process(tmp_path, *ask)
     assert done.returncode == 0, done.stderr
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     assert plan["simulated"]["deadlines_missed"] == 0
     assert plan["simulated"]["slo_attainment"] >= 0.99
     assert plan["hard_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"] <= plan["baseline_usd"] * (1 + 1e-9)
-    done = meritorder(tmp_path, "simulate", file, "--plan", "plan.json", "--json", "again.json", timeout_s=600)
+    done = meritorder_in_process(tmp_path, "simulate", file, "--plan", "plan.json", "--json", "again.json")
     assert done.returncode == 0, done.stderr
     again = msgspec.json.decode((tmp_path / "again.json").read_bytes())
     replayed, policy = again["simulated"], plan["policy_outcome"]
