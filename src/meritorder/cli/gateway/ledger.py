@@ -120,6 +120,8 @@ def _account_days(config: Path, names: Sequence[str], from_s: float | None, to_s
     from meritorder.gateway.app.administration import Administration
     from meritorder.study.ledger.days import account_days
 
+    if from_s is not None and to_s is not None and from_s >= to_s:
+        raise _empty_period()
     with Administration(config) as store:
         return account_days(store, names, from_s=from_s, to_s=to_s)
 
@@ -130,8 +132,12 @@ def _within(period: Period, from_s: float | None, to_s: float | None) -> Period:
         period, from_s=period.from_s if from_s is None else from_s, to_s=period.to_s if to_s is None else to_s
     )
     if period.from_s >= period.to_s:
-        raise ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
+        raise _empty_period()
     return period
+
+
+def _empty_period() -> ConfigError:
+    return ConfigError("the period ends before it starts", where="--from/--to", fix="give an earlier start")
 
 
 def read_gateway(config: Path, from_s: float | None, to_s: float) -> tuple[Any, Any, Any]:

@@ -41,6 +41,7 @@ def test_window_cuts_what_was_paid(exported: Path) -> None:
         ({"file": Path("a.csv"), "config": Path("b.toml")}, "exactly one"),
         ({"file": Path("a.csv"), "by": "squad"}, "unknown 'squad'"),
         ({"file": Path("a.csv"), "start": "soon"}, "'soon' is not a time"),
+        ({"config": Path("b.toml"), "start": "2026-11-02", "end": "2026-11-01"}, "ends before it starts"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, says: str) -> None:
