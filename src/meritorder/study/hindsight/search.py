@@ -21,6 +21,7 @@ from meritorder.study.fleet.fleets import (
     autoscaler_targets,
     max_deadline_machines,
     rejudge,
+    search_fixed_fleet,
     simulate_fleet,
 )
 from meritorder.study.fleet.load import TraceLoad
@@ -28,6 +29,7 @@ from meritorder.study.fleet.machines import CandidateMachine, check_slo, max_bac
 from meritorder.study.fleet.search import Search
 from meritorder.study.hindsight.need import Clock, Need
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Pools = tuple[tuple[CandidateMachine, SimPool], ...]
@@ -226,6 +228,8 @@ class _RealtimeLane:
             return
         if too_few is not None:
             yield from self._repaired(too_few)
+        if self.best is None:
+            yield from self._on_while_busy(in_flight)
         if enough is not None:
             yield from self._with_violations(enough)
 
@@ -247,6 +251,14 @@ class _RealtimeLane:
             broken = load.broken(*load.latencies(trial.result))
             needed = needed.copy()
             needed[np.unique(self.need.clock.slot_at(load.arrived_s[broken]))] += 1
+
+    def _on_while_busy(self, in_flight: Floats) -> Iterator[Trial]:
+        """Yield the smallest fleet that keeps the SLO always on, but off while no request is in flight."""
+        smallest = None
+        for fleet in search_fixed_fleet(self.need.machine, self.need.load):
+            smallest = fleet if fleet.feasible else smallest
+        if smallest is not None:
+            yield self._tried(np.where(in_flight > 0, smallest.pools[0][1].max_instances, 0))
 
     def _with_violations(self, counts: Ints) -> Iterator[Trial]:
         """Yield schedules where the first request of some stays finds no machine, the fewer the more that costs."""

@@ -64,6 +64,16 @@ def test_long_work_runs_on_faster_machines() -> None:
     assert found.usd <= (60 / 4 + 240 + 60) * USD_PER_S
 
 
+def test_crowds_find_their_fleet_on() -> None:
+    """Crowds at two moments need as many machines as if these were always on, but only for the crowds."""
+    asked = load([5.0] * 400 + [6005.0] * 400, input_tokens=1000, slo=STRICT, span_s=9000.0)
+    known, found = searched(asked)
+    machines = known.pools[0][1].max_instances
+    assert machines > 5
+    assert found.feasible
+    assert found.usd < 0.15 * machines * 9000.0 * USD_PER_S
+
+
 def test_known_fleet_is_kept_if_none_is_cheaper() -> None:
     asked = load(np.arange(1.0, 600.0, 2.0), slo=STRICT, span_s=600.0)
     known, found = searched(asked)
