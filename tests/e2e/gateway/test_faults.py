@@ -112,11 +112,9 @@ def test_clock_jumps_are_survived(engine: str, tmp_path: Path) -> None:
         late = create(client, upload(client, [line(i, max_tokens=40) for i in range(400)]), window="1h")
         _wait_for_more(client, late)
         clock.write_text(str(3600.0 + 2 * 3600.0))
-        done = ended(client, late, within_s=60)
-        assert done.status == "expired"
-        answered, unanswered = results(client, done.output_file_id), results(client, done.error_file_id)
-        assert len(answered) + len(unanswered) == 400
-        assert all(answer["error"]["code"] == "batch_expired" for answer in unanswered.values())  # type: ignore[index]
+        done = ended(client, late, within_s=90)
+        assert done.status == "completed", "its window does not end before the clock has stayed so"
+        assert len(results(client, done.output_file_id)) == 400
 
 
 @pytest.mark.slow
