@@ -102,8 +102,8 @@ def new_key(config: Path, tenant: str) -> str:
 async def _measure(
     gateway: Gateway, keys: dict[str, str], *, count: int, batches: int, seed: int, blobs: Path
 ) -> dict[str, Any]:
-    host, port = _address(gateway)
-    alone = await _calls(host, port, keys["calm"], _CALM_CALLS)
+    host, port = address(gateway)
+    alone = await paced_calls(host, port, keys["calm"], _CALM_CALLS)
     open_before, rss_before = _descriptors(gateway), gateway.rss_bytes()
     seen, draw = _Seen(), Draw(seed)
     for _ in range(batches):
@@ -113,7 +113,7 @@ async def _measure(
     hostile = asyncio.create_task(_attack(host, port, seen, list(attacks(count, keys["hostile"], ids, seed=seed))))
     beside: list[float | None] = []
     while not hostile.done():
-        beside += await _calls(host, port, keys["calm"], 10)
+        beside += await paced_calls(host, port, keys["calm"], 10)
     await hostile
     seconds = time.perf_counter() - started_s
     left = await _settled(gateway, keys, open_before=open_before, blobs=blobs)
@@ -139,7 +139,7 @@ async def _measure(
 
 async def _crowd(gateway: Gateway, key: str, alone_s: float, idle: int) -> dict[str, Any]:
     """Measure a tenant's calls beside connections that send nothing or hardly anything, and how many of them stay."""
-    host, port = _address(gateway)
+    host, port = address(gateway)
     writers: list[asyncio.StreamWriter] = []
     while len(writers) < idle + min(idle, _SLOW):
         opened = await asyncio.gather(*(asyncio.open_connection(host, port) for _ in range(100)))
@@ -153,7 +153,7 @@ async def _crowd(gateway: Gateway, key: str, alone_s: float, idle: int) -> dict[
             await asyncio.sleep(0.1)
 
     dripping = asyncio.create_task(drip())
-    beside = [latency_s for latency_s in await _calls(host, port, key, 50) if latency_s is not None]
+    beside = [latency_s for latency_s in await paced_calls(host, port, key, 50) if latency_s is not None]
     open_at_once = _descriptors(gateway)
     await asyncio.sleep(_CLIENT_TIME_S + 2.0)
     left = _descriptors(gateway)
@@ -234,7 +234,7 @@ def _is_error_object(attack: Attack, kind: bytes, body: bytes) -> bool:
     return kind.startswith(b"application/json") and error.keys() >= keys
 
 
-async def _exchange(host: str, port: int, sent: bytes) -> tuple[int, bytes]:
+async def exchange(host: str, port: int, sent: bytes) -> tuple[int, bytes]:
     """Return the status and the body of one request."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
@@ -247,14 +247,14 @@ async def _exchange(host: str, port: int, sent: bytes) -> tuple[int, bytes]:
         writer.transport.abort()
 
 
-async def _calls(host: str, port: int, key: str, count: int) -> list[float | None]:
+async def paced_calls(host: str, port: int, key: str, count: int) -> list[float | None]:
     """Return the latencies of paced calls; None for one that failed."""
     sent = request("POST", CALLS[0], b'{"model": "stub", "messages": []}', key=key)
 
     async def latency_s() -> float | None:
         started_s = time.perf_counter()
         try:
-            status, _ = await _exchange(host, port, sent)
+            status, _ = await exchange(host, port, sent)
         except (OSError, EOFError, TimeoutError):
             return None
         return time.perf_counter() - started_s if status == 200 else None
@@ -271,13 +271,19 @@ async def _submit(host: str, port: int, key: str, content: bytes) -> None:
     nested = (
         f'{{"custom_id": "n", "method": "POST", "url": "{CALLS[0]}", "body": {{"model": "stub", "x": {deep(1200)}}}}}\n'
     )
+    await submit(host, port, key, nested.encode() + content)
+
+
+async def submit(host: str, port: int, key: str, content: bytes) -> str:
+    """Submit a batch; return its id."""
     form = b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-    form += b'--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\n' + nested.encode() + content
+    form += b'--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\n' + content
     form += b"\r\n--b--\r\n"
     header = "content-type: multipart/form-data; boundary=b"
-    _, body = await _exchange(host, port, request("POST", "/v1/files", form, header, key=key))
+    _, body = await exchange(host, port, request("POST", "/v1/files", form, header, key=key))
     batch = {"input_file_id": json.loads(body)["id"], "endpoint": CALLS[0], "completion_window": "1h"}
-    await _exchange(host, port, request("POST", "/v1/batches", json.dumps(batch).encode(), key=key))
+    _, body = await exchange(host, port, request("POST", "/v1/batches", json.dumps(batch).encode(), key=key))
+    return str(json.loads(body)["id"])
 
 
 async def _objects(host: str, port: int, key: str) -> tuple[str, ...]:
@@ -290,23 +296,23 @@ async def _objects(host: str, port: int, key: str) -> tuple[str, ...]:
     ids = []
     for path, body in bodies.items():
         for _ in range(3):
-            _, answer = await _exchange(host, port, request("POST", path, json.dumps(body).encode(), key=key))
+            _, answer = await exchange(host, port, request("POST", path, json.dumps(body).encode(), key=key))
             ids.append(str(json.loads(answer).get("id")))
     for path in ("/v1/files", "/v1/batches"):
-        _, answer = await _exchange(host, port, request("GET", path, key=key))
+        _, answer = await exchange(host, port, request("GET", path, key=key))
         ids += [item["id"] for item in json.loads(answer)["data"]]
     return tuple(ids)
 
 
 async def _settled(gateway: Gateway, keys: dict[str, str], *, open_before: int, blobs: Path) -> dict[str, Any]:
     """Return what is left once everything has ended, or after a while."""
-    host, port = _address(gateway)
+    host, port = address(gateway)
     until_s = time.perf_counter() + _SETTLE_S
     while True:
-        _, body = await _exchange(host, port, request("GET", "/meritorder/status", key=keys["calm"]))
+        _, body = await exchange(host, port, request("GET", "/meritorder/status", key=keys["calm"]))
         status = json.loads(body)
-        _, files = await _exchange(host, port, request("GET", "/v1/files", key=keys["hostile"]))
-        _, health = await _exchange(host, port, request("GET", "/health"))
+        _, files = await exchange(host, port, request("GET", "/v1/files", key=keys["hostile"]))
+        _, health = await exchange(host, port, request("GET", "/health"))
         await asyncio.sleep(0.2)
         left = {
             "places_left": sum(venue["realtime"] + venue["deferrable"] for venue in status["venues"]),
@@ -321,15 +327,15 @@ async def _settled(gateway: Gateway, keys: dict[str, str], *, open_before: int, 
         await asyncio.sleep(0.5)
 
 
-def _address(gateway: Gateway) -> tuple[str, int]:
+def address(gateway: Gateway) -> tuple[str, int]:
     """Return its host and port."""
-    address = urlsplit(gateway.url)
-    return address.hostname or "", address.port or 0
+    url = urlsplit(gateway.url)
+    return url.hostname or "", url.port or 0
 
 
 def _descriptors(gateway: Gateway) -> int:
     """Return the number of sockets of clients that the gateway has open."""
-    _, port = _address(gateway)
+    _, port = address(gateway)
     rows = Path(f"/proc/{gateway.process.pid}/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
     local = f":{port:04X}"
     return sum(1 for row in rows if row.split()[1].endswith(local) and row.split()[3] == "01")

@@ -118,7 +118,7 @@ class _GuardedStream(Wrapped):
     async def close(self) -> None:
         guarded, self._guarded = self._guarded, None
         if guarded is not None:
-            guarded.breaker.succeed()
+            guarded.breaker.succeed(guarded.clock())
         self._place.release()
         await self._reply.close()
 
@@ -156,7 +156,8 @@ class Guarded:
     async def send(self, call: Call) -> Reply:
         """Send a request when the limits allow, retry transient failures, and return the last answer.
 
-        When no attempts or no time are left, a transient error is returned as it arrived, with its `Retry-After`.
+        When no attempts or no time are left, a transient error is returned as it arrived, with its `Retry-After`. A
+        deferrable request has one attempt: it waits in the queue for the next, where it holds no place.
         """
         ends_s = None if call.timeout_s is None else self.clock() + call.timeout_s
         attempt = 1
@@ -164,6 +165,7 @@ class Guarded:
             with await self._enter(call) as place:
                 outcome = await self._attempt(call, place)
                 wait_s = self._after(outcome, attempt, call)
+                wait_s = None if call.deferrable else wait_s
                 left_s = None if ends_s is None or wait_s is None else ends_s - self.clock() - wait_s
                 if wait_s is None or (left_s is not None and left_s <= 0):
                     if not isinstance(outcome, UpstreamError):
@@ -207,7 +209,7 @@ class Guarded:
         if outcome.status >= 400:
             return self._after_error_status(outcome, attempt)
         if not isinstance(outcome, _GuardedStream) or self.breaker.is_on_trial:
-            self.breaker.succeed()  # if it was the trial, others need not wait for its last token
+            self.breaker.succeed(self.clock())  # if it was the trial, others need not wait for its last token
         return None
 
     def _after_failure(self, error: UpstreamError, attempt: int, call: Call) -> float | None:
@@ -232,9 +234,9 @@ class Guarded:
         status, now_s = reply.status, self.clock()
         retry_after_s = retry.retry_after_s(reply.headers, self._now())
         if retry.is_fault(status):
-            self.breaker.fail(now_s)
+            self.breaker.fail(now_s, status)
         else:
-            self.breaker.succeed()
+            self.breaker.succeed(now_s)
         if not retry.is_transient(status):
             return None
         if retry_after_s is not None:

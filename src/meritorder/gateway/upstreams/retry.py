@@ -98,11 +98,16 @@ def _wait_until(date: str, now: dt.datetime) -> float | None:
     return None
 
 
+_BROKEN_BY_REQUEST: Final = 500
+_ALIVE_S: Final = 3.0  # less than a request's attempts take: a venue that breaks down cannot use them up
+
+
 @dataclass(slots=True, kw_only=True)
 class Breaker:
     """A circuit breaker: closed, open after consecutive failures, then tried with one request at a time.
 
-    Each failed trial doubles the time until the next, up to sixteen times the first. Independently, a venue is paused
+    Each failed trial doubles the time until the next, up to sixteen times the first. An answer 500 from a venue that
+    answers others is no failure: it is the request that breaks it. Independently, a venue is paused
     until a time that it named itself (`Retry-After`), which is no failure; if it named the longest time possible or
     more, one request at a time tries afterwards.
 
@@ -118,6 +123,7 @@ class Breaker:
     _paused_until_s: float = field(default=0.0, init=False)
     _long_pause: bool = field(default=False, init=False)
     _trial: object | None = field(default=None, init=False)
+    _succeeded_s: float = field(default=-math.inf, init=False)
 
     @property
     def is_open(self) -> bool:
@@ -146,14 +152,16 @@ class Breaker:
         if self._trial is attempt:
             self._trial = None
 
-    def succeed(self) -> None:
+    def succeed(self, now_s: float) -> None:
         """Record an answer that is not a fault of the venue."""
-        self.failed = 0
+        self.failed, self._succeeded_s = 0, now_s
         if self._trial is not None:
             self._long_pause = False
 
-    def fail(self, now_s: float) -> None:
-        """Record a failure of the venue."""
+    def fail(self, now_s: float, status: int | None = None) -> None:
+        """Record a failure of the venue, with the status that it answered; None for no answer."""
+        if status == _BROKEN_BY_REQUEST and not self.is_open and now_s - self._succeeded_s < _ALIVE_S:
+            return
         self.failed += 1
         if self.is_open:
             factor = min(2 ** (self.failed - self.failures), _MAX_COOLDOWN_FACTOR)

@@ -187,7 +187,7 @@ class Engine:
     def _started(self, task: asyncio.Task[_EngineProcess]) -> None:
         self._starting = None
         if not task.cancelled() and task.exception() is None:
-            self._breaker.succeed()
+            self._breaker.succeed(self._clock())
             return
         if not task.cancelled():
             self._breaker.fail(self._clock())

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from meritorder.gateway.wire.checks import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep
+from meritorder.gateway.wire.checks import MAX_DEPTH, MAX_VALUES, has_too_many_values, is_too_deep, is_unicode
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
@@ -205,15 +205,21 @@ def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call"
         raise invalid_request(f"The JSON body of your request has more than {MAX_VALUES:,} values.")
     if is_too_deep(body):
         raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
+    if not is_unicode(body):
+        raise _not_json()
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
     except INVALID_JSON:
-        raise invalid_request(
-            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
-            "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
-        ) from None
+        raise _not_json() from None
+
+
+def _not_json() -> ApiError:
+    return invalid_request(
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+        "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
+    )
 
 
 def total_output_limit(body: bytes) -> int | None:
@@ -261,6 +267,8 @@ def parse_line(line: bytes) -> LineFields:
         raise msgspec.DecodeError(f"it has more than {MAX_VALUES:,} values")
     if is_too_deep(line):
         raise msgspec.DecodeError(f"it is nested more than {MAX_DEPTH} levels deep")
+    if not is_unicode(line):
+        raise msgspec.DecodeError("it is not Unicode")
     return _LINE.decode(line)
 
 

@@ -20,6 +20,7 @@ MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 512
 MIN_LIFETIME_S: Final = int(SECONDS_PER_HOUR)
 MAX_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 
 
@@ -31,6 +32,18 @@ def is_too_deep(body: bytes) -> bool:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     structure = b"".join(body.split(b'"')[::2]).translate(_STEPS, _NOT_STRUCTURE)  # without the strings
     return max(accumulate(memoryview(structure).cast("b")), default=0) > MAX_DEPTH
+
+
+def is_unicode(body: bytes) -> bool:
+    """Tell whether a body that may be JSON is UTF-8, without halves of surrogate pairs; engines fail at others."""
+    try:
+        if not body.isascii():
+            body.decode()
+        if _SURROGATE.search(body):
+            msgspec.json.decode(body)
+    except INVALID_JSON:
+        return False
+    return True
 
 
 def has_too_many_values(body: bytes) -> bool:

@@ -33,6 +33,7 @@ from meritorder.units import utc
 _STORE_RETRY_S: Final = 0.5
 _FIRST_RETRY_WAIT_S: Final = 0.5
 _MAX_RETRY_WAIT_S: Final = 30.0
+_MAX_PAUSE_S: Final = 5.0
 _NOT_STREAMED: Final = {"stream": None, "stream_options": None}
 _MAX_CACHED_BLOBS: Final = 1000
 _RATE_WINDOW_S: Final = 60.0
@@ -109,8 +110,10 @@ class Attempts:
         except UnsupportedError as error:
             return unsupported_answer(request_id, error, code=None)
         except UnavailableError as error:
-            self._mark_unavailable(venue, error.retry_after_s)
-            raise AttemptFailedError(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
+            # A pause may end early, when another request finds that the venue is back; asking it costs nothing.
+            pause_s = None if error.retry_after_s is None else min(error.retry_after_s, _MAX_PAUSE_S)
+            self._mark_unavailable(venue, pause_s)
+            raise AttemptFailedError(pause_s, no_answer(request_id, error.what), fault=False) from None
         except UpstreamError as error:
             raise AttemptFailedError(None, no_answer(request_id, error.what), fault=True) from None
         try:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from meritorder.gateway.errors import (
@@ -111,6 +112,15 @@ async def test_transient_failures_are_retried(failure: Answer | Exception) -> No
     assert isinstance(failure, Exception) or failure.closed
     await reply.close()
     assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+async def test_deferrable_requests_wait_in_their_queue() -> None:
+    """Waiting here, one that fails again and again would hold the place of others."""
+    venue, script = guarded(Answer(status=500), Answer())
+    reply = await venue.send(msgspec.structs.replace(A_CALL, deferrable=True))
+    assert (reply.status, len(script.calls)) == (500, 1)
+    await reply.close()
 
 
 @pytest.mark.asyncio

@@ -60,7 +60,7 @@ def test_cooldown_doubles_up_to_bound() -> None:
     assert breaker.wait_s(now_s) > 0
     breaker.leave("another attempt")
     assert breaker.wait_s(now_s) > 0
-    breaker.succeed()
+    breaker.succeed(now_s)
     assert breaker.wait_s(now_s) == 0
 
 
@@ -73,3 +73,17 @@ def test_over_limit_is_no_fault() -> None:
     assert is_fault(503)
     assert not is_transient(501)
     assert is_fault(501)
+
+
+@pytest.mark.parametrize(
+    ("status", "since_success_s", "is_open"), [(500, 2.9, False), (500, 3.0, True), (503, 0.0, True), (None, 0.0, True)]
+)
+def test_requests_that_break_a_venue_do_not_open_it(
+    status: int | None, since_success_s: float, *, is_open: bool
+) -> None:
+    """While it answers others, an answer 500 is no fault of the venue."""
+    breaker = Breaker(failures=2)
+    breaker.succeed(100.0)
+    for _ in range(2):
+        breaker.fail(100.0 + since_success_s, status)
+    assert breaker.is_open is is_open

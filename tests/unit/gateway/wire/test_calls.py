@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from meritorder.gateway.wire import calls
@@ -84,3 +85,20 @@ def test_stream_usage_is_opt_in() -> None:
     assert calls.wants_usage(b'{"stream_options": {"include_usage": true}}')
     assert not calls.wants_usage(b'{"stream": true}')
     assert not calls.wants_usage(b'{"stream_options": 3}')
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\\uDFFF\\ud800", b"\\uD83D x"])
+def test_text_that_is_not_unicode_is_refused(text: bytes) -> None:
+    """Engines answer 500 to it, as if they had failed."""
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "%b"}]}' % text
+    with pytest.raises(ApiError) as caught:
+        calls.parse_call(body)
+    assert caught.value.status == 400
+    with pytest.raises(msgspec.DecodeError):
+        calls.parse_line(b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": %b}' % body)
+
+
+@pytest.mark.parametrize("text", ["\u00e9", "\\ud83d\\ude00", "\U0001f600", "\\\\ud800"])
+def test_text_that_is_unicode_is_accepted(text: str) -> None:
+    """Also pairs of surrogates, and a backslash before what looks like one."""
+    assert calls.parse_call(f'{{"model": "m", "x": "{text}"}}'.encode()).model == "m"
