@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
+from meritorder.cli.options import CatalogFiles, HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
 from meritorder.cli.parsing import parse_slo, progress
 from meritorder.errors import ConfigError
 from meritorder.units import parse_duration_s
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meritorder.records.accounting import LedgerReport
+    from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.costing import Period
 
 _DEFAULT_BY: Final = "day"
@@ -57,6 +58,7 @@ def ledger(
     ] = False,
     model: Model = "",
     profile: ProfileFile = None,
+    catalog: CatalogFiles = None,
     slo: SloText = "",
     json: JsonFile = None,
     html: HtmlFile = None,
@@ -75,7 +77,6 @@ def ledger(
     """
     from meritorder.report import files
     from meritorder.report.ledger import text
-    from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.answer import account, cost_all, whole_period
     from meritorder.study.ledger.days import has_sums
     from meritorder.study.ledger.focus import check_suffix, to_focus
@@ -98,7 +99,7 @@ def ledger(
         from_s, to_s = astuple(period_of(invoice))
     if config is not None and out and not _export(config, out):
         return
-    real_time = CompareOptions(model=model, profile=profile, slo=parse_slo(slo)) if counterfactual else None
+    real_time = _real_time(model, profile, catalog, slo) if counterfactual else None
     if config is not None and has_sums(names) and not (real_time or focus or invoice):
         answer = _account_days(config, names, from_s, to_s)
     else:
@@ -114,6 +115,12 @@ def ledger(
                 files.write_bytes(focus, to_focus(costed, focus.suffix))
     _write(answer, json, html, proof)
     text.render(answer, Console())
+
+
+def _real_time(model: str, profile: Path | None, catalog: list[Path] | None, slo: str) -> CompareOptions:
+    from meritorder.study.fleet.options import CompareOptions
+
+    return CompareOptions(model=model, profile=profile, catalogs=tuple(catalog or ()), slo=parse_slo(slo))
 
 
 def _account_days(config: Path, names: Sequence[str], from_s: float | None, to_s: float | None) -> LedgerReport:

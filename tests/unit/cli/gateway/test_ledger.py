@@ -70,3 +70,10 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "nothing.csv" in done.stderr
+
+
+def test_counterfactual_reads_own_catalogs(exported: Path) -> None:
+    """A catalog that is not there is the reason that no saving is claimed."""
+    target, catalog = exported.with_suffix(".json"), exported.with_name("own.toml")
+    ledger(exported, by="use", counterfactual=True, catalog=[catalog], json=target)
+    assert "own.toml" in json.loads(target.read_text())["no_saving_because"]
