@@ -11,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from meritorder.errors import BillError
 
 FIX: Final = "download or export it again"
@@ -30,6 +32,38 @@ _DIMENSIONS: Final = {
     "INSTANCE_TYPE": "instance_type",
 }
 _QUANTITY: Final = "UsageQuantity"
+
+
+class _Metric(msgspec.Struct, rename="pascal"):
+    amount: str
+    unit: str
+
+
+class _Period(msgspec.Struct, rename="pascal"):
+    start: str
+    end: str
+
+
+class _Group(msgspec.Struct, rename="pascal"):
+    keys: list[str]
+    metrics: dict[str, _Metric]
+
+
+class _Result(msgspec.Struct, rename="pascal"):
+    time_period: _Period
+    groups: list[_Group] = []
+    total: dict[str, _Metric] = {}
+
+
+class _Definition(msgspec.Struct, rename="pascal"):
+    key: str
+
+
+class _Answer(msgspec.Struct, rename="pascal"):
+    """What GetCostAndUsage answers, as far as it is read."""
+
+    results_by_time: list[_Result]
+    group_definitions: list[_Definition] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +88,7 @@ def read(name: str, lines: Path) -> ApiRecords:
     pages = list(_pages(name, lines))
     last = pages[-1] if pages else {}
     return ApiRecords(
-        records=[_flat(record) for page in pages for record in _records(page)],
+        records=[_flat(record) for page in pages for record in _records(name, page)],
         has_more=bool(last.get("has_more") or last.get("NextPageToken")),
     )
 
@@ -75,12 +109,12 @@ def _pages(name: str, lines: Path) -> Iterator[dict[str, Any]]:
             yield page
 
 
-def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _records(name: str, page: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the records of a page: the results of time buckets (OpenAI, Anthropic), its list, or the page itself."""
     if isinstance(page.get(_COST_EXPLORER), list):
-        yield from _costs(page)
+        yield from _costs(name, page)
         return
-    entries = next((page[name] for name in _LISTS if name in page), page)
+    entries = next((page[key] for key in _LISTS if key in page), page)
     for entry in entries if isinstance(entries, list) else [entries]:
         if isinstance(entry, dict) and isinstance(entry.get("results"), list):
             bucket = {name: value for name, value in entry.items() if name not in ("results", "object")}
@@ -91,26 +125,28 @@ def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _costs(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _costs(name: str, page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the costs of Cost Explorer by period and group, or those of each period if they are not grouped."""
-    definitions = page.get("GroupDefinitions") or ()
-    names = [_DIMENSIONS.get(str(definition.get("Key")), "description") for definition in definitions]
-    for result in page[_COST_EXPLORER]:
-        period = {"start": result["TimePeriod"]["Start"], "end": result["TimePeriod"]["End"]}
-        if not result.get("Groups"):
-            yield period | _metrics(result.get("Total") or {})
-        for group in result.get("Groups") or ():
-            keys = dict(zip(names or _DIMENSIONS.values(), group["Keys"], strict=False))
-            yield period | keys | _metrics(group["Metrics"])
+    try:
+        answer = msgspec.convert(page, _Answer)
+    except msgspec.ValidationError as error:
+        raise BillError(f"no answer of AWS Cost Explorer: {error}", where=name, fix=FIX) from error
+    names = [_DIMENSIONS.get(definition.key, "description") for definition in answer.group_definitions]
+    for result in answer.results_by_time:
+        period = {"start": result.time_period.start, "end": result.time_period.end}
+        if not result.groups:
+            yield period | _metrics(result.total)
+        for group in result.groups:
+            keys = dict(zip(names or _DIMENSIONS.values(), group.keys, strict=False))
+            yield period | keys | _metrics(group.metrics)
 
 
-def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(metrics: Mapping[str, _Metric]) -> dict[str, str]:
     """Return each metric in a column of its own, with the currency of costs and the unit of quantities."""
-    columns = {_CAPITAL.sub("_", name).lower(): value["Amount"] for name, value in metrics.items()}
-    units = {name: value["Unit"] for name, value in metrics.items()}
+    columns = {_CAPITAL.sub("_", name).lower(): metric.amount for name, metric in metrics.items()}
     if _QUANTITY in metrics:
-        columns |= {"quantity": columns.pop("usage_quantity"), "unit": units.pop(_QUANTITY)}
-    currencies = [unit for name, unit in units.items() if name.endswith("Cost")]
+        columns |= {"quantity": columns.pop("usage_quantity"), "unit": metrics[_QUANTITY].unit}
+    currencies = [metric.unit for name, metric in metrics.items() if name.endswith("Cost")]
     return columns | ({"currency": currencies[0]} if currencies else {})
 
 

@@ -62,9 +62,12 @@ class DeclaredFormat:
             matches=self._matches,
             columns=self.read,
             title=lambda _: self.title,
-            identity=lambda fields: [fields.text(self.identity)] if fields.has(self.identity) else None,
+            identity=self._identify,
             invoiced=self.invoiced,
         )
+
+    def _identify(self, fields: SourceColumns) -> list[pl.Expr] | None:
+        return [fields.text(self.identity)] if self.identity and fields.has(self.identity) else None
 
     def _matches(self, columns: frozenset[str]) -> bool:
         plain = set(map(_plain, columns))

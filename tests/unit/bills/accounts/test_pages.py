@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from meritorder import bills
+from meritorder.errors import BillError
 
 PERIOD = {"Start": "2026-09-01", "End": "2026-10-01"}
 
@@ -55,3 +56,9 @@ def test_further_pages_of_cost_explorer(tmp_path: Path, token: dict[str, str], *
     result = {"TimePeriod": PERIOD, "Total": {"UnblendedCost": {"Amount": "1", "Unit": "USD"}}, "Groups": []}
     warnings = read(tmp_path / "ce.json", result, **token).report.warnings
     assert any("further pages are missing" in warning for warning in warnings) == warned
+
+
+@pytest.mark.parametrize("result", [{"TimePeriod": PERIOD, "Groups": ["p5"]}, {"TimePeriod": {"Start": "x"}}])
+def test_damaged_answer_is_one_line(tmp_path: Path, result: dict[str, Any]) -> None:
+    with pytest.raises(BillError, match="no answer of AWS Cost Explorer: "):
+        read(tmp_path / "ce.json", result)
