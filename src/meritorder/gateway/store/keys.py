@@ -107,9 +107,11 @@ class Key:
     @property
     def rates(self) -> tuple[Rates, ...]:
         """Its own rate limits and those of its team."""
-        own = Rates(id=self.id, requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute)
-        has_own = self.requests_per_minute is not None or self.tokens_per_minute is not None
-        return (*((own,) if has_own else ()), *(() if self.team_rates is None else (self.team_rates,)))
+        team = () if self.team_rates is None else (self.team_rates,)
+        requests, tokens = self.requests_per_minute, self.tokens_per_minute
+        if requests is None and tokens is None:
+            return team
+        return (Rates(id=self.id, requests_per_minute=requests, tokens_per_minute=tokens), *team)
 
     @property
     def has_quotas(self) -> bool:
