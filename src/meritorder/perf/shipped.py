@@ -176,8 +176,14 @@ def _describe_available(model: Model, hardware: str, engine: str) -> str:
         return "measured here are " + ", ".join(
             f"{precision} on {format_count(gpus, 'GPU')}" for precision, gpus in here
         )
-    elsewhere = sorted({f"{p.hardware} with {p.engine}" for p in of_model})
-    if elsewhere:
-        return f"{model.id} was measured on {', '.join(elsewhere)}"
+    engines: dict[str, set[str]] = {}
+    for profile in of_model:
+        engines.setdefault(profile.hardware, set()).add(profile.engine)
+    alike: dict[str, list[str]] = {}
+    for gpu, names in sorted(engines.items()):
+        alike.setdefault(", ".join(sorted(names)), []).append(gpu)
+    if alike:
+        measured = "; ".join(f"{', '.join(gpus)} with {names}" for names, gpus in alike.items())
+        return f"{model.id} was measured on {measured}"
     models = ", ".join(sorted({p.model for p in shipped_profiles()}))
     return f"measured models are {models}; or calibrate your own endpoint"

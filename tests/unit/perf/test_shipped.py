@@ -184,8 +184,8 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "hardware", "engine", "gpus", "named"),
     [
         ("llama-3.1-8b", "h100", "vllm", 3, "bf16 on 1 GPU, bf16 on 2 GPUs"),
-        ("deepseek-r1", "h100", "vllm", 1, "deepseek-r1 was measured on b200 with sglang"),
-        ("llama-3.1-8b", "h100", "tgi", None, "h100 with sglang, h100 with trtllm, h100 with vllm"),
+        ("deepseek-r1", "h100", "vllm", 1, "deepseek-r1 was measured on b200, "),
+        ("llama-3.1-8b", "h100", "tgi", None, "rtx-pro-6000 with sglang, trtllm, vllm"),
         ("mixtral-8x7b", "h100", "vllm", None, "measured models are deepseek-r1, deepseek-v3"),
     ],
 )
