@@ -1,5 +1,6 @@
 """Builds the service from its settings and runs it under uvicorn."""
 
+import contextlib
 import datetime as dt
 import fcntl
 import gc
@@ -221,9 +222,7 @@ def serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
         ConfigError: The settings cannot be used, or another gateway uses the SQLite file.
     """
     _configure_logging(settings.server.log)
-    lock = lock_database(settings)
-    try:
-        listener = _bind(settings)
+    with lock_database(settings) or contextlib.nullcontext(), _bind(settings) as listener:
         service = build_service(settings)
         uvicorn_config = uvicorn.Config(
             service,
@@ -240,9 +239,6 @@ def serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
         _Server(uvicorn_config, service, announce).run(sockets=[listener])
-    finally:
-        if lock is not None:
-            lock.close()
 
 
 def _bind(settings: Settings) -> socket.socket:
