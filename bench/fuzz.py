@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-import zstandard
+from backports import zstd
 
 from bench._process import DATA
 from meritorder import cli
@@ -114,7 +114,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
     changed = bytes(text)
     packing = draw.randrange(40)
     if packing == 0:
-        return zstandard.compress(changed)
+        return zstd.compress(changed)
     return gzip.compress(changed)[: len(changed) // packing] if packing in {1, 2, 3} else changed
 
 

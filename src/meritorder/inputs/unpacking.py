@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import polars as pl
-import zstandard
+from backports import zstd  # of the standard library from Python 3.14 on
 
 from meritorder.errors import InputError
 from meritorder.inputs.places import LocalFile, ScratchFolder
@@ -116,7 +116,7 @@ def _decompressed(file: LocalFile, scratch: ScratchFolder) -> Path:
                     target.write(block)
                     unpacked_bytes += len(block)
                     check_unpacked_size(file.name, unpacked_bytes, limit_bytes)
-        except (EOFError, BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        except (EOFError, BadGzipFile, zlib.error, zstd.ZstdError) as error:
             raise InputError(_DAMAGED, where=file.name, fix=_FETCH_AGAIN) from error
     return copy
 
@@ -140,11 +140,11 @@ def _gzip_blocks(source: IO[bytes]) -> Iterator[bytes]:
 
 
 def _zstd_blocks(source: IO[bytes]) -> Iterator[bytes]:
-    """Decompress frame after frame; the reader of zstandard itself takes a truncated frame for the end of the file."""
+    """Decompress frame after frame."""
     decompressor = None
     while packed := source.read(HEAD_BYTES):
         while packed:
-            decompressor = decompressor or zstandard.ZstdDecompressor().decompressobj()
+            decompressor = decompressor or zstd.ZstdDecompressor()
             yield decompressor.decompress(packed)
             packed = b""
             if decompressor.eof:

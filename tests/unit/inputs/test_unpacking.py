@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-import zstandard
+from backports import zstd
 
 from meritorder.errors import InputError
 from meritorder.inputs import unpacking
@@ -23,7 +23,7 @@ def opened(tmp_path: Path, content: bytes) -> tuple[PlainFile, str]:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress])
 def test_any_encoding_becomes_utf8(tmp_path: Path, encoding: str, pack: object) -> None:
     file, text = opened(tmp_path, pack(TEXT.encode(encoding)))
     assert text == TEXT
@@ -39,7 +39,7 @@ def test_few_bad_bytes_keep_utf8(tmp_path: Path) -> None:
     assert unpack(LocalFile(name="file", path=path), ScratchFolder()).path == path
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
 def test_bombs_are_stopped_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: object) -> None:
     monkeypatch.setattr(unpacking, "MIN_UNPACKED_BYTES", 10 << 20)
     with pytest.raises(InputError, match="file: unpacks to more than 10 MiB, the limit for its size"):
@@ -59,7 +59,7 @@ def test_bombs_are_stopped_at_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
         (b"SQLite format 3\x00", "is an SQLite database; export its table as CSV"),
         (b"<!DOCTYPE html><title>Sign in", "is a web page"),
         (gzip.compress(TEXT.encode() * 99)[:40], "the compressed file is damaged or truncated"),
-        (zstandard.compress(TEXT.encode() * 99)[:20], "the compressed file is damaged or truncated"),
+        (zstd.compress(TEXT.encode() * 99)[:20], "the compressed file is damaged or truncated"),
     ],
     # Compressed bytes hold the time, so that they cannot name a test.
     ids=lambda value: value if isinstance(value, str) else "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import zstandard
+from backports import zstd
 from tests.samples.trace_files import HEADER, refused, written
 
 from meritorder.errors import TraceError
@@ -21,8 +21,8 @@ TEXT = "arrived_s,input_tokens,output_tokens,session\n5,10,1,a\n3,20,2,b\n65,30,
     [
         bytes,
         gzip.compress,
-        zstandard.compress,
-        lambda b: zstandard.compress(b[:50]) + zstandard.compress(b[50:]),
+        zstd.compress,
+        lambda b: zstd.compress(b[:50]) + zstd.compress(b[50:]),
     ],
 )
 def test_compressed_files_are_decompressed(tmp_path: Path, pack: object) -> None:
@@ -88,7 +88,7 @@ def test_parquet_that_claims_too_much(tmp_path: Path) -> None:
         (b"\xff\xfea\0b", "not UTF-16"),
         (b"PAR1 but nothing more", "damaged"),
         (gzip.compress(HEADER.encode() * 999, mtime=0)[:60], "damaged or truncated"),
-        (zstandard.compress(HEADER.encode() * 999)[:20], "damaged or truncated"),
+        (zstd.compress(HEADER.encode() * 999)[:20], "damaged or truncated"),
         (b"\x1f\x8bnot gzip", "damaged or truncated"),
         (b"[{}]", "no known format"),
         (b"{broken\n{too\n", "JSON"),
