@@ -49,14 +49,14 @@ _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BETWEEN_DOCUMENTS: Final = re.compile(rb"(?<=\n)\}\s*(?=\{)\{")
 _LISTS: Final = re.compile(rb"\[\s*\[")
+# A line of a log may begin with a bracket, too: `[GIN] 2026/11/02`, `[4711] INFO`.
+_BEGINNING: Final = re.compile(rb"""\s*(\{|\[\s*([{\["\]]|-?[\d.]+\s*,|$))""")
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 def is_json(head: bytes) -> bool:
     """Return whether the first bytes of a text are JSON."""
-    text = head.lstrip()
-    # A line of a log may begin with a bracket, too: [GIN] 2026/11/02 ...
-    return text[:1] == b"{" or (text[:1] == b"[" and text[1:].lstrip()[:1] in {b"{", b"[", b"]", b""})
+    return _BEGINNING.match(head) is not None
 
 
 def as_lines(file: PlainFile, scratch: ScratchFolder, *, lists: tuple[str, ...] = LISTS) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meritorder.errors import InputError
-from meritorder.inputs.json_records import as_lines, records
+from meritorder.inputs.json_records import as_lines, is_json, records
 from meritorder.inputs.places import LocalFile, ScratchFolder
 from meritorder.inputs.unpacking import unpack
 
@@ -91,3 +91,23 @@ def test_tables_of_pandas_are_read(tmp_path: Path) -> None:
 def test_objects_without_row_numbers_are_one_record(tmp_path: Path) -> None:
     record = {name: {"tokens": 1} for name in ("input", "output", "cached")}
     assert read(tmp_path, json.dumps(record)) == [record]
+
+
+@pytest.mark.parametrize(
+    ("head", "json_begins"),
+    [
+        (b' \n{"a"', True),
+        (b"[\n  {", True),
+        (b"[", True),
+        (b"[[1, 2]", True),
+        (b'["a", 1]', True),
+        (b"[1.5, 2]", True),
+        (b"[]", True),
+        (b"[GIN] 2026/11/02 - 10:00:00", False),
+        (b"[2026-11-02 10:00:00]", False),
+        (b"[4711] INFO", False),
+        (b"a,b\n1,2\n", False),
+    ],
+)
+def test_json_is_told_from_logs(head: bytes, *, json_begins: bool) -> None:
+    assert is_json(head) == json_begins
