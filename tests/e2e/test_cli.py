@@ -130,7 +130,7 @@ BAD = {
     "weights above the memory": ("trace.csv --model llama-3.1-405b --hardware l40s", "8 x l40s hold"),
     "too few GPUs": ("trace.csv --model deepseek-r1 --tp 1", "1 x h100 hold 80 GiB"),
     "GPUs never measured": ("trace.csv --model llama-3.1-8b --tp 3", "measured here are bf16 on 1 GPU"),
-    "an unknown engine": ("trace.csv --model llama-3.1-8b --engine tgi", "h100 with vllm"),
+    "an unknown engine": ("trace.csv --model llama-3.1-8b --engine tgi", "rtx-pro-6000 with sglang, trtllm, vllm"),
     "a promise beyond the hardware": ("trace.csv --model llama-3.1-8b --slo ttft=1ms", "no replica can meet the SLO"),
     "a promise of nonsense": ("trace.csv --model llama-3.1-8b --slo soon", "--slo"),
     "a share of nonsense": ("trace.csv --model llama-3.1-8b --defer some@4h", "--defer"),
