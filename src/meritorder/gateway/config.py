@@ -14,9 +14,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from meritorder.deadlines import parse_deadline
-from meritorder.errors import ConfigError, WorkloadsError
-from meritorder.units import BYTES_PER_GIB, SECONDS_PER_DAY, parse_duration_s
+from meritorder.errors import ConfigError
+from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
 Positive = Annotated[int, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -27,7 +26,6 @@ LOG_FORMATS: Final = ("text", "json")
 _SQLITE: Final = "sqlite:///"
 _FILE: Final = "file://"
 DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
-MIN_LEDGER_S: Final = 2 * SECONDS_PER_DAY  # a day is summed once it is over
 
 
 class VenueKind(StrEnum):
@@ -373,18 +371,6 @@ def duration_s(text: str) -> float:
     if seconds is None:
         raise ConfigError(f"{text!r} is not a duration", fix=DURATION_FIX)
     return seconds
-
-
-def check_deadline(text: str, *, where: str) -> None:
-    """Validate a deadline of the configuration or of a key.
-
-    Raises:
-        ConfigError: The text is not a deadline.
-    """
-    try:
-        parse_deadline(text)
-    except WorkloadsError as error:
-        raise ConfigError(error.what, where=where, fix=error.fix) from None
 
 
 def read_secret(env: str | None, file: str | None, *, where: str) -> str | None:

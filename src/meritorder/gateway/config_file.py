@@ -3,28 +3,29 @@
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from meritorder.deadlines import parse_deadline
 from meritorder.documents import read_file
 from meritorder.domain import PricingModel
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway.config import (
     DEFERRABLE,
     DURATION_FIX,
     LOG_FORMATS,
-    MIN_LEDGER_S,
     PROVIDERS,
     REALTIME,
     RetentionTable,
     Settings,
     VenueKind,
     VenueTable,
-    check_deadline,
     epoch_s,
 )
-from meritorder.units import MAX_USD_PER_HOUR, parse_duration_s
+from meritorder.units import MAX_USD_PER_HOUR, SECONDS_PER_DAY, parse_duration_s
+
+_MIN_LEDGER_S: Final = 2 * SECONDS_PER_DAY  # a day is summed once it is over
 
 
 def read(path: Path) -> Settings:
@@ -42,6 +43,18 @@ def read(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"not TOML: {error}", where=str(path)) from error
     return parse_settings(document, where=str(path))
+
+
+def check_deadline(text: str, *, where: str) -> None:
+    """Validate a deadline of the configuration or of a key.
+
+    Raises:
+        ConfigError: The text is not a deadline.
+    """
+    try:
+        parse_deadline(text)
+    except WorkloadsError as error:
+        raise ConfigError(error.what, where=where, fix=error.fix) from None
 
 
 def parse_settings(document: dict[str, Any], *, where: str) -> Settings:
@@ -114,7 +127,7 @@ def _check_retention(retention: RetentionTable, where: str) -> None:
     given = {f"retention.{field}": text for field, text in fields.items() if text}
     _check_durations(given, where)
     ledger_s, sums_s = (parse_duration_s(text) if text else None for text in (retention.ledger, retention.sums))
-    if ledger_s is not None and ledger_s < MIN_LEDGER_S:
+    if ledger_s is not None and ledger_s < _MIN_LEDGER_S:
         raise ConfigError(f"{retention.ledger!r} is too short", where=f"{where}: retention.ledger", fix="write 2d")
     if sums_s is not None and (ledger_s is None or sums_s < ledger_s):
         fix = "keep sums at least as long as rows, whose retention.ledger must be given"

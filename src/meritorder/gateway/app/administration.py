@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config, config_file
+from meritorder.gateway import config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, migrations
@@ -49,7 +49,7 @@ class KeyRequest:
 
     def __post_init__(self) -> None:
         if self.deadline is not None:
-            config.check_deadline(self.deadline, where="--deadline")
+            config_file.check_deadline(self.deadline, where="--deadline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
