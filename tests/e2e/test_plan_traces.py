@@ -19,10 +19,15 @@ CASES = {
     ),
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
+SHORT = ("azure2023/AzureLLMInferenceTrace_code.csv", "vtc_arena/vtc_arena.parquet")
+
+pytestmark = pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")
 
 
-@pytest.mark.parametrize("trace", CASES)
+@pytest.mark.parametrize(
+    "trace",
+    [pytest.param(trace, marks=pytest.mark.slow if trace in SHORT else pytest.mark.nightly) for trace in CASES],
+)
 def test_plan_holds_between_bound_and_baseline(tmp_path: Path, trace: str) -> None:
     file = str(TRACES / trace)
     ask = ("plan", file, *CASES[trace], "--defer", "40%@4h", "--json", "plan.json")
