@@ -5,7 +5,9 @@ Blocks marked `sh` and `python` are run; an indented block is an example that ne
 the page ends. `make` targets are held against the Makefile, and run in a fresh clone by hand.
 """
 
+import contextlib
 import datetime as dt
+import fcntl
 import json
 import os
 import re
@@ -14,8 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,21 +114,32 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_page_run(page: Path, folder: Path, environment: dict[str, str]) -> None:
     printed, servers = "", []
-    try:
-        for kind, body in BLOCK.findall(page.read_text(encoding="utf-8")):
-            if kind == "text":
-                missing = [line for line in body.splitlines() if line.strip() and line.strip() not in printed]
-                assert not missing, f"not printed: {missing}"
-            elif kind == "python":
-                printed = _run(["python", "-c", body], folder, environment)
-            elif (server := " ".join(body.split()[:2])) in SERVERS:
-                servers.append(_serve(body, SERVERS[server], folder, environment))
-            else:
-                printed = _run(["bash", "-euo", "pipefail", "-c", _without_make(body)], folder, environment)
-    finally:
-        for server_process in servers:
-            os.killpg(server_process.pid, signal.SIGTERM)
-            server_process.wait(30)
+    with contextlib.ExitStack() as turn:
+        try:
+            for kind, body in BLOCK.findall(page.read_text(encoding="utf-8")):
+                if kind == "text":
+                    missing = [line for line in body.splitlines() if line.strip() and line.strip() not in printed]
+                    assert not missing, f"not printed: {missing}"
+                elif kind == "python":
+                    printed = _run(["python", "-c", body], folder, environment)
+                elif (server := " ".join(body.split()[:2])) in SERVERS:
+                    if not servers:
+                        turn.enter_context(_turn_of_ports())
+                    servers.append(_serve(body, SERVERS[server], folder, environment))
+                else:
+                    printed = _run(["bash", "-euo", "pipefail", "-c", _without_make(body)], folder, environment)
+        finally:
+            for server_process in servers:
+                os.killpg(server_process.pid, signal.SIGTERM)
+                server_process.wait(30)
+
+
+@contextlib.contextmanager
+def _turn_of_ports() -> Iterator[None]:
+    """Wait until no other page runs servers, since all pages name the same ports."""
+    with (Path(tempfile.gettempdir()) / "meritorder-pages.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _without_make(body: str) -> str:
