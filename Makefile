@@ -34,7 +34,7 @@ setup: $(STAMP) ## create the virtual environment in .venv
 demo: $(STAMP) ## compare the cost of a sample week, and run the gateway on a small model
 	@$(BIN)/python -m meritorder demo
 
-test: $(STAMP) ## run the tests, on all processors (five minutes on two)
+test: $(STAMP) ## run the tests, on all processors (seven minutes on two)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## run the tests that are slow by nature

@@ -1,4 +1,4 @@
-"""Tools for assistants, by the Model Context Protocol: each runs a command that changes nothing."""
+"""Tools for assistants, by the Model Context Protocol: each runs a command that buys and starts nothing."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from pydantic import Field
 _LONGEST_S: Final = 1800.0
 _INSTRUCTIONS: Final = (
     "Meritorder prices LLM traffic: in real time, in batch, and as a mix with what can wait. Amounts are US dollars. "
-    "Answers state what they assume; repeat the assumptions with the numbers. Nothing is bought, started or changed."
+    "Answers state what they assume; repeat the assumptions with the numbers. Nothing is bought or started."
 )
 
 _AsJson = Annotated[bool, Field(description="Answer with all figures as JSON instead of the report as text.")]
@@ -114,7 +114,7 @@ class Tools:
         *,
         as_json: _AsJson = False,
     ) -> str:
-        """Ask the gateway what a batch would cost and when it would end, by how long it may wait; nothing runs."""
+        """Upload requests to the gateway, and say what a batch of them costs and when it ends; nothing runs."""
         if not self.gateway:
             raise ToolError("no gateway: start `meritorder mcp` with --gateway URL")
         options = {"model": model, "url": self.gateway}

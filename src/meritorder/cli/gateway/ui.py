@@ -78,7 +78,7 @@ def mcp(
 ) -> None:
     """Serve tools to an assistant over standard input and output, by the Model Context Protocol.
 
-    They compare, estimate, audit, quote and read the ledger (with --config); nothing is bought, started or changed.
+    They compare, estimate, audit, quote and read the ledger (with --config). Nothing is bought or started.
     For example:
 
     claude mcp add meritorder -- meritorder mcp --folder logs

@@ -44,7 +44,7 @@ def speed_assumptions(machines: Iterable[CandidateMachine]) -> list[Assumption]:
 def _describe_version(profile: Profile) -> str:
     known = f"are those of {_measured(profile).label}"
     if not profile.user_version:
-        return f"{known}; older releases are slower"
+        return f"{known}; older releases tend to be slower"
     yours = Engine(profile.engine, profile.user_version).label
     releases = releases_between(profile.engine, profile.user_version, profile.engine_version)
     accuracy = expected_accuracy(profile)

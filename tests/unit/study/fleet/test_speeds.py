@@ -31,8 +31,8 @@ def texts(*machines: CandidateMachine) -> list[str]:
 
 def test_hardware_of_one_version_shares_a_line() -> None:
     assert texts(served("h100"), served("h200"), served("a100", "0.14.0"), served("h100")) == [
-        "speeds on h100, h200 are those of vLLM 0.12.0; older releases are slower",
-        "speeds on a100 are those of vLLM 0.14.0; older releases are slower",
+        "speeds on h100, h200 are those of vLLM 0.12.0; older releases tend to be slower",
+        "speeds on a100 are those of vLLM 0.14.0; older releases tend to be slower",
     ]
 
 
