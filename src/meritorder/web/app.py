@@ -38,6 +38,7 @@ class Site:
         access: Who may see them.
         watch: Begins to watch the gateway for a viewer; None without one.
         read_ledger: Reads the ledger; None without one.
+        read_days: Answers from the ledger's sums of days; None without them.
         plan_file: File of the plan in force; None without one.
         decisions: What the autopilot decided; None without a gateway.
         pilot: Returns the autopilot, whose decisions people apply and revert; None without a gateway.
@@ -46,6 +47,7 @@ class Site:
     access: Access = field(default_factory=Access)
     watch: Callable[[Viewer], live.LiveGateway] | None = None
     read_ledger: ledger.LedgerReader | None = None
+    read_days: ledger.DaysReader | None = None
     plan_file: Path | None = None
     decisions: DecisionLog | None = None
     pilot: Callable[[], Autopilot] | None = None
@@ -123,7 +125,8 @@ def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASG
     site = site or Site()
     application.state.access = site.access
     application.state.live = live.LiveViews(site.watch)
-    application.state.ledgers = ledger.Ledgers(site.read_ledger) if site.read_ledger is not None else None
+    reader = site.read_ledger
+    application.state.ledgers = None if reader is None else ledger.Ledgers(reader, site.read_days)
     application.state.plan = site.plan_file
     application.state.decisions = site.decisions
     application.state.pilot = site.pilot
@@ -137,7 +140,7 @@ async def _with_jobs(application: Starlette) -> AsyncIterator[None]:
         state.jobs = Jobs(Path(folder) / "jobs")
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         if state.ledgers is not None:
-            await state.ledgers.prepare(ledger.DEFAULT_PERIOD, patience_s=0.0)
+            await state.ledgers.prepare(ledger.FIRST, patience_s=0.0)
         try:
             yield
         finally:

@@ -101,7 +101,7 @@ def ledger(
         return
     real_time = _real_time(model, profile, catalog, slo) if counterfactual else None
     if config is not None and has_sums(names) and not (real_time or focus or invoice):
-        answer = _account_days(config, names, from_s, to_s)
+        answer = account_gateway(config, names, from_s, to_s=to_s)
     else:
         if config is not None:
             attempts, paid, quotes = read_gateway(config, from_s, to_s or _EVER_S)
@@ -123,14 +123,17 @@ def _real_time(model: str, profile: Path | None, catalog: list[Path] | None, slo
     return CompareOptions(model=model, profile=profile, catalogs=tuple(catalog or ()), slo=parse_slo(slo))
 
 
-def _account_days(config: Path, names: Sequence[str], from_s: float | None, to_s: float | None) -> LedgerReport:
+def account_gateway(
+    config: Path, names: Sequence[str], from_s: float | None, tenant: str | None = None, *, to_s: float | None = None
+) -> LedgerReport:
+    """Return what was paid by groups for which there are sums of days, by one tenant or all."""
     from meritorder.gateway.app.administration import Administration
     from meritorder.study.ledger.days import account_days
 
     if from_s is not None and to_s is not None and from_s >= to_s:
         raise _empty_period()
     with Administration(config) as store:
-        return account_days(store, names, from_s=from_s, to_s=to_s)
+        return account_days(store, names, from_s=from_s, to_s=to_s, tenant=tenant)
 
 
 def _within(period: Period, from_s: float | None, to_s: float | None) -> Period:

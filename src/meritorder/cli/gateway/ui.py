@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meritorder.cli.gateway.ledger import read_gateway
+from meritorder.cli.gateway.ledger import account_gateway, read_gateway
 from meritorder.cli.options import ApiKeyVariable, OptionalConfigFile
 from meritorder.cli.parsing import parse_names
 from meritorder.errors import ConfigError
@@ -134,6 +134,7 @@ def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None,
         access=Access(gateway=Gateway(url) if url else None, own_key=own_key, public=public),
         watch=partial(watch, url) if url else None,
         read_ledger=partial(read_gateway, config) if config else None,
+        read_days=partial(account_gateway, config) if config else None,
         plan_file=plan,
         decisions=DecisionLog(settings.autopilot_folder) if settings is not None else None,
         pilot=partial(_pilot, config) if config is not None else None,

@@ -266,9 +266,11 @@ class Administration:
         day = self._database.read_now(daily.sealed_until)
         return None if day is None else daily.bounds_s(day)[0]
 
-    def daily_sums(self, by: Sequence[str], *, first: int, last: int) -> dict[str, list[Any]]:
-        """Return the costs of each day from the first to the last by some columns, as columns."""
-        return self._database.read_now(partial(daily.sums, by=by, first=first, last=last))
+    def daily_sums(
+        self, by: Sequence[str], *, first: int, last: int, tenant: str | None = None
+    ) -> dict[str, list[Any]]:
+        """Return the costs of each day from the first to the last by some columns, of a tenant or all, as columns."""
+        return self._database.read_now(partial(daily.sums, by=by, first=first, last=last, tenant=tenant))
 
     def queued(self) -> int:
         """Return the number of queued requests."""

@@ -10,7 +10,7 @@ import polars as pl
 from meritorder.errors import ConfigError
 from meritorder.metering.capacity import Paid
 from meritorder.records.accounting import LedgerReport, Use
-from meritorder.study.ledger.answer import NOT_SIMULATED, cost_all, empty_ledger, whole_period
+from meritorder.study.ledger.answer import NOT_SIMULATED, cost_all, empty_ledger, of_tenant, whole_period
 from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 from meritorder.study.ledger.costing import CostedLedger, Period, free_attempts
 from meritorder.study.ledger.summary import DIMENSIONS, DailySums, report
@@ -47,7 +47,12 @@ def check_rows(store: "Administration", from_s: float | None) -> None:
 
 
 def account_days(
-    store: "Administration", by: Sequence[str], *, from_s: float | None, to_s: float | None
+    store: "Administration",
+    by: Sequence[str],
+    *,
+    from_s: float | None,
+    to_s: float | None,
+    tenant: str | None = None,
 ) -> LedgerReport:
     """Return what a gateway paid in a period, and for what.
 
@@ -56,6 +61,7 @@ def account_days(
         by: Names of `DIMENSIONS` for which `has_sums`.
         from_s: Start; None for the first of the ledger.
         to_s: End; None for the last.
+        tenant: Whose requests; None for all, and for what belongs to no request.
 
     Raises:
         ConfigError: A part of a day is asked for whose rows are deleted.
@@ -70,7 +76,7 @@ def account_days(
     whole = [day for day in days if low_s <= day * SECONDS_PER_DAY and (day + 1) * SECONDS_PER_DAY <= high_s]
     paid = store.paid_capacity()
     rest = [_cost(store, paid, period) for period in _rest(whole, low_s, high_s)]
-    parts = [part for part in rest if part is not None]
+    parts = [part if tenant is None else of_tenant(part, tenant) for part in rest if part is not None]
     if not whole and not parts:
         raise empty_ledger()
     bounds = [part.period for part in parts]
@@ -80,8 +86,8 @@ def account_days(
         to_s=max(bound.to_s for bound in bounds) if to_s is None else to_s,
     )
     nothing = cost_all(from_columns({column.name: [] for column in ATTEMPTS}), (), period)
-    sums = [_daily_sums(store, whole)] if whole else []
-    quotes = store.settled_quotes(from_s=low_s, to_s=high_s)
+    sums = [_daily_sums(store, whole, tenant)] if whole else []
+    quotes = store.settled_quotes(from_s=low_s, to_s=high_s) if tenant is None else ()
     return report(nothing, period, by, no_saving_because=NOT_SIMULATED, quotes=quotes, others=[*sums, *parts])
 
 
@@ -109,18 +115,21 @@ def _cost(store: "Administration", paid: Sequence[Paid], period: Period) -> Cost
     return cost_all(attempts, paid, period)
 
 
-def _daily_sums(store: "Administration", days: Sequence[int]) -> DailySums:
+def _daily_sums(store: "Administration", days: Sequence[int], tenant: str | None) -> DailySums:
     """Return the sums of days, which are read for each question: by little, there is little to read."""
-    unpaid = _read(store, days, ("venue", "use")).filter(pl.col("unpaid") > 0)
+    read = partial(_read, store, days, tenant)
+    if tenant is not None:
+        return DailySums(by=read)
+    unpaid = read(("venue", "use")).filter(pl.col("unpaid") > 0)
     counts = unpaid.group_by("venue", "use").agg(pl.col("unpaid").sum()).sort("venue", "use")
     warnings = (free_attempts(venue, use, count) for venue, use, count in counts.iter_rows())
-    return DailySums(by=partial(_read, store, days), warnings=tuple(warnings))
+    return DailySums(by=read, warnings=tuple(warnings))
 
 
-def _read(store: "Administration", days: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+def _read(store: "Administration", days: Sequence[int], tenant: str | None, columns: Sequence[str]) -> pl.DataFrame:
     names = dict.fromkeys((*columns, _USE))
     sums = pl.DataFrame(
-        store.daily_sums(list(names), first=days[0], last=days[-1]),
+        store.daily_sums(list(names), first=days[0], last=days[-1], tenant=tenant),
         schema_overrides=dict.fromkeys(names, pl.String),
         infer_schema_length=None,
     )

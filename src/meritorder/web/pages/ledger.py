@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from meritorder.report.ledger import proof, words
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.ledger.answer import account, cost_all, of_tenant, whole_period
 from meritorder.study.ledger.costing import CostedLedger
+from meritorder.study.ledger.days import has_sums
 from meritorder.study.ledger.focus import to_focus
 from meritorder.study.ledger.savings import share_saving
 from meritorder.units import SECONDS_PER_DAY, utc
@@ -30,14 +31,17 @@ from meritorder.web.render import html
 
 _log: Final = logging.getLogger(__name__)
 
-LedgerReader = Callable[[float, float], tuple[pl.DataFrame, Sequence[Paid], Sequence[SettledQuote]]]
+LedgerReader = Callable[[float | None, float], tuple[pl.DataFrame, Sequence[Paid], Sequence[SettledQuote]]]
 """Reads the attempts, the paid capacity and the quotes of a period."""
 
-PERIODS: Final[Mapping[str, tuple[str, float]]] = {
+DaysReader = Callable[[Sequence[str], float | None, str | None], LedgerReport]
+"""Answers by some groups, from a time on, for one tenant or all, from the sums of days where there are some."""
+
+PERIODS: Final[Mapping[str, tuple[str, float | None]]] = {
     "1d": ("the last day", SECONDS_PER_DAY),
     "7d": ("the last 7 days", 7 * SECONDS_PER_DAY),
     "30d": ("the last 30 days", 30 * SECONDS_PER_DAY),
-    "all": ("all time", 1e15),
+    "all": ("all time", None),
 }
 GROUPS: Final = ("day", "hour", "month", "tenant", "workload", "model", "lane", "venue", "team", "key", "use")
 DEFAULT_PERIOD: Final = "7d"
@@ -47,69 +51,100 @@ _FRESH_SIMULATED_S: Final = 600.0  # a simulation takes longer than reading
 _PATIENCE_S: Final = 0.6
 _MAX_ROWS: Final = 1000
 _OF_ALL: Final = "real time alone is simulated for all tenants together; an admin key shows it"
+_UNREADABLE: Final = "The ledger cannot be read; the log of these pages says why."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a page asks of the ledger.
+
+    Args:
+        period: One of `PERIODS`.
+        group: One of `GROUPS`.
+        tenant: Whose costs are shown; None for all.
+        with_saving: Whether real time alone is simulated.
+    """
+
+    period: str
+    group: str
+    tenant: str | None
+    with_saving: bool = False
+
+
+FIRST: Final = Question(period=DEFAULT_PERIOD, group=GROUPS[0], tenant=None)
+"""What is asked first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """An answer, and when it was read, in epoch seconds."""
+
+    report: LedgerReport
+    read_s: float
 
 
 @dataclass(slots=True)
-class _Book:
-    """A period of the ledger as it was read at one time.
+class _Rows:
+    """The rows of a period as they were read at one time.
 
     Args:
-        costed: Its costs.
+        costed: Their costs.
         base: What was paid, without groups.
-        read_s: When it was read, in epoch seconds.
+        read_s: When they were read, in epoch seconds.
         simulated: The same with real time alone; None until it is simulated.
-        reports: Answers by tenant and group.
     """
 
     costed: CostedLedger
     base: LedgerReport
     read_s: float
     simulated: LedgerReport | None = None
-    reports: dict[tuple[str | None, str], LedgerReport] = field(default_factory=dict)
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it need not be read again."""
-        return time.time() - self.read_s < (_FRESH_S if self.simulated is None else _FRESH_SIMULATED_S)
 
 
 class Ledgers:
-    """The ledger of a gateway by period; an old answer is shown while a new one is prepared.
+    """Answers about the ledger of a gateway; an old answer is shown while a new one is prepared.
 
     Args:
-        read: Reads it from the store.
+        read: Reads rows from the store.
+        read_days: Answers from the sums of days; None without them.
     """
 
-    def __init__(self, read: LedgerReader) -> None:
+    def __init__(self, read: LedgerReader, read_days: DaysReader | None = None) -> None:
         self._read = read
-        self._books: dict[str, _Book] = {}
-        self._errors: dict[str, str] = {}
-        self._tasks: dict[tuple[str, bool], asyncio.Task[None]] = {}
+        self._read_days = read_days
+        self._rows: dict[str, _Rows] = {}
+        self._answers: dict[Question, _Answer] = {}
+        self._errors: dict[Question, str] = {}
+        self._tasks: dict[Question, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(1)
 
-    async def prepare(self, period: str, *, with_saving: bool = False, patience_s: float = _PATIENCE_S) -> bool:
-        """Read a period, and simulate it, if that is not done; return whether it is ready within the patience."""
-        book, key = self._books.get(period), (period, with_saving)
-        is_ready = book is not None and (book.simulated is not None or not with_saving)
-        if (not is_ready or not self._books[period].is_fresh) and key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._prepare(period, with_saving=with_saving))
-        if not is_ready and key in self._tasks:
-            await asyncio.wait([self._tasks[key]], timeout=patience_s)
-        book = self._books.get(period)
-        return period in self._errors or (book is not None and (book.simulated is not None or not with_saving))
+    async def prepare(self, question: Question, *, patience_s: float = _PATIENCE_S) -> bool:
+        """Answer a question, if that is not done; return whether there is an answer or an error within the patience."""
+        answer = self._answers.get(question)
+        if (answer is None or not _is_fresh(answer, question)) and question not in self._tasks:
+            self._tasks[question] = asyncio.create_task(self._prepare(question))
+        if answer is None:
+            await asyncio.wait([self._tasks[question]], timeout=patience_s)
+        return question in self._answers or question in self._errors
 
-    async def answer(self, period: str, group: str, viewer: Viewer, *, with_saving: bool) -> tuple[LedgerReport, float]:
-        """Return what was paid by group, and when that was read.
+    def answer(self, question: Question) -> tuple[LedgerReport, float]:
+        """Return the answer that was prepared, and when the ledger was read.
 
         Raises:
             MeritorderError: The ledger cannot be read, or is empty.
         """
-        book = self._book(period)
-        return await asyncio.to_thread(_report, book, group, viewer, with_saving=with_saving), book.read_s
+        answer = self._answers.get(question)
+        if answer is None:
+            raise MeritorderError(self._errors.get(question, "the ledger is not read yet"))
+        return answer.report, answer.read_s
 
-    async def focus(self, period: str, viewer: Viewer) -> bytes:
-        """Return the costs of a period as CSV with the columns of FOCUS."""
-        return await asyncio.to_thread(to_focus, _visible(self._book(period), viewer), ".csv")
+    async def focus(self, period: str, tenant: str | None) -> bytes:
+        """Return the costs of a period as CSV with the columns of FOCUS.
+
+        Raises:
+            MeritorderError: The ledger cannot be read, or is empty.
+        """
+        rows = await self._rows_of(period)
+        return await asyncio.to_thread(to_focus, _visible(rows, tenant), ".csv")
 
     async def close(self) -> None:
         """Stop what goes on."""
@@ -118,81 +153,101 @@ class Ledgers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _book(self, period: str) -> _Book:
-        if period not in self._books:
-            raise MeritorderError(self._errors.get(period, "the ledger is not read yet"))
-        return self._books[period]
-
-    async def _prepare(self, period: str, *, with_saving: bool) -> None:
+    async def _prepare(self, question: Question) -> None:
         try:
-            async with self._turn:
-                book = self._books.get(period)
-                if book is None or not book.is_fresh:
-                    book = self._books[period] = await asyncio.to_thread(self._read_book, period)
-                if with_saving and book.simulated is None:
-                    book.simulated = await asyncio.to_thread(_simulate, book)
-            self._errors.pop(period, None)
+            self._answers[question] = await self._find(question)
+            self._errors.pop(question, None)
         except MeritorderError as error:
-            self._books.pop(period, None)
-            self._errors[period] = str(error)
+            self._answers.pop(question, None)
+            self._errors[question] = str(error)
         except Exception:  # noqa: BLE001 - a page says so
             _log.exception("the ledger cannot be read")
-            self._errors[period] = "The ledger cannot be read; the log of these pages says why."
+            self._errors[question] = _UNREADABLE
         finally:
-            del self._tasks[period, with_saving]
+            del self._tasks[question]
 
-    def _read_book(self, period: str) -> _Book:
+    async def _find(self, question: Question) -> _Answer:
+        by, tenant = (question.group,), question.tenant
+        if self._read_days is not None and has_sums(by) and not question.with_saving:
+            now_s = time.time()
+            report = await asyncio.to_thread(self._read_days, by, _from_s(question.period, now_s), tenant)
+        else:
+            rows = await self._rows_of(question.period, with_saving=question.with_saving)
+            report, now_s = await asyncio.to_thread(_report, rows, question), rows.read_s
+        if tenant is not None:
+            report = msgspec.structs.replace(report, no_saving_because=_OF_ALL)
+        return _Answer(report=report, read_s=now_s)
+
+    async def _rows_of(self, period: str, *, with_saving: bool = False) -> _Rows:
+        """Return the rows of a period, read again if they are old, and simulated if that is asked for."""
+        async with self._turn:
+            rows, fresh_s = self._rows.get(period), _FRESH_SIMULATED_S if with_saving else _FRESH_S
+            if rows is None or time.time() - rows.read_s >= fresh_s:
+                rows = self._rows[period] = await asyncio.to_thread(self._read_rows, period)
+            if with_saving and rows.simulated is None:
+                rows.simulated = await asyncio.to_thread(_simulate, rows)
+            return rows
+
+    def _read_rows(self, period: str) -> _Rows:
         now_s = time.time()
-        from_s = now_s - PERIODS[period][1]
+        from_s = _from_s(period, now_s)
         attempts, paid, quotes = self._read(from_s, _EVER_S)
-        there = whole_period(attempts, paid)
-        span = replace(there, from_s=min(max(there.from_s, from_s), there.to_s))
+        span = whole_period(attempts, paid)
+        if from_s is not None:
+            span = replace(span, from_s=min(max(span.from_s, from_s), span.to_s))
         costed = cost_all(attempts, paid, span)
-        return _Book(costed, account(costed, (), quotes=quotes), now_s)
+        return _Rows(costed, account(costed, (), quotes=quotes), now_s)
 
 
-def _simulate(book: _Book) -> LedgerReport:
+def _from_s(period: str, now_s: float) -> float | None:
+    before_s = PERIODS[period][1]
+    return None if before_s is None else now_s - before_s
+
+
+def _is_fresh(answer: _Answer, question: Question) -> bool:
+    return time.time() - answer.read_s < (_FRESH_SIMULATED_S if question.with_saving else _FRESH_S)
+
+
+def _simulate(rows: _Rows) -> LedgerReport:
     from meritorder.study.ledger.counterfactual import with_counterfactual  # noqa: PLC0415 - it compiles the simulator
 
-    return with_counterfactual(book.base, book.costed, CompareOptions(), lambda _: None)
+    return with_counterfactual(rows.base, rows.costed, CompareOptions(), lambda _: None)
 
 
-def _visible(book: _Book, viewer: Viewer) -> CostedLedger:
-    """Return the costs that a viewer may see."""
-    return book.costed if viewer.is_admin else of_tenant(book.costed, viewer.tenant)
+def _visible(rows: _Rows, tenant: str | None) -> CostedLedger:
+    """Return the costs that a tenant may see; None may see all."""
+    return rows.costed if tenant is None else of_tenant(rows.costed, tenant)
 
 
-def _report(book: _Book, group: str, viewer: Viewer, *, with_saving: bool) -> LedgerReport:
-    tenant = None if viewer.is_admin else viewer.tenant
-    costed = _visible(book, viewer)
-    plain = book.reports.get((tenant, group))
-    if plain is None:
-        plain = book.reports[tenant, group] = account(costed, (group,))
-    if tenant is not None:
-        return msgspec.structs.replace(plain, no_saving_because=_OF_ALL)
-    base = book.simulated if with_saving and book.simulated is not None else book.base
-    rows = plain.rows if base.saved_usd is None else share_saving(plain, costed, base.saved_usd)
-    return msgspec.structs.replace(base, rows=rows)
+def _report(rows: _Rows, question: Question) -> LedgerReport:
+    costed = _visible(rows, question.tenant)
+    plain = account(costed, (question.group,))
+    if question.tenant is not None:
+        return plain
+    base = rows.simulated if question.with_saving and rows.simulated is not None else rows.base
+    groups = plain.rows if base.saved_usd is None else share_saving(plain, costed, base.saved_usd)
+    return msgspec.structs.replace(base, rows=groups)
 
 
 async def show_ledger(request: Request) -> Response:
     """Return what was paid in a period, by group."""
     ledgers: Ledgers | None = request.app.state.ledgers
-    period, group, with_saving = _question(request)
+    question = _question(request)
+    period, group = question.period, question.group
     values: dict[str, Any] = {
         "periods": PERIODS,
         "groups": GROUPS,
         "period": period,
         "group": group,
-        "with_saving": with_saving,
-        "query": f"period={period}&by={group}" + ("&saved=1" if with_saving else ""),
+        "with_saving": question.with_saving,
+        "query": f"period={period}&by={group}" + ("&saved=1" if question.with_saving else ""),
     }
     if ledgers is None:
         return html(request, "ledger_page.html.j2", values | {"state": "none"})
-    if not await ledgers.prepare(period, with_saving=with_saving):
+    if not await ledgers.prepare(question):
         return html(request, "ledger_page.html.j2", values | {"state": "waiting"})
     try:
-        report, read_s = await ledgers.answer(period, group, request.state.viewer, with_saving=with_saving)
+        report, read_s = ledgers.answer(question)
     except MeritorderError as error:
         return html(request, "ledger_page.html.j2", values | {"state": "failed", "error": str(error)})
     return html(request, "ledger_page.html.j2", values | {"state": "shown"} | _ledger_view(report, read_s))
@@ -219,15 +274,16 @@ def _ledger_view(report: LedgerReport, read_s: float) -> dict[str, Any]:
 async def show_proof(request: Request) -> Response:
     """Return one page to print."""
     ledgers: Ledgers | None = request.app.state.ledgers
-    period, _, _ = _question(request, "30d")
+    viewer: Viewer = request.state.viewer
+    question = replace(_question(request, "30d"), group=GROUPS[0], with_saving=viewer.is_admin)
+    period = question.period
     values: dict[str, Any] = {"periods": PERIODS, "period": period, "query": f"period={period}&saved=1"}
     if ledgers is None:
         return html(request, "proof_page.html.j2", values | {"state": "none"})
-    viewer: Viewer = request.state.viewer
-    if not await ledgers.prepare(period, with_saving=viewer.is_admin):
+    if not await ledgers.prepare(question):
         return html(request, "proof_page.html.j2", values | {"state": "waiting"})
     try:
-        report, _ = await ledgers.answer(period, "day", viewer, with_saving=True)
+        report, _ = ledgers.answer(question)
     except MeritorderError as error:
         return html(request, "proof_page.html.j2", values | {"state": "failed", "error": str(error)})
     return html(request, "proof_page.html.j2", values | {"state": "shown", "proof": proof.view(report)})
@@ -235,11 +291,11 @@ async def show_proof(request: Request) -> Response:
 
 async def show_progress(request: Request) -> Response:
     """Tell a page, by a server-sent event, when what it waits for is ready."""
-    ledgers, (period, _, with_saving) = _ledgers(request), _question(request)
+    ledgers, question = _ledgers(request), _question(request)
 
     async def events() -> AsyncIterator[str]:
-        while not await ledgers.prepare(period, with_saving=with_saving, patience_s=2.0):
-            yield f"data: {'simulating real time alone' if with_saving else 'reading the ledger'}\n\n"
+        while not await ledgers.prepare(question, patience_s=2.0):
+            yield f"data: {'simulating real time alone' if question.with_saving else 'reading the ledger'}\n\n"
         yield "event: over\ndata: over\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
@@ -247,11 +303,11 @@ async def show_progress(request: Request) -> Response:
 
 async def api_ledger(request: Request) -> Response:
     """Return the answer as JSON, as `meritorder ledger --json` writes it."""
-    ledgers, (period, group, with_saving) = _ledgers(request), _question(request)
-    while not await ledgers.prepare(period, with_saving=with_saving):
+    ledgers, question = _ledgers(request), _question(request)
+    while not await ledgers.prepare(question):
         pass
     try:
-        report, _ = await ledgers.answer(period, group, request.state.viewer, with_saving=with_saving)
+        report, _ = ledgers.answer(question)
     except MeritorderError as error:
         return JSONResponse({"error": {"message": str(error)}}, 422)
     return Response(documents.encode(report), media_type="application/json", headers={"cache-control": "no-store"})
@@ -259,23 +315,30 @@ async def api_ledger(request: Request) -> Response:
 
 async def export(request: Request) -> Response:
     """Return the costs of a period as a file for tools that read bills."""
-    ledgers, (period, _, _) = _ledgers(request), _question(request)
-    await ledgers.prepare(period, patience_s=60.0)
+    ledgers, question = _ledgers(request), _question(request)
     try:
-        body = await ledgers.focus(period, request.state.viewer)
+        body = await ledgers.focus(question.period, question.tenant)
     except MeritorderError as error:
         return JSONResponse({"error": {"message": str(error)}}, 422)
-    headers = {"content-disposition": f'attachment; filename="costs-{period}.csv"', "cache-control": "no-store"}
+    headers = {
+        "content-disposition": f'attachment; filename="costs-{question.period}.csv"',
+        "cache-control": "no-store",
+    }
     return Response(body, media_type="text/csv", headers=headers)
 
 
-def _question(request: Request, default: str = DEFAULT_PERIOD) -> tuple[str, str, bool]:
-    """Return the period, the group, and whether the saving is asked for; what is unknown is an error."""
-    query = request.query_params
+def _question(request: Request, default: str = DEFAULT_PERIOD) -> Question:
+    """Return what a viewer asks and may see; what is unknown is an error."""
+    query, viewer = request.query_params, request.state.viewer
     period, group = query.get("period", default), query.get("by", GROUPS[0])
     if period not in PERIODS or group not in GROUPS:
         raise HTTPException(422)
-    return period, group, "saved" in query and request.state.viewer.is_admin
+    return Question(
+        period=period,
+        group=group,
+        tenant=None if viewer.is_admin else viewer.tenant,
+        with_saving="saved" in query and viewer.is_admin,
+    )
 
 
 def _ledgers(request: Request) -> Ledgers:

@@ -119,3 +119,24 @@ def test_store_that_fails_is_read_again(error: Exception) -> None:
         assert "cannot be read" in browser.get("/ledger").text
         errors.clear()
         assert "were paid for" in browser.get("/ledger").text
+
+
+def test_sums_of_days_answer_what_needs_no_rows() -> None:
+    """Hours need rows; days and tenants do not, and neither does what a tenant may see."""
+    asked: list[tuple[Any, ...]] = []
+
+    def read_days(by: Any, from_s: float | None, tenant: str | None) -> LedgerReport:  # noqa: ANN401
+        asked.append((*by, from_s is None, tenant))
+        return account(cost_all(ROWS, PAID, whole_period(ROWS, PAID)), by)
+
+    def no_rows(*_: object) -> Any:  # noqa: ANN401
+        raise TraceError("rows were read", where="store")
+
+    site = Site(access=Access(gateway=KnownKeys()), read_ledger=no_rows, read_days=read_days)
+    with TestClient(create_app((), site)) as browser:
+        sign_in(browser, "admin")
+        assert "were paid for 2 requests" in browser.get("/ledger?by=tenant&period=all").text
+        assert "rows were read" in browser.get("/ledger?by=hour").text
+        sign_in(browser, "tenant")
+        assert "for all tenants together" in browser.get("/api/ledger?by=model&period=30d").text
+    assert asked[1:] == [("tenant", True, None), ("model", False, HOSTILE)]

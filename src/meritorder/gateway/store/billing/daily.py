@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -289,8 +290,10 @@ def delete_some_costs(connection: Connection, *, before: int) -> bool:
     return connection.execute(delete(DAILY_COSTS).where(DAILY_COSTS.c.day == first.scalar_subquery())).rowcount > 0
 
 
-def sums(connection: Connection, by: Sequence[str], *, first: int, last: int) -> dict[str, list[Any]]:
-    """Return the sums of each day from the first to the last, both included, by some columns, as columns.
+def sums(
+    connection: Connection, by: Sequence[str], *, first: int, last: int, tenant: str | None = None
+) -> dict[str, list[Any]]:
+    """Return the sums of each day from the first to the last, of a tenant or all, by some columns, as columns.
 
     The team of a key is a column too. Each sum is of one day, so that 64 bits hold it.
     """
@@ -299,7 +302,8 @@ def sums(connection: Connection, by: Sequence[str], *, first: int, last: int) ->
     query = select(*group, *(func.sum(DAILY_COSTS.c[name]) for name in SUMS))
     tables = DAILY_COSTS.outerjoin(KEYS, KEYS.c.id == DAILY_COSTS.c.key_id) if "team" in by else DAILY_COSTS
     in_time = DAILY_COSTS.c.day.between(first, last)
-    rows = connection.execute(query.select_from(tables).where(in_time).group_by(*group)).all()
+    is_shown = true() if tenant is None else DAILY_COSTS.c.tenant == tenant
+    rows = connection.execute(query.select_from(tables).where(in_time, is_shown).group_by(*group)).all()
     columns = list(zip(*rows, strict=True)) or [()] * (len(names) + len(SUMS))
     values = dict(zip((*names, *SUMS), columns, strict=True))
     # PostgreSQL sums big integers as decimals.
