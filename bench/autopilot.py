@@ -218,7 +218,7 @@ def fly(
         sees_bill: Whether it sees what was paid, and so that its forecasts are wrong.
     """
     table = AutopilotTable(mode="apply", ahead="1d", providers=list(_CLOUDS), budget=budgets)
-    options = parse_options(table, "bench", world.catalogs)
+    options = parse_options(table, Path("bench"), world.catalogs)
     pilot = Pilot(options=options, planner=fit_plan)
     in_force, before, past, days = first, None, list[Decision](), list[Judged]()
     known = pl.concat([world.rows[number] for number in range(world.history_days)])

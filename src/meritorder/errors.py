@@ -11,7 +11,7 @@
     ├── ConfigError            a configuration is invalid
     └── MissingExtraError      an optional dependency is missing; names the package to install
 
-Every error reads as one line: where, what, and what to do about it.
+Every error reads as one line: where, what, and what to do about it; `lines` may show what to add to a file.
 """
 
 import re
@@ -31,12 +31,14 @@ class MeritorderError(Exception):
         what: What is wrong, in the user's terms.
         where: File, row, column, field or option.
         fix: What to do about it.
+        lines: Lines for a file of the user, if that is what to do; the command line shows them below the error.
     """
 
-    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None, lines: str = "") -> None:
         self.what = what
         self.where = where
         self.fix = fix
+        self.lines = lines
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ A provider's name of a model counts only if it is spelled out: another size, dat
 
 import csv
 import difflib
+import fnmatch
 import functools
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import ArrayLike, NDArray
 
 from meritorder.catalog.genai import (
@@ -32,6 +34,7 @@ from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Model, Tier
 from meritorder.errors import CatalogError
 from meritorder.offers import LongPrompt, TokenPrice
+from meritorder.records.tokenapi import TokenApi
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 if TYPE_CHECKING:
@@ -67,6 +70,28 @@ class BatchTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class _Tiers(msgspec.Struct, frozen=True):
     batch: tuple[BatchTier, ...]
+
+
+class ApiAddress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a provider answers.
+
+    Args:
+        provider: Provider, as the price list names it; `huggingface_*` is each provider behind that router.
+        url: Its address, as clients of OpenAI's API take it.
+        api_key_env: Environment variable of its key.
+        source: URL of the statement.
+        model: What it calls a model, by the name in the price list and, behind a router, the provider.
+    """
+
+    provider: str
+    url: str
+    api_key_env: str
+    source: str
+    model: str = "{model}"
+
+
+class _Addresses(msgspec.Struct, frozen=True):
+    api: tuple[ApiAddress, ...]
 
 
 def token_prices(
@@ -247,6 +272,28 @@ def turnaround_s(price: TokenPrice) -> float:
         return 0.0
     stated = batch_tier(price.provider)
     return _BATCH_TURNAROUND_S if stated is None else stated.turnaround_h * SECONDS_PER_HOUR
+
+
+def token_api(price: TokenPrice, venue: str, lanes: Sequence[str] = ()) -> TokenApi:
+    """Return the API that sells at a price, with its address if that is known.
+
+    Args:
+        price: The price.
+        venue: Its name in the plan.
+        lanes: Lanes in which the plan buys.
+    """
+    known = next((api for api in _addresses() if fnmatch.fnmatchcase(price.provider, api.provider)), None)
+    api = TokenApi(venue=venue, price=price, model=price.provider_model, lanes=list(lanes))
+    if known is None:
+        return api
+    model = known.model.format(model=price.provider_model, host=price.provider.partition("_")[2])
+    return structs.replace(api, model=model, url=known.url, api_key_env=known.api_key_env)
+
+
+@functools.cache
+def _addresses() -> tuple[ApiAddress, ...]:
+    text = files("meritorder.catalog").joinpath("data/token_apis.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Addresses).api
 
 
 @functools.cache

@@ -49,7 +49,7 @@ def main() -> None:
     try:
         code = _run()
     except MeritorderError as error:
-        _refuse(str(error))
+        _refuse(f"{error}\n\n{error.lines}" if error.lines else str(error))
     except _UsageError as error:
         command = error.ctx.command_path if error.ctx else "meritorder"
         message = " ".join(error.format_message().split()).removesuffix(".")

@@ -102,6 +102,14 @@ def plan(
             "the last two. Left out, what can wait may be bought at the first three; `none` buys nothing.",
         ),
     ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Buy tokens only from the venues of this configuration of the gateway, at the prices that it states.",
+        ),
+    ] = None,
     carbon: Annotated[
         Path | None,
         typer.Option("--carbon", metavar="FILE", help="CO2 in g per kWh by region and hour (CSV; see docs/plan.md)."),
@@ -221,6 +229,7 @@ def plan(
         slot_s=parse_duration(slot, "--slot") if slot else None,
         terms=parse_terms(commit),
         tiers=parse_tiers(parse_names(tokens)),
+        config=config,
         backtest=parse_share(backtest, "--backtest") if backtest else None,
         effort=Effort(time_limit_s=parse_duration(time_limit, "--time-limit")),
         scale=scale,

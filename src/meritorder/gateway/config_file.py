@@ -17,6 +17,7 @@ from meritorder.gateway.config import (
     LOG_FORMATS,
     PROVIDERS,
     REALTIME,
+    PriceTable,
     RetentionTable,
     Settings,
     VenueKind,
@@ -55,6 +56,15 @@ def check_deadline(text: str, *, where: str) -> None:
         parse_deadline(text)
     except WorkloadsError as error:
         raise ConfigError(error.what, where=where, fix=error.fix) from None
+
+
+def batch_price_of(venue: VenueTable) -> PriceTable | None:
+    """Return the prices of a venue's batch API: by default half of those of calls, as OpenAI and others charge."""
+    price = venue.price
+    if venue.batch_price is not None or price is None:
+        return venue.batch_price
+    halves = {name: None if usd is None else usd / 2 for name, usd in msgspec.structs.asdict(price).items()}
+    return msgspec.structs.replace(price, **halves)
 
 
 def parse_settings(document: dict[str, Any], *, where: str) -> Settings:

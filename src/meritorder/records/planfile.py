@@ -16,6 +16,7 @@ from meritorder.errors import ConfigError
 from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests
 from meritorder.records.planpolicy import Policy
 from meritorder.records.planproof import ComingDays, Credit, InHindsight, WalkForward
+from meritorder.records.tokenapi import TokenApi
 
 SCHEMA: Final = "meritorder.plan/2"
 _FIRST_SCHEMA: Final = "meritorder.plan/1"
@@ -329,6 +330,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     backtest: list[CommitmentBacktest] = []
     commitment_regret: CommitmentRegret | None = None
     tokens_usd: dict[str, float] = {}
+    apis: list[TokenApi] = []
     unservable: UnservableRequests | None = None
     warnings: list[str] = []
     schema: str = SCHEMA

@@ -1,18 +1,20 @@
 """Token prices: only this very model, only tiers that are there."""
 
 import datetime as dt
+import re
 
 import numpy as np
 import pytest
 from genai_prices import Usage, calc_price
 
 from meritorder.catalog import load
-from meritorder.catalog.genai import snapshot_date
+from meritorder.catalog.genai import price_list, snapshot_date
 from meritorder.catalog.tokens import (
     api_prices,
     cost_usd,
     find_model_or_prices,
     rejected_prices,
+    token_api,
     token_prices,
     turnaround_s,
 )
@@ -214,3 +216,19 @@ def test_costs_of_many_requests() -> None:
     assert usd == pytest.approx([(60 * 2 + 40 * 0.5 + 10 * 8) / 1e6, (101 * 4 + 10 * 16) / 1e6])
     assert usd.shape == (2,)
     assert cost_usd(price(), np.array([]), np.array([]), np.array([])).shape == (0,)
+
+
+def test_addresses_match_the_library() -> None:
+    """The library knows each provider's address as a pattern, by which it recognizes calls."""
+    patterns = {provider.id: provider.api_pattern for provider in price_list()}
+    known = [token_api(price(provider=provider), "venue") for provider in patterns]
+    checked = [api for api in known if api.url and not api.price.provider.startswith("huggingface_")]
+    assert len(checked) > 20
+    assert [api.url for api in checked if not re.match(patterns[api.price.provider], api.url)] == []
+
+
+def test_router_names_the_provider() -> None:
+    routed = token_api(price(provider="huggingface_fireworks-ai", provider_model="Qwen/Qwen3-32B"), "venue")
+    assert (routed.model, routed.api_key_env) == ("Qwen/Qwen3-32B:fireworks-ai", "HF_TOKEN")
+    unknown = token_api(price(), "venue", ["deferrable"])
+    assert (unknown.model, unknown.url, unknown.lanes) == ("m", "", ["deferrable"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from meritorder import __version__, cli
+from meritorder.errors import ConfigError
 
 
 def outcome(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
@@ -52,6 +53,15 @@ def test_interruption_writes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("meritorder.study.prices.listing.list_prices", interrupted)
     assert outcome(monkeypatch, "prices") == 130
     assert "nothing was written" in capsys.readouterr().err
+
+
+def test_lines_to_add_follow_the_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise ConfigError("lacks a venue", where="plan.json", fix="add it", lines='[[venue]]\nname = "x"')
+
+    monkeypatch.setattr("meritorder.study.prices.listing.list_prices", refused)
+    assert outcome(monkeypatch, "prices") == 2
+    assert capsys.readouterr().err == 'meritorder: plan.json: lacks a venue; add it\n\n[[venue]]\nname = "x"\n'
 
 
 def test_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

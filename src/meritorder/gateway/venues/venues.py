@@ -22,6 +22,7 @@ from meritorder.gateway.config import (
     duration_s,
     read_secret,
 )
+from meritorder.gateway.config_file import batch_price_of
 from meritorder.gateway.state.entries import Place
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
@@ -129,12 +130,6 @@ class _TokenRates:
         )
 
 
-def _half(price: PriceTable) -> PriceTable:
-    """Return half of a price: what OpenAI, Anthropic and Gemini charge for batches (their price lists, 2026-11)."""
-    halves = {name: None if usd is None else usd / 2 for name, usd in msgspec.structs.asdict(price).items()}
-    return msgspec.structs.replace(price, **halves)
-
-
 def _picousd_per_token(usd_per_mtok: Decimal) -> int | Decimal:
     exact = usd_per_mtok * PICOUSD_PER_USD / TOKENS_PER_MTOK
     return int(exact) if exact == int(exact) else exact
@@ -182,9 +177,7 @@ class Venue:
     _place: Place | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        price, batch_price = self.table.price, self.table.batch_price
-        if batch_price is None and price is not None:
-            batch_price = _half(price)
+        price, batch_price = self.table.price, batch_price_of(self.table)
         self._rates = None if price is None else _TokenRates.from_price(price)
         self._batch_rates = None if batch_price is None else _TokenRates.from_price(batch_price)
 

@@ -55,7 +55,7 @@ class Autopilot:
             fix = 'make one with `meritorder plan`, and write plan = "plan.json"'
             raise ConfigError("no plan is in force", where=f"{config}: plan", fix=fix)
         self._plan_path = Path(self._settings.plan)
-        self.options = parse_options(self._settings.autopilot, str(config), catalogs)
+        self.options = parse_options(self._settings.autopilot, config, catalogs)
         self.log = DecisionLog(self._settings.autopilot_folder)
         self._pilot = Pilot(options=self.options, planner=planner, accepts=self._refusal, progress=progress)
         self._lock: IO[str] | None = None

@@ -29,6 +29,7 @@ class AutopilotOptions:
         coming_days: Days to come that it plans.
         table: Thresholds, as configured.
         budgets: What it may change.
+        config: Configuration of the gateway, from whose venues alone it buys tokens; None for every provider.
         catalogs: Catalog files.
     """
 
@@ -39,16 +40,17 @@ class AutopilotOptions:
     coming_days: int
     table: AutopilotTable
     budgets: tuple[Budget, ...]
+    config: Path | None = None
     catalogs: tuple[Path, ...] = ()
 
 
-def parse_options(table: AutopilotTable, where: str, catalogs: tuple[Path, ...] = ()) -> AutopilotOptions:
+def parse_options(table: AutopilotTable, config: Path, catalogs: tuple[Path, ...] = ()) -> AutopilotOptions:
     """Return the settings of a configuration.
 
     Raises:
         ConfigError: One is invalid.
     """
-    at = f"{where}: autopilot"
+    at = f"{config}: autopilot"
     if table.mode not in MODES:
         raise ConfigError(f"{table.mode!r} is no mode", where=f"{at}.mode", fix=f"write {', '.join(MODES)}")
     try:
@@ -66,6 +68,7 @@ def parse_options(table: AutopilotTable, where: str, catalogs: tuple[Path, ...] 
         coming_days=coming_days,
         table=table,
         budgets=parse_budgets(table.budget, at),
+        config=config,
         catalogs=catalogs,
     )
 
@@ -104,6 +107,7 @@ def planning_options(plan: Plan, options: AutopilotOptions, *, slower: float, sa
         kv_cache_dtype=promises.kv_cache_dtype,
         spot=any(row.pricing_model == "spot" for row in plan.schedule),
         tiers=tuple(tier.value for tier in Tier if tier.value in venues),
+        config=options.config,
         terms=(),
         catalogs=options.catalogs,
         seed=promises.seed,

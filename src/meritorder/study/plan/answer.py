@@ -8,7 +8,6 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder.catalog import Catalog
-from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.model.supply import Holdings
@@ -36,6 +35,7 @@ from meritorder.study.schedule.derating import Derating, apply
 from meritorder.study.schedule.executed import ExecutablePlan
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.study.schedule.simulate import simulate_plan
+from meritorder.study.schedule.token_purchases import purchasable, token_apis
 from meritorder.traces import Trace
 
 
@@ -106,6 +106,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         forward=None if forward is None else forward.record,
         coming=None if forward is None else forward.coming,
         tokens_usd=tokens_usd(setting.loads, setting.prices),
+        apis=token_apis(policy.routes, setting.tokens),
         backtest=tested,
         carbon_usd_per_tonne=None if setting.problem is None else options.carbon_usd_per_tonne,
         notes=asked.holdings.notes,
@@ -142,7 +143,7 @@ def _read(trace: Trace, promised: AssignedTrace, options: PlanOptions) -> _Asked
         catalog, holdings = _bill_terms(options.bills, catalog)
     if options.have:
         holdings = holdings.joined(read_holdings(options.have, catalog))
-    prices = [price for model in loads for price in token_prices(model, own=catalog.tokens)]
+    prices = [price for model in loads for price in purchasable(model, catalog, options.config)]
     catalog = permitted_to_any(catalog, prices, promised)
     loads, left_out = _servable(catalog, loads, promised, names, options)
     return _Asked(catalog=catalog, loads=loads, holdings=holdings, intensities=intensities, left_out=left_out)

@@ -17,6 +17,7 @@ from meritorder.planner.solve.solution import Solution
 from meritorder.records import planfile
 from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.records.planproof import ComingDays, Credit, InHindsight, WalkForward
+from meritorder.records.tokenapi import TokenApi
 from meritorder.study.fleet.servable import describe
 from meritorder.study.fleet.speeds import performance, speed_assumptions
 from meritorder.study.fleet.workloads import AssignedTrace
@@ -164,6 +165,7 @@ def to_file(
     forward: WalkForward | None,
     coming: ComingDays | None,
     tokens_usd: Mapping[str, float],
+    apis: Sequence[TokenApi],
     backtest: Sequence[planfile.CommitmentBacktest],
     carbon_usd_per_tonne: float | None,
     notes: Sequence[str],
@@ -180,6 +182,7 @@ def to_file(
         forward: How its policy does on days that it has not seen, if there are any.
         coming: The days to come, if any are asked for.
         tokens_usd: Cost of all requests as tokens, by tier.
+        apis: Token APIs that the policy buys from.
         backtest: Backtest of the commitments.
         carbon_usd_per_tonne: Price on carbon, if any.
         notes: Warnings about commitments already held.
@@ -255,6 +258,7 @@ def to_file(
         backtest=list(backtest),
         commitment_regret=explanation.commitment_regret,
         tokens_usd=dict(tokens_usd),
+        apis=list(apis),
         unservable=left_out,
         warnings=[
             *explain.commitment_warnings(trace.span_s, explanation.commitments),

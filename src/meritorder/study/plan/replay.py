@@ -96,7 +96,9 @@ def replay_in_detail(
     machines = {
         pool.name: _machine(pool, servers[pool.name], loads[pool.model]) for pool in plan.pools if pool.name in servers
     }
-    prices = {venue_name(price): price for model in models.values() for price in token_prices(model)}
+    prices = {
+        venue_name(price): price for model in models.values() for price in token_prices(model, own=catalog.tokens)
+    } | {api.venue: api.price for api in plan.apis}
     outcome, by_model = simulate_plan(executable, loads, machines, prices, seed=seed)
     expected = plan.policy_outcome if plan.policy else plan.simulated
     rounds = expected.rounds if expected else 1

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from meritorder.catalog import Catalog
-from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model
 from meritorder.offers import TokenPrice
 from meritorder.planner.model.demand import Demand, OpenEnd
@@ -21,6 +20,7 @@ from meritorder.study.schedule.commitments import ChosenCommitments
 from meritorder.study.schedule.demand import build_demand, build_horizon, request_classes, token_tiers, venue_name
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.study.schedule.supply import Site, find_payments, find_sites, supply_assumptions
+from meritorder.study.schedule.token_purchases import purchasable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def build_case(
     """
     slot_s = options.slot_for(span_s)
     horizon = build_horizon(span_s, slot_s)
-    prices = {model.id: list(token_prices(model, own=catalog.tokens)) for model in loads}
+    prices = {model.id: purchasable(model, catalog, options.config) for model in loads}
     servings: dict[str, list[Serving]] = {}
     sites: dict[str, Site] = {}
     demands: list[Demand] = []

@@ -45,6 +45,7 @@ class PlanOptions(CompareOptions):
             long enough to tell.
         tiers: Tiers of token APIs that may be bought; real-time work only at "standard" and "priority". None for
             deferrable work alone, at every tier but "priority".
+        config: Configuration of the gateway whose venues alone sell tokens; None for every provider.
         tokens_per_s: Rate limit of each token API; None for no limit.
         spot_machines: Machines of each spot offer that are available at once.
         machines: Maximum machines of each on-demand offer; None for no limit.
@@ -66,6 +67,7 @@ class PlanOptions(CompareOptions):
     slot_s: float | None = None
     terms: tuple[str, ...] | None = None
     tiers: tuple[str, ...] | None = None
+    config: Path | None = None
     tokens_per_s: float | None = None
     spot_machines: int = 8
     machines: int | None = None

@@ -6,11 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from meritorder.catalog import load
 from meritorder.planner.solve.highs import Effort
 from meritorder.records.planfile import Plan, read_plan, write_plan
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.token_purchases import purchasable
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 
@@ -32,10 +34,21 @@ def trickle(*, chat: bool) -> Trace:
     return read_trace([pl.DataFrame(requests)])
 
 
-def planned(trace: Trace, path: Path, workloads: str = JOBS, tiers: tuple[str, ...] | None = None) -> Plan:
+def planned(
+    trace: Trace,
+    path: Path,
+    workloads: str = JOBS,
+    tiers: tuple[str, ...] | None = None,
+    config: Path | None = None,
+) -> Plan:
     path.write_text(workloads)
     options = PlanOptions(
-        model="qwen3-32b", hardware=("h100",), workloads=path, tiers=tiers, effort=Effort(time_limit_s=2.0)
+        model="qwen3-32b",
+        hardware=("h100",),
+        workloads=path,
+        tiers=tiers,
+        config=config,
+        effort=Effort(time_limit_s=2.0),
     )
     return plan(trace, options)
 
@@ -65,3 +78,49 @@ def test_denied_providers_sell_no_tokens(tmp_path: Path) -> None:
     assert own.simulated is not None
     assert own.simulated.tokens_usd == 0
     assert own.total_usd > planned(trickle(chat=False), tmp_path / "w.toml").total_usd
+
+
+def test_configured_venues_alone_sell_tokens(tmp_path: Path) -> None:
+    """A venue at its own price; one at DeepInfra's, which is listed; machines and other models sell none."""
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        """
+        [[venue]]
+        name = "house"
+        url = "http://house/v1"
+        models = { "qwen3-32b" = "house-model" }
+        batch = true
+        price = { input_usd_per_mtok = 0.02, output_usd_per_mtok = 0.04 }
+        [[venue]]
+        name = "listed"
+        url = "https://api.deepinfra.com/v1/openai"
+        models = { "qwen3-32b" = "Qwen/Qwen3-32B" }
+        [[venue]]
+        name = "engine"
+        kind = "vllm"
+        url = "http://engine/v1"
+        models = ["qwen3-32b"]
+        price = { input_usd_per_mtok = 0.001 }
+        [[venue]]
+        name = "other"
+        url = "http://other/v1"
+        models = ["llama-3.1-8b"]
+        price = { input_usd_per_mtok = 0.001 }
+        """
+    )
+    catalog = load()
+    prices = purchasable(catalog.find_model("qwen3-32b"), catalog, config)
+    assert [(price.provider, price.provider_model, price.tier, price.input_usd_per_mtok) for price in prices] == [
+        ("house", "house-model", "batch", 0.01),
+        ("house", "house-model", "standard", 0.02),
+        ("deepinfra", "Qwen/Qwen3-32B", "standard", 0.08),
+    ]
+    trace = trickle(chat=False)
+    made = planned(trace, tmp_path / "w.toml", config=config)
+    tokens = [trace.requests[column].sum() for column in ("input_tokens", "output_tokens")]
+    assert made.total_usd == pytest.approx((tokens[0] * 0.02 + tokens[1] * 0.04) / 1e6)
+    assert [(api.venue, api.lanes) for api in made.apis] == [("house house-model, standard", ["deferrable"])]
+    assert made.policy_outcome is not None
+    assert replay(made, trace).total_usd == pytest.approx(made.policy_outcome.total_usd)
+    config.write_text("")
+    assert not planned(trace, tmp_path / "w.toml", config=config).apis

@@ -9,10 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from meritorder.domain import OWN_DEADLINE, Access
+from meritorder.domain import OWN_DEADLINE, Access, Tier
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
-from meritorder.gateway.config import DEFERRABLE, REALTIME, Settings
+from meritorder.gateway.config import DEFERRABLE, REALTIME, Settings, VenueTable
 from meritorder.gateway.venues.plans.in_force import (
     NO_PLAN,
     PlanInForce,
@@ -26,6 +26,7 @@ from meritorder.policy.schedule import Calendar, repeat_period_s, safe_completio
 from meritorder.records import planfile
 from meritorder.records.planfile import PlanPool
 from meritorder.records.planpolicy import PaymentRules
+from meritorder.records.tokenapi import venue_tables
 from meritorder.units import parse_duration_s
 
 _CALL_COLUMNS: Final = frozenset({"model", "tenant"})  # the columns of a trace that a call states
@@ -52,13 +53,21 @@ class _PlanMatcher:
         self._settings = settings
         self._file = settings.plan
         self._venues = {venue.name: venue for venue in settings.venue}
+        self._names_of = {venue.name: self._plan_names(venue) for venue in settings.venue}
         self._venues_of: dict[str, list[str]] = {}
-        for venue in settings.venue:
-            for name in venue.pools():
-                self._venues_of.setdefault(name, []).append(venue.name)
+        for venue, names in self._names_of.items():
+            for name in names:
+                self._venues_of.setdefault(name, []).append(venue)
+
+    def _plan_names(self, venue: VenueTable) -> list[str]:
+        """Return the pools and API tiers that a venue is: those that it names, and those at its address."""
+        own_names = venue.served().values()
+        at_address = [api.venue for api in self._plan.apis if api.is_at(venue.name, venue.url, own_names)]
+        return list(dict.fromkeys((*venue.pools(), *at_address)))
 
     def match(self) -> PlanInForce:
         self._check_names()
+        self._check_apis()
         policy = self._plan.policy
         pools = tuple(self._pool(pool) for pool in self._plan.pools if self._rows(pool))
         realtime: dict[str, dict[str, tuple[PlannedRoute, ...]]] = {}
@@ -91,8 +100,8 @@ class _PlanMatcher:
         place_of = {pool.name: (pool.provider, pool.region, pool.hardware) for pool in self._plan.pools}
         place_of |= {route.venue: (route.provider, "", "") for route in self._plan.routes if route.provider}
         return {
-            venue.name: tuple(place_of[name] for name in venue.pools() if name in place_of)
-            for venue in self._settings.venue
+            venue: tuple(place_of[name] for name in names if name in place_of)
+            for venue, names in self._names_of.items()
         }
 
     def _realtime(
@@ -120,6 +129,35 @@ class _PlanMatcher:
                     f"there is no pool {unknown!r}, which the venue {venue.name} names",
                     f"the plan has {', '.join(sorted(map(repr, plan_names)))}",
                 )
+
+    def _check_apis(self) -> None:
+        """Check that there is a venue for every token API that the plan buys from, which sends batches as batches."""
+        bought = [api for api in self._plan.apis if api.lanes]
+        missing = {(api.price.provider, api.model) for api in bought if api.venue not in self._venues_of}
+        if missing:
+            venues = " and ".join(f"{provider} {model}" for provider, model in sorted(missing))
+            tables = [api for api in self._plan.apis if (api.price.provider, api.model) in missing]
+            raise ConfigError(
+                f"no venue serves {venues}, whose tokens the plan buys",
+                where=self._file,
+                fix="add its [[venue]], or plan again with --config FILE, which buys only from the venues of that "
+                "configuration, or with --tokens none",
+                lines=venue_tables(tables, self._names_of_models()),
+            )
+        for api in bought:
+            if api.price.tier is Tier.BATCH and not any(self._venues[n].batch for n in self._venues_of[api.venue]):
+                raise self._error(
+                    f"the plan buys {api.venue!r}, and the venue {self._venues_of[api.venue][0]} has no batch API",
+                    "write batch = true there, or plan again with --config FILE",
+                )
+
+    def _names_of_models(self) -> dict[str, str]:
+        """Return what clients call each model that a venue serves on machines of the plan."""
+        return {
+            pool.model: next(iter(self._venues[self._venues_of[pool.name][0]].served()))
+            for pool in self._plan.pools
+            if pool.name in self._venues_of
+        }
 
     def _calendar(self, slot_s: float, slots: int) -> Calendar:
         plan = self._plan

@@ -1,5 +1,6 @@
 """A plan read against a configuration: what fits, and what no venue serves."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,15 @@ import pytest
 from tests.samples import nightly
 from tests.samples.plan import week
 
-from meritorder.domain import Slo
+from meritorder.domain import Slo, Tier
 from meritorder.errors import ConfigError
 from meritorder.gateway import config_file
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
+from meritorder.offers import TokenPrice
 from meritorder.policy.schedule import Calendar
 from meritorder.records.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
+from meritorder.records.tokenapi import TokenApi
 
 HOUR_S = 3600.0
 LIVE = {"name": "own", "pool": nightly.LIVE, "url": "http://x", "kind": "vllm", "models": ["stub"]}
@@ -196,3 +199,49 @@ def test_policy_keeps_share_of_tokens(tmp_path: Path) -> None:
 def test_pool_without_rule_needs_no_venue(tmp_path: Path) -> None:
     plan = nightly.policy_plan(msgspec.structs.replace(nightly.policy(), backlog=[]))
     assert [pool.spec.name for pool in read(tmp_path, plan, [LIVE]).pools] == ["live"]
+
+
+def buying(tier: Tier = Tier.STANDARD) -> Plan:
+    """Return a plan that buys all that can wait from a provider whose address is known."""
+    venue = f"some-cloud m, {tier}"
+    price = TokenPrice(
+        provider="some-cloud",
+        model="stub",
+        provider_model="m",
+        tier=tier,
+        input_usd_per_mtok=0.1,
+        cached_usd_per_mtok=0.1,
+        output_usd_per_mtok=0.4,
+        as_of="2026-11-30",
+        source="test",
+    )
+    api = TokenApi(
+        venue=venue, price=price, model="m", url="https://some.cloud/v1", api_key_env="KEY", lanes=["deferrable"]
+    )
+    plan = nightly.plan(
+        routes=[nightly.plan().routes[0], nightly.route("nightly", venue, [0, 0, 900, 0, 0], kind="tier")]
+    )
+    return msgspec.structs.replace(plan, apis=[api])
+
+
+def test_missing_api_is_refused_with_its_venue(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="no venue serves some-cloud m, whose tokens the plan buys; add its"
+    ) as caught:
+        read(tmp_path, buying())
+    assert "--config FILE" in str(caught.value)
+    assert "--tokens none" in str(caught.value)
+    added = tomllib.loads(caught.value.lines)["venue"]
+    (waits,) = read(tmp_path, buying(), [LIVE, NIGHT, *added]).deferrable["stub"]
+    assert [route.venues for route in waits.routes] == [("some-cloud m",)]
+    assert added[0]["models"] == {"stub": "m"}
+
+
+def test_batch_tier_needs_a_batch_api(tmp_path: Path) -> None:
+    api = {"name": "some-cloud", "url": "https://proxy/v1", "models": {"stub": "m"}}
+    with pytest.raises(ConfigError, match="the plan buys 'some-cloud m, batch', and the venue some-cloud has no batch"):
+        read(tmp_path, buying(Tier.BATCH), [LIVE, NIGHT, api])
+    in_force = read(tmp_path, buying(Tier.BATCH), [LIVE, NIGHT, api | {"batch": True}])
+    (waits,) = in_force.deferrable["stub"]
+    assert [route.venues for route in waits.routes] == [("some-cloud",)]
+    assert in_force.places["some-cloud"] == ()  # the sample's route states no provider
