@@ -1,23 +1,21 @@
-"""Figures of the pages as drawing instructions for SVG, in percent of the width or in units of a fixed box."""
+"""Figures of the pages as drawing instructions for SVG, in percent of the width and pixels of the height."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meritorder.records.comparison import Waterfall
 from meritorder.records.estimation import PatiencePoint
 from meritorder.report.waterfall import walk, waterfall_cells
-from meritorder.units import format_duration, format_usd
+from meritorder.units import SECONDS_PER_MINUTE, format_duration, format_usd
 
 Series = tuple[str, str, Sequence[float | None]]
-"""Color, title and the value at each time of a curve."""
+"""Color, title and the value at each place of a curve; a value that is None is passed over."""
 
-WIDTH: Final = 560
-HEIGHT: Final = 220
-_LEFT: Final = 12
-_RIGHT: Final = 12
-_TOP: Final = 26
-_BOTTOM: Final = 26
+PLOT_HEIGHT: Final = 190
+"""The height of a plot in pixels, between its highest level and zero; its width is that of the page."""
+_TOPS: Final = (1, 2, 3, 4, 5, 6, 8, 10)  # times a power of ten: half of each is a number that people round to
 _MIN_BAR_PERCENT: Final = 0.5
 
 
@@ -35,11 +33,10 @@ class WaterfallBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One point of a curve, in the box of the figure."""
+    """One point of a curve: percent of the width from the left, pixels from the top."""
 
     x: float
     y: float
-    label: str
     amount: str
 
 
@@ -54,7 +51,28 @@ class Curve:
     @property
     def path(self) -> str:
         """The points as SVG takes them."""
-        return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in self.points)
+        return " ".join(f"{point.x:.2f},{point.y:.1f}" for point in self.points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Curves on one scale from zero.
+
+    Args:
+        name: Its name in the page.
+        title: What it shows.
+        levels: Pixels from the top of each line across, with its amount.
+        curves: The curves that have points.
+        ticks: Percent from the left of each text below, with the text.
+        has_marks: Whether each point is marked.
+    """
+
+    name: str
+    title: str
+    levels: list[tuple[float, str]]
+    curves: list[Curve]
+    ticks: list[tuple[float, str]] = field(default_factory=list)
+    has_marks: bool = False
 
 
 def waterfall_bars(fall: Waterfall) -> list[WaterfallBar]:
@@ -78,61 +96,77 @@ def waterfall_bars(fall: Waterfall) -> list[WaterfallBar]:
     return bars
 
 
-def patience_curves(points: Sequence[PatiencePoint]) -> list[Curve]:
-    """Return what a month costs by patience, one curve for each way that has amounts; zero is at the bottom."""
-    series = (
+def patience_chart(points: Sequence[PatiencePoint]) -> Chart:
+    """Return what a month costs by patience, one curve for each way that has amounts."""
+    series: list[Series] = [
         ("on_demand", "machines", [point.machines_usd for point in points]),
         ("tokens", "tokens", [point.tokens_usd for point in points]),
-    )
-    highest = max((usd for _, _, amounts in series for usd in amounts if usd is not None), default=0.0) or 1.0
-    step = (WIDTH - _LEFT - _RIGHT) / max(1, len(points) - 1)
-    curves = []
-    for kind, title, amounts in series:
-        placed = [
-            Point(
-                x=_LEFT + step * number,
-                y=HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * usd / highest,
-                label=format_duration(points[number].patience_s) if points[number].patience_s else "at once",
-                amount=format_usd(usd),
-            )
-            for number, usd in enumerate(amounts)
-            if usd is not None
-        ]
-        if placed:
-            curves.append(Curve(kind=kind, title=title, points=placed))
-    return curves
+    ]
+    step = 100 / max(1, len(points) - 1)
+    ticks = [
+        (step * number, format_duration(point.patience_s) if point.patience_s else "at once")
+        for number, point in enumerate(points)
+    ]
+    chart = _chart("patience", "Cost of a month by patience", [place for place, _ in ticks], series, format_usd)
+    return replace(chart, ticks=ticks, has_marks=True)
 
 
-def time_curves(
-    at_s: Sequence[float],
-    series: Sequence[Series],
-    highest: float,
-    write: Callable[[float], str],
-) -> list[Curve]:
-    """Return curves over time on one scale from zero, the times from left to right; a curve of no values is left out.
+def time_chart(
+    name: str, title: str, at_s: Sequence[float], series: Sequence[Series], write: Callable[[float], str]
+) -> Chart:
+    """Return curves over the time until now, from left to right.
 
     Args:
+        name: Its name in the page.
+        title: What it shows.
         at_s: The times, two or more, in order.
-        series: The curves; a value that is None is passed over.
-        highest: The top of the scale.
+        series: The curves.
         write: Formats a value.
     """
-    span_s = at_s[-1] - at_s[0] or 1.0
+    span_s = at_s[-1] - at_s[0]
+    ticks = [(0.0, f"{format_duration(_rounded(span_s))} ago"), (100.0, "now")]
+    places = [100 * (time_s - at_s[0]) / (span_s or 1.0) for time_s in at_s]
+    return replace(_chart(name, title, places, series, write), ticks=ticks)
+
+
+def _chart(
+    name: str, title: str, places: Sequence[float], series: Sequence[Series], write: Callable[[float], str]
+) -> Chart:
+    """Return curves through places in percent of the width, without texts below."""
+    highest = _top(max((value for _, _, values in series for value in values if value is not None), default=0.0))
+
+    def y(value: float) -> float:
+        return PLOT_HEIGHT * (1 - value / highest)
+
     curves = [
         Curve(
             kind=kind,
-            title=title,
+            title=of,
             points=[
-                Point(
-                    x=_LEFT + (WIDTH - _LEFT - _RIGHT) * (time_s - at_s[0]) / span_s,
-                    y=HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / (highest or 1.0),
-                    label="",
-                    amount=write(value),
-                )
-                for time_s, value in zip(at_s, values, strict=True)
+                Point(x=place, y=y(value), amount=write(value))
+                for place, value in zip(places, values, strict=True)
                 if value is not None
             ],
         )
-        for kind, title, values in series
+        for kind, of, values in series
     ]
-    return [curve for curve in curves if curve.points]
+    return Chart(
+        name=name,
+        title=title,
+        levels=[(y(level), write(level)) for level in (highest, highest / 2, 0.0)],
+        curves=[curve for curve in curves if curve.points],
+    )
+
+
+def _top(highest: float) -> float:
+    """Return the top of a scale: a round number, at least the highest value."""
+    if highest <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(highest))
+    return power * next((top for top in _TOPS if top * power >= highest), 10)
+
+
+def _rounded(span_s: float) -> float:
+    """Return a span in whole seconds, or from two minutes on in whole minutes."""
+    unit_s = SECONDS_PER_MINUTE if span_s >= 2 * SECONDS_PER_MINUTE else 1.0
+    return round(span_s / unit_s) * unit_s

@@ -4,7 +4,7 @@ import pytest
 
 from meritorder.records.comparison import Waterfall, WaterfallPart
 from meritorder.records.estimation import PatiencePoint
-from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars
+from meritorder.web.figures import PLOT_HEIGHT, patience_chart, time_chart, waterfall_bars
 
 
 def _fall(*parts: float) -> Waterfall:
@@ -41,14 +41,28 @@ def _points(*amounts: tuple[float | None, float | None]) -> list[PatiencePoint]:
 
 
 def test_curves_share_one_scale_from_zero() -> None:
-    machines, tokens = patience_curves(_points((200.0, 100.0), (100.0, 0.0)))
-    top, middle, bottom = machines.points[0].y, machines.points[1].y, tokens.points[1].y
-    assert top < middle < bottom
-    assert middle - top == pytest.approx(bottom - middle)
-    assert tokens.points[0].y == middle
-    assert all(0 <= point.x <= WIDTH and 0 <= point.y <= HEIGHT for point in (*machines.points, *tokens.points))
+    chart = patience_chart(_points((200.0, 100.0), (100.0, 0.0)))
+    machines, tokens = chart.curves
+    assert chart.levels == [(0.0, "$200.00"), (PLOT_HEIGHT / 2, "$100.00"), (PLOT_HEIGHT, "$0")]
+    assert [point.y for point in machines.points] == [0.0, PLOT_HEIGHT / 2]
+    assert [point.y for point in tokens.points] == [PLOT_HEIGHT / 2, PLOT_HEIGHT]
+    assert [point.x for point in tokens.points] == [0.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0.0, "1"), (1.0, "1"), (7.0, "8"), (9.0, "10"), (101.0, "200"), (0.00021, "0.0003")]
+)
+def test_scale_ends_at_round_number(highest: float, top: str) -> None:
+    chart = time_chart("n", "t", [0.0, 61.0], [("realtime", "x", [0.0, highest])], "{:g}".format)
+    assert chart.levels[0][1] == top
+    assert all(0 <= point.y <= PLOT_HEIGHT for point in chart.curves[0].points)
+
+
+@pytest.mark.parametrize(("span_s", "text"), [(4.24, "4 s ago"), (118.9, "119 s ago"), (863.0, "14 min ago")])
+def test_span_is_rounded_to_its_unit(span_s: float, text: str) -> None:
+    assert time_chart("n", "t", [5.0, 5.0 + span_s], [], "{:g}".format).ticks[0] == (0.0, text)
 
 
 def test_way_without_amounts_has_no_curve() -> None:
-    assert [curve.title for curve in patience_curves(_points((None, 5.0), (None, 4.0)))] == ["tokens"]
-    assert patience_curves([]) == []
+    assert [curve.title for curve in patience_chart(_points((None, 5.0), (None, 4.0))).curves] == ["tokens"]
+    assert patience_chart([]).curves == []

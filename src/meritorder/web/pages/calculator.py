@@ -1,7 +1,7 @@
 """The calculator: what traffic costs in every way to serve it, from a few numbers, without data or account."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -12,10 +12,12 @@ from starlette.responses import Response
 
 from meritorder import catalog as facts
 from meritorder.errors import MeritorderError
+from meritorder.records.comparison import Waterfall
 from meritorder.records.estimation import Estimate, Way
 from meritorder.report.compare.rows import waterfalls
+from meritorder.report.waterfall import waterfall_title
 from meritorder.study.estimate.traffic import estimate_traffic
-from meritorder.web.figures import HEIGHT, WIDTH, patience_curves, waterfall_bars
+from meritorder.web.figures import PLOT_HEIGHT, patience_chart, waterfall_bars
 from meritorder.web.pages.form import CalculatorForm, read_form
 from meritorder.web.render import html
 
@@ -89,16 +91,26 @@ async def _view(request: Request) -> tuple[dict[str, object], int]:
 
 def view(estimate: Estimate) -> dict[str, object]:
     """Return the variables of an answer."""
-    comparison = estimate.comparison
     return {
         "estimate": estimate,
         "best": next(way for way in estimate.ways if way.name == estimate.best),
         "longest_usd": max(way.usd for way in estimate.ways),
         "main": _main_ways(estimate),
-        "waterfalls": [(fall, waterfall_bars(fall)) for fall in waterfalls(comparison)] if comparison else [],
-        "curves": patience_curves(estimate.patience),
-        "box": (WIDTH, HEIGHT),
+        "waterfalls": [(waterfall_title(fall), waterfall_bars(fall)) for fall in _monthly_waterfalls(estimate)],
+        "patience": patience_chart(estimate.patience),
+        "plot_height": PLOT_HEIGHT,
     }
+
+
+def _monthly_waterfalls(estimate: Estimate) -> Iterator[Waterfall]:
+    """Yield the waterfalls of the day that was simulated, in dollars of a month, as the ways have them."""
+    if estimate.comparison is None:
+        return
+    for fall in waterfalls(estimate.comparison):
+        month_usd = next((way.usd for way in estimate.ways if way.title == fall.start), fall.from_usd)
+        days = month_usd / fall.from_usd if fall.from_usd else 1.0
+        parts = [msgspec.structs.replace(part, usd=part.usd * days) for part in fall.parts]
+        yield msgspec.structs.replace(fall, from_usd=month_usd, to_usd=fall.to_usd * days, parts=parts)
 
 
 def _main_ways(estimate: Estimate) -> list[Way]:

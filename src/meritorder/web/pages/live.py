@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from meritorder.errors import MeritorderError
 from meritorder.gateway.app.client import FINAL_STATUSES, GatewayClient
 from meritorder.units import format_duration
 from meritorder.web.access import Viewer
-from meritorder.web.figures import HEIGHT, WIDTH, Curve, Series, time_curves
+from meritorder.web.figures import PLOT_HEIGHT, Chart, Series, time_chart
 from meritorder.web.render import html
 
 _POLL_S: Final = 2.0
@@ -71,16 +71,6 @@ class BatchProgress:
         if self.ends_in_s is None:
             return due
         return f"{due}; at this pace done in {format_duration(self.ends_in_s)}{', too late' if self.is_at_risk else ''}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Curves of the last minutes, and the text at the top of their scale."""
-
-    name: str
-    title: str
-    top: str
-    curves: list[Curve]
 
 
 @dataclass(slots=True)
@@ -199,8 +189,7 @@ class LiveGateway:
             "spent_usd": sum(row["cost_usd"] or 0.0 for row in status.get("ledger", ())),
             "unpriced": sum(row["requests"] for row in status.get("ledger", ()) if row["cost_usd"] is None),
             "charts": self._charts() if len(self.moments) > 1 else [],
-            "box": (WIDTH, HEIGHT),
-            "shown_s": self.moments[-1].at_s - self.moments[0].at_s if self.moments else 0.0,
+            "plot_height": PLOT_HEIGHT,
         }
 
     def _charts(self) -> list[Chart]:
@@ -214,17 +203,10 @@ class LiveGateway:
             ("realtime", "TTFT", [moment.ttft_s for moment in self.moments]),
             ("slo", "its SLO", [moment.slo_ttft_s for moment in self.moments]),
         ]
-        charts = [_chart("lately", "In flight", at_s, in_flight, lambda count: f"{count:,.0f}")]
+        charts = [time_chart("lately", "In flight", at_s, in_flight, lambda count: f"{count:,g}")]
         if any(moment.ttft_s is not None for moment in self.moments):
-            charts.append(_chart("latency", "Real-time TTFT against its SLO", at_s, ttft, format_duration))
+            charts.append(time_chart("latency", "Real-time TTFT against its SLO", at_s, ttft, format_duration))
         return charts
-
-
-def _chart(
-    name: str, title: str, at_s: Sequence[float], series: Sequence[Series], write: Callable[[float], str]
-) -> Chart:
-    highest = max((value for _, _, values in series for value in values if value is not None), default=0.0)
-    return Chart(name=name, title=title, top=write(highest), curves=time_curves(at_s, series, highest, write))
 
 
 class LiveViews:

@@ -9,7 +9,6 @@ for (const slider of document.querySelectorAll("input[data-sets]")) {
   const follow = () => { slider.value = Math.round(steps * Math.min(1, Math.max(0, share(Number(field.value)) || 0))); };
   slider.addEventListener("input", () => { field.value = rounded(value(slider.value / steps)); });
   field.addEventListener("input", follow);
-  slider.hidden = false;
   follow();
 }
 
