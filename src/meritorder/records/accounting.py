@@ -179,6 +179,65 @@ class BillMatch(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
+class DayForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a coming day is expected to cost; the day is an ISO 8601 date in UTC."""
+
+    day: str
+    expected_usd: float
+
+
+class BudgetForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget, and what of it will be spent. Low and high bound it eight times in ten.
+
+    Args:
+        budget: Whose it is.
+        limit_usd: Its amount.
+        spent_usd: What is spent of it.
+        ends_at: When it renews, or the end of the forecast if it does not, ISO 8601.
+        expected_usd: What is expected to be asked of it by then; calls beyond the limit wait or are refused.
+        low_usd: The low of that.
+        high_usd: The high of that.
+        spent_on: The day on which nothing will be left; None if something is at its end.
+    """
+
+    budget: str
+    limit_usd: float
+    spent_usd: float
+    ends_at: str
+    expected_usd: float
+    low_usd: float
+    high_usd: float
+    spent_on: str | None
+
+
+class SpendForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What the coming days, today the first, are expected to cost. Low and high bound it eight times in ten.
+
+    Args:
+        days: How many.
+        expected_usd: What they are expected to cost.
+        low_usd: The low of that.
+        high_usd: The high of that.
+        past_days: Whole days that it is forecast from.
+        past_usd_per_day: What these cost on average.
+        method: fitted, or naive seasonal if that erred less on past days.
+        error: How far sums of past days were from their forecast, as a logarithm, root mean square.
+        by_day: The days.
+        budgets: The budgets of keys and teams.
+    """
+
+    days: int
+    expected_usd: float
+    low_usd: float
+    high_usd: float
+    past_days: int
+    past_usd_per_day: float
+    method: str
+    error: float
+    by_day: tuple[DayForecast, ...]
+    budgets: tuple[BudgetForecast, ...] = ()
+
+
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was paid within a period.
 
@@ -203,6 +262,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
         deadlines: Deadlines that were kept and missed.
         quotes: Batches with a quote; None without any.
         bill: The ledger against a bill; None if none was given.
+        forecast: What the coming days will cost; None if that was not asked for.
         warnings: What has no price, and what was assumed.
     """
 
@@ -226,6 +286,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: Deadlines
     quotes: QuotedBatches | None = None
     bill: BillMatch | None = None
+    forecast: SpendForecast | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import astuple, replace
+import math
+import time
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,17 +15,19 @@ from rich.console import Console
 from meritorder.cli.options import CatalogFiles, HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
 from meritorder.cli.parsing import parse_slo, progress
 from meritorder.errors import ConfigError
-from meritorder.units import parse_duration_s
+from meritorder.units import SECONDS_PER_DAY, parse_duration_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meritorder.records.accounting import LedgerReport
+    from meritorder.bills import Bill
+    from meritorder.records.accounting import LedgerReport, SpendForecast
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.costing import Period
 
 _DEFAULT_BY: Final = "day"
 _EVER_S: Final = 1e15
+_MAX_FORECAST_S: Final = 366 * SECONDS_PER_DAY
 _LEDGER: Final = "ledger.csv"
 _CAPACITY_SUFFIX: Final = ".capacity.csv"
 
@@ -56,6 +60,10 @@ def ledger(
     counterfactual: Annotated[
         bool, typer.Option("--counterfactual", help="Simulate what real time alone would have cost, and the saving.")
     ] = False,
+    forecast: Annotated[
+        str | None,
+        typer.Option("--forecast", metavar="DURATION", help="Also show what coming days will cost, such as 30d."),
+    ] = None,
     model: Model = "",
     profile: ProfileFile = None,
     catalog: CatalogFiles = None,
@@ -77,20 +85,18 @@ def ledger(
     """
     from meritorder.report import files
     from meritorder.report.ledger import text
-    from meritorder.study.ledger.answer import account, cost_all, whole_period
-    from meritorder.study.ledger.days import has_sums
-    from meritorder.study.ledger.focus import check_suffix, to_focus
+    from meritorder.study.ledger.focus import check_suffix
     from meritorder.study.ledger.reconcile import period_of, read_bill
     from meritorder.study.ledger.summary import parse_dimensions
 
     if (config is None) == (file is None):
         raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
     names = parse_dimensions(by)
-    if config and not (out or json or html or proof or focus or bill or start or end or by != _DEFAULT_BY):
+    if config and not (out or json or html or proof or focus or bill or start or end or forecast or by != _DEFAULT_BY):
         out = Path(_LEDGER)
     files.check_target(out, json, html, proof, focus)
     check_suffix(focus)
-    from_s, to_s = _instant(start, "--from"), _instant(end, "--to")
+    from_s, to_s, days = _instant(start, "--from"), _instant(end, "--to"), _days(forecast)
     invoice = None
     if bill:
         if start or end:
@@ -99,22 +105,78 @@ def ledger(
         from_s, to_s = astuple(period_of(invoice))
     if config is not None and out and not _export(config, out):
         return
-    real_time = _real_time(model, profile, catalog, slo) if counterfactual else None
-    if config is not None and has_sums(names) and not (real_time or focus or invoice):
-        answer = account_gateway(config, names, from_s, to_s=to_s)
+    answer = _account(
+        _Source(config=config, file=file, capacity=capacity),
+        names,
+        (from_s, to_s),
+        bill=invoice,
+        real_time=_real_time(model, profile, catalog, slo) if counterfactual else None,
+        focus=focus,
+        days=days,
+    )
+    _write(answer, json, html, proof)
+    text.render(answer, Console())
+
+
+def _account(
+    source: _Source,
+    names: Sequence[str],
+    within_s: tuple[float | None, float | None],
+    *,
+    bill: Bill | None,
+    real_time: CompareOptions | None,
+    focus: Path | None,
+    days: int,
+) -> LedgerReport:
+    """Return what was paid by groups, and what the coming days will cost; write the costs as FOCUS on the way."""
+    from msgspec.structs import replace as replace_fields
+
+    from meritorder.report import files
+    from meritorder.study.ledger.answer import account, cost_all, whole_period
+    from meritorder.study.ledger.days import has_sums
+    from meritorder.study.ledger.focus import to_focus
+
+    from_s, to_s = within_s
+    if source.config is not None and has_sums(names) and not (real_time or focus or bill):
+        answer = account_gateway(source.config, names, from_s, to_s=to_s)
     else:
-        if config is not None:
-            attempts, paid, quotes = read_gateway(config, from_s, to_s or _EVER_S)
-        else:
-            (attempts, paid), quotes = _of_file(file or Path(), capacity), ()
+        attempts, paid, quotes = source.read(from_s, to_s)
         period = _within(whole_period(attempts, paid), from_s, to_s)
         with progress() as status:
             costed = cost_all(attempts, paid, period)
-            answer = account(costed, names, quotes=quotes, bill=invoice, real_time=real_time, progress=status.update)
+            answer = account(costed, names, quotes=quotes, bill=bill, real_time=real_time, progress=status.update)
             if focus:
                 files.write_bytes(focus, to_focus(costed, focus.suffix))
-    _write(answer, json, html, proof)
-    text.render(answer, Console())
+    return replace_fields(answer, forecast=source.forecast(days)) if days else answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where the ledger is: in the store of a gateway, or in files that were exported."""
+
+    config: Path | None
+    file: Path | None
+    capacity: Path | None
+
+    def read(self, from_s: float | None, to_s: float | None) -> tuple[Any, Any, Any]:
+        """Return attempts, paid capacity and quotes."""
+        if self.config is not None:
+            return read_gateway(self.config, from_s, to_s or _EVER_S)
+        return (*_of_file(self.file or Path(), self.capacity), ())
+
+    def forecast(self, days: int) -> SpendForecast:
+        """Return what coming days will cost: from today on, or from the end of an exported ledger on."""
+        from meritorder.gateway.app.administration import Administration
+        from meritorder.study.ledger.answer import account, cost_all, whole_period
+        from meritorder.study.ledger.forecast import forecast_spend, forecast_store
+
+        if self.config is not None:
+            with Administration(self.config) as store:
+                return forecast_store(store, now_s=time.time(), days=days)
+        attempts, paid, _ = self.read(None, None)
+        period = whole_period(attempts, paid)
+        by_day = account(cost_all(attempts, paid, period), (_DEFAULT_BY,))
+        return forecast_spend(by_day, now_s=period.to_s, days=days)
 
 
 def _real_time(model: str, profile: Path | None, catalog: list[Path] | None, slo: str) -> CompareOptions:
@@ -134,6 +196,18 @@ def account_gateway(
         raise _empty_period()
     with Administration(config) as store:
         return account_days(store, names, from_s=from_s, to_s=to_s, tenant=tenant)
+
+
+def _days(text: str | None) -> int:
+    """Return the days of a duration, parts of one counted as whole; 0 if none is given."""
+    if text is None:
+        return 0
+    seconds = parse_duration_s(text)
+    if not seconds or seconds > _MAX_FORECAST_S:
+        raise ConfigError(
+            f"{text!r} is not a number of days to forecast", where="--forecast", fix="write 30d, or up to 366d"
+        )
+    return math.ceil(seconds / SECONDS_PER_DAY)
 
 
 def _within(period: Period, from_s: float | None, to_s: float | None) -> Period:

@@ -214,6 +214,10 @@ class Administration:
 
         return self._database.read_now(read)
 
+    def budget_states(self) -> Sequence[BudgetState]:
+        """Return the budgets of keys and teams."""
+        return self._database.read_now(partial(budgets.states, now_s=time.time()))
+
     def _change_budget(self, connection: Connection, budget_id: str, limits: KeyLimits, tenant: str | None) -> None:
         if not limits.changes_budget():
             return

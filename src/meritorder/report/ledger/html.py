@@ -15,6 +15,7 @@ def render(report: LedgerReport) -> str:
     tables.insert(1, ("What it was paid because of", words.causes(report)))
     tables.append(("Against the bill, USD", words.bill_lines(report)))
     tables.append(("Simulation", words.simulation(report)))
+    tables.append((words.BUDGETS, words.budgets(report)))
     if report.rows:
         tables.append((words.by(tuple(report.rows[0].by)), words.groups(report)))
     return fill(
@@ -23,11 +24,7 @@ def render(report: LedgerReport) -> str:
         schema=report.schema,
         sentence=words.sentence(report),
         reasons=words.bill_reasons(report),
-        facts=[
-            text
-            for text in (words.deadlines(report), words.quotes(report), words.bill(report), words.saving(report))
-            if text
-        ],
+        facts=words.facts(report),
         warned=report.warnings + (report.bill.warnings if report.bill else ()),
         tables=[(title, grid) for title, grid in tables if grid.rows],
     )

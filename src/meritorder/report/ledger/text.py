@@ -31,14 +31,8 @@ def render(report: LedgerReport, console: Console) -> None:
 
 def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
     reading = min(width, READING_WIDTH)
-    facts = [
-        text
-        for text in (words.deadlines(report), words.quotes(report), words.bill(report), words.saving(report))
-        if text
-    ]
-    yield stack(
-        narrow(plain(words.sentence(report), "bold"), reading), *(narrow(plain(text), reading) for text in facts)
-    )
+    facts = (narrow(plain(text), reading) for text in words.facts(report))
+    yield stack(narrow(plain(words.sentence(report), "bold"), reading), *facts)
     warned = report.warnings + (report.bill.warnings if report.bill else ())
     if warned:
         yield warnings_section(warned, reading)
@@ -50,6 +44,8 @@ def _blocks(report: LedgerReport, width: int) -> Iterator[RenderableType]:
         yield section("Requests by workload", "", table(words.workloads(report), width))
     if report.counterfactual:
         yield section("Simulation", report.counterfactual.basis, table(words.simulation(report), width))
+    if report.forecast and report.forecast.budgets:
+        yield section(words.BUDGETS, "", table(words.budgets(report), width))
     if report.bill:
         why = bullets([plain(reason) for reason in words.bill_reasons(report)[:_MAX_ROWS]], reading)
         yield section("Against the bill, USD", "", table(words.bill_lines(report), width), why)

@@ -15,6 +15,7 @@ USES = {
     "unused commitment": "commitments that nothing used",
 }
 """What each use means."""
+BUDGETS = "Budgets at the end of their periods, USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,45 @@ def saving(report: LedgerReport) -> str:
     if report.saved_usd < 0:
         return f"Cost {format_usd(-report.saved_usd)} more than real time alone{against}: saved {interval}."
     return f"Saved {format_usd(report.saved_usd)} against real time alone{against}: {interval}."
+
+
+def facts(report: LedgerReport) -> tuple[str, ...]:
+    """Return what is said after the first sentence."""
+    texts = (deadlines(report), quotes(report), bill(report), saving(report), forecast(report))
+    return tuple(text for text in texts if text)
+
+
+def forecast(report: LedgerReport) -> str:
+    """Return what the coming days will cost, in one sentence; empty if that was not asked for."""
+    coming = report.forecast
+    if coming is None:
+        return ""
+    expected, low, high, daily = (
+        format_usd(usd) for usd in (coming.expected_usd, coming.low_usd, coming.high_usd, coming.past_usd_per_day)
+    )
+    days = "Today is" if coming.days == 1 else f"Today and the next {coming.days - 1} days are"
+    how = "each day as the last of its weekday" if coming.method == "naive seasonal" else "level, weekdays and growth"
+    return (
+        f"{days} expected to cost {expected}, eight times in ten between {low} and {high}: "
+        f"the last {coming.past_days} whole days cost {daily} each; forecast as {how}."
+    )
+
+
+def budgets(report: LedgerReport) -> Grid:
+    """Return the budgets and what will be spent of them."""
+    rows = () if report.forecast is None else report.forecast.budgets
+    cells = tuple(
+        (
+            row.budget,
+            row.ends_at[:10],
+            row.spent_on or MISSING,
+            *usd_cells([row.limit_usd, row.spent_usd, row.low_usd, row.expected_usd, row.high_usd]),
+        )
+        for row in rows
+    )
+    return Grid(
+        headings=("Budget of", "Until", "Spent on", "limit", "spent", "low", "expected", "high"), texts=3, rows=cells
+    )
 
 
 def simulation(report: LedgerReport) -> Grid:

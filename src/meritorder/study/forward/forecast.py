@@ -39,6 +39,8 @@ _FEW_DAYS_PRIOR: Final = 0.5
 _GROWTH_PRIOR: Final = 0.1
 _STEP_PRIOR: Final = 0.3
 _STEP_EXPLAINS: Final = 0.25
+# Share of its growth that a level keeps from day to day, where weeks are forecast.
+_DAMPING: Final = 0.9
 # Error of a day's load that is expected before any was seen; 1.28 standard deviations are exceeded one time in ten.
 _PRIOR_ERROR: Final = 0.25
 _DEVIATIONS: Final = 1.28
@@ -184,6 +186,24 @@ def day_type(day: int, epoch_s: float | None, holidays: frozenset[str] = frozens
         return day % DAYS_PER_WEEK
     date = dt.datetime.fromtimestamp(epoch_s + day * SECONDS_PER_DAY, dt.UTC).date()
     return HOLIDAY_TYPE if date.isoformat() in holidays else date.weekday()
+
+
+def expected_levels(past: Floats, types: Sequence[int], coming: Sequence[int]) -> Floats:
+    """Return the expected levels of the days that follow past ones, their growth damped, shape (coming days,).
+
+        expected[d] = level x weekday x growth^(0.9 + 0.9^2 + ... + 0.9^d)
+
+    Args:
+        past: Levels of past days, all above 0, shape (days,).
+        types: Their weekdays.
+        coming: Weekdays of the days that follow.
+    """
+    levels, kinds = np.log(past), np.asarray(types)
+    weekday = _weekdays(levels, kinds)
+    own = levels - weekday[kinds]
+    level, begin, _ = _level(own)
+    ahead = np.cumsum(_DAMPING ** np.arange(1, len(coming) + 1))
+    return np.asarray(np.exp(level + weekday[np.asarray(coming)] + ahead * _growth(own[begin:])))
 
 
 def _expected(past: Floats, types: Sequence[int], next_type: int, ahead: int = 1) -> Floats:

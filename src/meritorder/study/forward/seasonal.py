@@ -63,15 +63,15 @@ def forecast_seasonal(past: Floats, types: Sequence[int], next_type: int) -> For
     """
     offset = IDLE_SHARE * float(past.mean()) or 1.0
     ratios = [
-        (past[day] + offset) / (past[_last_alike(types[:day], types[day])] + offset) for day in range(1, len(past))
+        (past[day] + offset) / (past[last_alike(types[:day], types[day])] + offset) for day in range(1, len(past))
     ]
     return Forecast(
-        expected=past[_last_alike(types, next_type)],
+        expected=past[last_alike(types, next_type)],
         ratios=np.array(ratios or [np.ones(past.shape[1])]),
         offset=offset,
     )
 
 
-def _last_alike(types: Sequence[int], weekday: int) -> int:
+def last_alike(types: Sequence[int], weekday: int) -> int:
     """Return the place of the last day of a weekday, or of the last day if there is none."""
     return max((place for place, known in enumerate(types) if known == weekday), default=len(types) - 1)

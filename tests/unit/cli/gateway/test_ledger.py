@@ -41,6 +41,8 @@ def test_window_cuts_what_was_paid(exported: Path) -> None:
         ({"file": Path("a.csv"), "config": Path("b.toml")}, "exactly one"),
         ({"file": Path("a.csv"), "by": "squad"}, "unknown 'squad'"),
         ({"file": Path("a.csv"), "start": "soon"}, "'soon' is not a time"),
+        ({"file": Path("a.csv"), "forecast": "month"}, "'month' is not a number of days"),
+        ({"file": Path("a.csv"), "forecast": "999d"}, "up to 366d"),
         ({"config": Path("b.toml"), "start": "2026-11-02", "end": "2026-11-01"}, "ends before it starts"),
     ],
 )
@@ -58,6 +60,20 @@ def test_bill_sets_the_period(exported: Path) -> None:
     assert (bill["matched_usd"], bill["difference_usd"]) == (7.2, 0)
     with pytest.raises(ConfigError, match="own period"):
         ledger(exported, bill=[str(costs)], start="7d")
+
+
+def test_forecast_follows_an_exported_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A machine of $24 a day for five days costs $240 in the next ten."""
+    rows = attempts({"started_s": 1.79e9, "ended_s": 1.79e9 + 1800, "arrived_s": 1.79e9})
+    rows.write_parquet(tmp_path / "days.parquet")
+    write_capacity(tmp_path / "days.capacity.csv", [replica(1.79e9, 1.79e9 + 5 * 86_400, "1")])
+    target = tmp_path / "days.json"
+    ledger(tmp_path / "days.parquet", start="2026-09-22", forecast="10d", json=target, html=tmp_path / "days.html")
+    coming = json.loads(target.read_text())["forecast"]
+    assert (coming["expected_usd"], len(coming["by_day"])) == (pytest.approx(240), 10)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Today and the next 9 days are expected to cost $240" in said
+    assert "expected to cost $240" in (tmp_path / "days.html").read_text()
 
 
 def test_duration_is_before_now() -> None:
