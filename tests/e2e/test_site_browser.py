@@ -19,6 +19,7 @@ PAGES = {
     "/?model=gpt-4.1-mini": "#answer h1",
     "/data": "#file",
     "/plan": "#decisions",
+    "/plan/report": "[data-drawn]",
     "/plan/back/d00001": "form.bare",
     "/live": "#venues-table",
     "/batches": "#new",
@@ -30,6 +31,12 @@ PAGES = {
 }
 """Every page, and what it shows once it is ready."""
 VIOLATIONS = "axe.run({resultTypes: ['violations']}).then(found => found.violations.map(v => [v.id, v.nodes[0].html]))"
+SHIFTS = """
+    new PerformanceObserver(list => {
+        for (const shift of list.getEntries()) window.shifted = (window.shifted || 0) + shift.value;
+    }).observe({type: "layout-shift", buffered: true})
+"""
+MAX_BYTES = 500_000
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 WAIT_MS = 60_000
 
@@ -77,13 +84,23 @@ def test_pages_are_sound(browser: Any, address: str, width: int, scheme: str) ->
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.add_init_script(SHIFTS)
+    received: list[float] = []
+    protocol = page.context.new_cdp_session(page)
+    protocol.send("Network.enable")
+    protocol.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    protocol.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
     for path, ready in PAGES.items():
+        received.clear()
         page.goto(address + path, timeout=WAIT_MS)
         page.wait_for_selector(ready, state="attached", timeout=WAIT_MS)
+        is_large = sum(received) > MAX_BYTES
+        shifted = page.evaluate("window.shifted || 0")
         page.evaluate(AXE.read_text(encoding="utf-8"))
-        faults[path] = (page.evaluate(VIOLATIONS), page.evaluate(OVERFLOW))
+        faults[path] = (page.evaluate(VIOLATIONS), page.evaluate(OVERFLOW), shifted, is_large)
     page.context.close()
-    assert {path: fault for path, fault in faults.items() if fault != ([], 0)} == {}
+    assert {path: fault for path, fault in faults.items() if fault != ([], 0, 0, False)} == {}
+    assert received != []
     assert [text for text in said if "404" not in text] == []
     assert all(url.startswith((address, "data:")) for url in asked)
 
@@ -120,3 +137,14 @@ def test_keyboard_alone_cancels_a_batch(browser: Any, address: str, gateway: Kno
     page.wait_for_url(f"{address}/batches", timeout=WAIT_MS)
     page.context.close()
     assert gateway.acted == [("tenant", "batch_1", "cancel")]
+
+
+def test_live_says_what_today_saved(browser: Any, address: str) -> None:  # noqa: ANN401
+    pages = [_sign_in(browser, address, key) for key in ("admin", "tenant")]
+    for page in pages:
+        page.goto(f"{address}/live", timeout=WAIT_MS)
+    pages[0].wait_for_function("!document.querySelector('.headline').innerText.includes('being simulated')")
+    saved = [page.locator("dt", has_text="Saved today").count() for page in pages]
+    for page in pages:
+        page.context.close()
+    assert saved == [1, 0]

@@ -12,6 +12,8 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -97,6 +99,9 @@ _PAGES: Final = {
     "proof": {"GET /proof": ledger.show_proof},
 }
 """The endpoints of each page."""
+_REPORTS: Final = frozenset({"/data/{job}/report", "/plan/report"})
+_COMPRESSED: Final = [Middleware(GZipMiddleware, compresslevel=6)]
+"""For what is large and holds no secret, so that no length tells one."""
 
 
 def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASGIApp:
@@ -108,25 +113,30 @@ def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASG
     """
     routes = [
         *(
-            Route(path, guarded(page, endpoint), methods=[method])
+            Route(
+                path,
+                guarded(page, endpoint),
+                methods=[method],
+                middleware=_COMPRESSED if path in _REPORTS else None,
+            )
             for page, endpoints in _PAGES.items()
             for (method, _, path), endpoint in ((name.partition(" "), endpoint) for name, endpoint in endpoints.items())
         ),
         Route("/sign-in", signing_in.show_form),
         Route("/sign-in", signing_in.sign_in, methods=["POST"]),
         Route("/sign-out", signing_in.sign_out, methods=["POST"]),
-        Route("/app.css", _show_style),
+        Route("/app.css", _show_style, middleware=_COMPRESSED),
         Route("/health", _show_health),
-        Mount("/static", StaticFiles(directory=str(files("meritorder.web") / "static"))),
+        Mount("/static", StaticFiles(directory=str(files("meritorder.web") / "static")), middleware=_COMPRESSED),
     ]
     application = Starlette(
         routes=routes, exception_handlers={HTTPException: _show_error, 500: _show_error}, lifespan=_with_jobs
     )
     site = site or Site()
     application.state.access = site.access
-    application.state.live = live.LiveViews(site.watch)
-    reader = site.read_ledger
-    application.state.ledgers = None if reader is None else ledger.Ledgers(reader, site.read_days)
+    ledgers = None if site.read_ledger is None else ledger.Ledgers(site.read_ledger, site.read_days)
+    application.state.ledgers = ledgers
+    application.state.live = live.LiveViews(site.watch, None if ledgers is None else ledgers.find_saving)
     application.state.plan = site.plan_file
     application.state.decisions = site.decisions
     application.state.pilot = site.pilot

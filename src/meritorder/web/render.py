@@ -27,8 +27,12 @@ PAGES: Final = {
 def html(request: Request, template: str, values: Mapping[str, object], status: int = 200) -> HTMLResponse:
     """Return a page rendered from a template; all text in the values is escaped."""
     shared = {"pages": PAGES.values(), "path": request.url.path, "viewer": getattr(request.state, "viewer", None)}
-    page = _environment().get_template(template).render(shared | dict(values))
-    return HTMLResponse(page, status, {"cache-control": "no-store"})
+    return HTMLResponse(fragment(template, shared | dict(values)), status, {"cache-control": "no-store"})
+
+
+def fragment(template: str, values: Mapping[str, object]) -> str:
+    """Return a part of a page that is the same for all its viewers."""
+    return _environment().get_template(template).render(values)
 
 
 @cache

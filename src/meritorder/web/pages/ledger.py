@@ -19,13 +19,14 @@ from meritorder.metering.capacity import Paid
 from meritorder.records.accounting import LedgerReport
 from meritorder.records.receipts import SettledQuote
 from meritorder.report.ledger import proof, words
+from meritorder.report.wording import MISSING
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.ledger.answer import account, cost_all, of_tenant, whole_period
 from meritorder.study.ledger.costing import CostedLedger
 from meritorder.study.ledger.days import has_sums
 from meritorder.study.ledger.focus import to_focus
 from meritorder.study.ledger.savings import share_saving
-from meritorder.units import SECONDS_PER_DAY, utc
+from meritorder.units import SECONDS_PER_DAY, format_usd, utc
 from meritorder.web.access import Viewer
 from meritorder.web.render import html
 
@@ -37,12 +38,14 @@ LedgerReader = Callable[[float | None, float], tuple[pl.DataFrame, Sequence[Paid
 DaysReader = Callable[[Sequence[str], float | None, str | None], LedgerReport]
 """Answers by some groups, from a time on, for one tenant or all, from the sums of days where there are some."""
 
-PERIODS: Final[Mapping[str, tuple[str, float | None]]] = {
-    "1d": ("the last day", SECONDS_PER_DAY),
-    "7d": ("the last 7 days", 7 * SECONDS_PER_DAY),
-    "30d": ("the last 30 days", 30 * SECONDS_PER_DAY),
-    "all": ("all time", None),
+PERIODS: Final[Mapping[str, tuple[str, Callable[[float], float | None]]]] = {
+    "today": ("today", lambda now_s: now_s - now_s % SECONDS_PER_DAY),
+    "1d": ("the last day", lambda now_s: now_s - SECONDS_PER_DAY),
+    "7d": ("the last 7 days", lambda now_s: now_s - 7 * SECONDS_PER_DAY),
+    "30d": ("the last 30 days", lambda now_s: now_s - 30 * SECONDS_PER_DAY),
+    "all": ("all time", lambda _: None),
 }
+"""The title of each period, and when it begins at a time; days are those of UTC."""
 GROUPS: Final = ("day", "hour", "month", "tenant", "workload", "model", "lane", "venue", "team", "key", "use")
 DEFAULT_PERIOD: Final = "7d"
 _EVER_S: Final = 1e15
@@ -73,6 +76,7 @@ class Question:
 
 FIRST: Final = Question(period=DEFAULT_PERIOD, group=GROUPS[0], tenant=None)
 """What is asked first."""
+_TODAY: Final = Question(period="today", group=GROUPS[0], tenant=None, with_saving=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ class Ledgers:
         self._rows: dict[str, _Rows] = {}
         self._answers: dict[Question, _Answer] = {}
         self._errors: dict[Question, str] = {}
+        self._today_asked_s = float("-inf")
         self._tasks: dict[Question, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(1)
 
@@ -136,6 +141,21 @@ class Ledgers:
         if answer is None:
             raise MeritorderError(self._errors.get(question, "the ledger is not read yet"))
         return answer.report, answer.read_s
+
+    async def find_saving(self) -> tuple[str, str]:
+        """Return what was saved today, and how that is known, without waiting for it; a newer answer is prepared."""
+        if time.monotonic() - self._today_asked_s >= _FRESH_S:  # what fails is not tried again at once
+            self._today_asked_s = time.monotonic()
+            await self.prepare(_TODAY, patience_s=0.0)
+        if _TODAY not in self._answers:
+            return MISSING, self._errors.get(_TODAY, "real time alone is being simulated")
+        report, read_s = self.answer(_TODAY)
+        if report.saved_usd is None or report.saved_interval is None:
+            return MISSING, f"no saving is claimed: {report.no_saving_because}"
+        low, high = map(format_usd, report.saved_interval)
+        return format_usd(report.saved_usd), (
+            f"against real time alone, between {low} and {high}, from 00:00 to {utc(read_s):%H:%M} UTC"
+        )
 
     async def focus(self, period: str, tenant: str | None) -> bytes:
         """Return the costs of a period as CSV with the columns of FOCUS.
@@ -170,7 +190,7 @@ class Ledgers:
         by, tenant = (question.group,), question.tenant
         if self._read_days is not None and has_sums(by) and not question.with_saving:
             now_s = time.time()
-            report = await asyncio.to_thread(self._read_days, by, _from_s(question.period, now_s), tenant)
+            report = await asyncio.to_thread(self._read_days, by, PERIODS[question.period][1](now_s), tenant)
         else:
             rows = await self._rows_of(question.period, with_saving=question.with_saving)
             report, now_s = await asyncio.to_thread(_report, rows, question), rows.read_s
@@ -190,18 +210,13 @@ class Ledgers:
 
     def _read_rows(self, period: str) -> _Rows:
         now_s = time.time()
-        from_s = _from_s(period, now_s)
+        from_s = PERIODS[period][1](now_s)
         attempts, paid, quotes = self._read(from_s, _EVER_S)
         span = whole_period(attempts, paid)
         if from_s is not None:
             span = replace(span, from_s=min(max(span.from_s, from_s), span.to_s))
         costed = cost_all(attempts, paid, span)
         return _Rows(costed, account(costed, (), quotes=quotes), now_s)
-
-
-def _from_s(period: str, now_s: float) -> float | None:
-    before_s = PERIODS[period][1]
-    return None if before_s is None else now_s - before_s
 
 
 def _is_fresh(answer: _Answer, question: Question) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from meritorder.gateway.app.client import FINAL_STATUSES, GatewayClient
 from meritorder.units import format_duration
 from meritorder.web.access import Viewer
 from meritorder.web.figures import PLOT_HEIGHT, Chart, Series, time_chart
-from meritorder.web.render import html
+from meritorder.web.render import fragment, html
 
 _POLL_S: Final = 2.0
 _IDLE_SHARE: Final = 0.9  # of the time in which a slow gateway is not asked
@@ -24,6 +24,9 @@ _SHOWN_S: Final = 900.0
 _MIN_PACE_S: Final = 30.0
 _MAX_VIEWS: Final = 100
 _NO_STORE: Final = {"cache-control": "no-store"}
+
+FindSaving = Callable[[], Awaitable[tuple[str, str]]]
+"""Returns what was saved today, and how that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +83,18 @@ class LiveGateway:
     Args:
         url: Its URL.
         fetch_status: Asks it for its status; raises a MeritorderError where it does not answer.
+        find_saving: Returns what was saved today, and how that is known; None for those who may not know.
     """
 
     url: str
     fetch_status: Callable[[], dict[str, Any]]
+    find_saving: FindSaving | None = None
     status: Mapping[str, Any] | None = None
     error: str = ""
     moments: deque[Moment] = field(default_factory=deque)
+    saving: tuple[str, str] | None = None
     _version: int = 0
+    _event: tuple[int, str] = (-1, "")
     _viewers: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _polling: asyncio.Task[None] | None = None
@@ -102,8 +109,8 @@ class LiveGateway:
         if self._polling is None:
             await self._ask()
 
-    async def states(self) -> AsyncIterator[int]:
-        """Yield a number for each state after the present one."""
+    async def events(self) -> AsyncIterator[str]:
+        """Yield each state after the present one as a server-sent event, which is written once for all viewers."""
         self._viewers += 1
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll())
@@ -114,9 +121,15 @@ class LiveGateway:
                     while self._version == seen:
                         await self._changed.wait()
                 seen = self._version
-                yield seen
+                yield self._write_event()
         finally:
             self._viewers -= 1
+
+    def _write_event(self) -> str:
+        if self._event[0] != self._version:
+            lines = fragment("live_state.html.j2", self.view()).splitlines()
+            self._event = (self._version, "".join(f"data: {line}\n" for line in lines) + "\n")
+        return self._event[1]
 
     async def _poll(self) -> None:
         try:
@@ -139,6 +152,8 @@ class LiveGateway:
         else:
             self.status, self.error = status, ""
             self._remember(moment)
+        if self.find_saving is not None:
+            self.saving = await self.find_saving()
         self._version += 1
         async with self._changed:
             self._changed.notify_all()
@@ -183,6 +198,7 @@ class LiveGateway:
             "now": now,
             "status": status,
             "realtime": status.get("realtime"),
+            "saving": self.saving,
             "sequences": sum(venue["seats"] or 0 for venue in status.get("venues", ())),
             "batches": batches,
             "at_risk": [batch for batch in batches if batch.is_at_risk],
@@ -214,10 +230,12 @@ class LiveViews:
 
     Args:
         watch: Begins to watch for a viewer; None without a gateway.
+        find_saving: Returns what was saved today, for those who see the work of all; None without a ledger.
     """
 
-    def __init__(self, watch: Callable[[Viewer], LiveGateway] | None) -> None:
+    def __init__(self, watch: Callable[[Viewer], LiveGateway] | None, find_saving: FindSaving | None = None) -> None:
         self._watch = watch
+        self._find_saving = find_saving
         self._views: dict[tuple[str, bool], LiveGateway] = {}
 
     def of(self, viewer: Viewer) -> LiveGateway | None:
@@ -230,6 +248,8 @@ class LiveViews:
                 if not view.is_watched:
                     del self._views[other]
             self._views[key] = self._watch(viewer)
+            if viewer.is_admin:
+                self._views[key].find_saving = self._find_saving
         return self._views[key]
 
 
@@ -274,14 +294,7 @@ async def show_page(request: Request) -> Response:
 
 async def show_states(request: Request) -> Response:
     """Stream the state, as HTML, as a server-sent event whenever it changes."""
-    gateway = _gateway(request)
-
-    async def events() -> AsyncIterator[str]:
-        async for _ in gateway.states():
-            body = bytes(html(request, "live_state.html.j2", gateway.view()).body).decode()
-            yield "".join(f"data: {line}\n" for line in body.splitlines()) + "\n"
-
-    return StreamingResponse(events(), media_type="text/event-stream", headers=_NO_STORE)
+    return StreamingResponse(_gateway(request).events(), media_type="text/event-stream", headers=_NO_STORE)
 
 
 async def api_live(request: Request) -> Response:

@@ -1,5 +1,6 @@
 """Ledger and proof: the numbers of `meritorder ledger`, for those who may see them."""
 
+import asyncio
 import time
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from meritorder.records.accounting import LedgerReport
 from meritorder.study.ledger.answer import account, cost_all, whole_period
 from meritorder.web.access import Access
 from meritorder.web.app import Site, create_app
+from meritorder.web.pages.ledger import Ledgers
 
 NOW_S = time.time()
 ROWS = attempts(
@@ -140,3 +142,41 @@ def test_sums_of_days_answer_what_needs_no_rows() -> None:
         sign_in(browser, "tenant")
         assert "for all tenants together" in browser.get("/api/ledger?by=model&period=30d").text
     assert asked[1:] == [("tenant", True, None), ("model", False, HOSTILE)]
+
+
+def test_saving_of_today_is_not_waited_for() -> None:
+    """The machines are of no known kind, so that real time alone cannot be simulated: nothing is claimed."""
+    asked_s: list[float] = []
+
+    def read_today(from_s: float | None, _: float) -> Any:  # noqa: ANN401
+        assert from_s is not None
+        asked_s.append(from_s)
+        return ROWS, PAID, ()
+
+    async def ask() -> list[tuple[str, str]]:
+        ledgers = Ledgers(read_today)
+        answers = [await ledgers.find_saving()]
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return [*answers, await ledgers.find_saving()]
+
+    waiting, known = asyncio.run(ask())
+    assert waiting == ("\N{EN DASH}", "real time alone is being simulated")
+    assert known[1].startswith("no saving is claimed: ")
+    assert [from_s % 86_400 for from_s in asked_s] == [0.0]
+
+
+def test_unreadable_ledger_is_not_read_at_each_look() -> None:
+    asked: list[float] = []
+
+    def refuse(*_: object) -> Any:  # noqa: ANN401
+        asked.append(time.time())
+        raise TraceError("is empty", where="ledger")
+
+    async def ask() -> list[str]:
+        ledgers = Ledgers(refuse)
+        await ledgers.find_saving()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return [(await ledgers.find_saving())[1] for _ in range(5)]
+
+    assert set(asyncio.run(ask())) == {"ledger: is empty"}
+    assert len(asked) == 1

@@ -8,8 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from meritorder.errors import ConfigError
+from meritorder.web.access import Viewer
 from meritorder.web.app import Site, create_app
-from meritorder.web.pages.live import LiveGateway, Moment
+from meritorder.web.pages.live import LiveGateway, LiveViews, Moment
 
 VENUE = {"name": "own", "models": ["m"], "up": True, "engine": None, "seats": 8, "realtime": 2, "deferrable": 5}
 BATCH = {
@@ -118,10 +119,26 @@ def test_one_question_serves_all_viewers() -> None:
 
     async def watch() -> None:
         shown = LiveGateway("http://gateway", answer)
-        viewers = [shown.states() for _ in range(20)]
-        await asyncio.wait_for(asyncio.gather(*(anext(viewer) for viewer in viewers)), 10)
+        viewers = [shown.events() for _ in range(20)]
+        sent = await asyncio.wait_for(asyncio.gather(*(anext(viewer) for viewer in viewers)), 10)
+        assert all(event is sent[0] for event in sent)  # written once
+        assert "190 requests wait" in sent[0]
         for viewer in viewers:
             await viewer.aclose()  # type: ignore[attr-defined] # an asynchronous generator
 
     asyncio.run(watch())
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("is_admin", [True, False])
+def test_saving_is_shown_to_admins_alone(*, is_admin: bool) -> None:
+    async def find_saving() -> tuple[str, str]:
+        return "$3.20", "against real time alone"
+
+    async def shown() -> str:
+        views = LiveViews(lambda _: gateway(), find_saving)
+        view = views.of(Viewer(token="t", is_admin=is_admin))  # noqa: S106 - of a form
+        assert view is not None
+        return await anext(view.events())
+
+    assert ('Saved today</dt><dd><span class="figure">$3.20</span>' in asyncio.run(shown())) is is_admin
