@@ -148,6 +148,11 @@ class Replica:
     def blocks_used(self) -> int:
         return sum(sequence.blocks + self.state_blocks for sequence in self.running)
 
+    def text_at_admission(self, request: Request) -> int:
+        """Return the tokens that a request gets memory for at once: its text so far, or all that it will have."""
+        reserved = request.output_tokens if self.pool.limits.reserve_outputs else request.generated
+        return request.input_tokens + reserved
+
     def blocks_of(self, tokens: int) -> int:
         blocks = 0
         while blocks * self.pool.limits.block_tokens < tokens:
@@ -159,9 +164,9 @@ class Replica:
         return sequence.decodes and sequence.cached_tokens + 1 > sequence.blocks * self.pool.limits.block_tokens
 
     def fits(self, request: Request, share: float = 1.0) -> bool:
-        """Whether there is memory for its prompt; an engine that holds nothing may fill all of it."""
+        """Whether there is memory to admit it; an engine that holds nothing may fill all of it."""
         blocks = int(share * self.kv_blocks) if self.running else self.kv_blocks
-        needed = self.blocks_of(request.input_tokens + request.generated) + self.state_blocks
+        needed = self.blocks_of(self.text_at_admission(request)) + self.state_blocks
         return self.blocks_used + needed <= blocks
 
     def requeue(self, sequence: Sequence) -> None:
@@ -171,9 +176,10 @@ class Replica:
         (self.deferrable if request.in_backfill else self.realtime).insert(0, request)
 
     def admit(self, request: Request, chunk_tokens: int, now: float) -> int:
-        """Start a request with the blocks of its whole text and a first chunk; return the size of the chunk."""
+        """Start a request with its blocks and a first chunk; return the size of the chunk."""
         tokens = request.input_tokens + request.generated
-        sequence = Sequence(request, tokens, request.cached_tokens, self.blocks_of(tokens))
+        blocks = self.blocks_of(self.text_at_admission(request))
+        sequence = Sequence(request, tokens, request.cached_tokens, blocks)
         self.running.append(sequence)
         request.replica = self.number
         if math.isnan(request.admitted_s):

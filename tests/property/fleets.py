@@ -167,6 +167,7 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
             block_tokens=block_tokens,
             prefill_first=draw(st.booleans()),
             whole_prompts=draw(st.booleans()),
+            reserve_outputs=draw(st.booleans()),
         ),
         replicas_per_instance=draw(st.integers(1, 2)),
         realtime=realtime,

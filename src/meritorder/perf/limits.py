@@ -62,7 +62,8 @@ def default_limits(engine: str, hardware: str) -> EngineLimits:
         hardware: `Hardware.id`.
 
     Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026; TensorRT-LLM 1.2 LLM
-    arguments (enable_chunked_prefill is off), nvidia.github.io/TensorRT-LLM, 2026.
+    arguments (enable_chunked_prefill is off, capacity_scheduler_policy is GUARANTEED_NO_EVICT),
+    nvidia.github.io/TensorRT-LLM, 2026.
     """
     rows = (row for row in DEFAULTS if row.engine == engine and (hardware in row.hardware or row.hardware == _ANY))
     row = next(rows, None)
@@ -73,6 +74,7 @@ def default_limits(engine: str, hardware: str) -> EngineLimits:
         max_num_batched_tokens=row.max_num_batched_tokens,
         prefill_first=engine == "sglang",
         whole_prompts=engine == "trtllm",
+        reserve_outputs=engine == "trtllm",
     )
 
 

@@ -36,6 +36,8 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
         prefill_first: Prompts run before decodes, in steps of their own, as in SGLang; else they share steps.
         whole_prompts: A prompt joins a step whole or not at all, unless it is the only one in it, as in TensorRT-LLM;
             else it is split to the budget that is left in the step.
+        reserve_outputs: A request is admitted once its prompt and all of its output fit in memory, and is never
+            preempted, as in TensorRT-LLM; else memory is taken as the output grows.
     """
 
     max_num_seqs: int = 256
@@ -43,6 +45,7 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     block_tokens: int = 16
     prefill_first: bool = False
     whole_prompts: bool = False
+    reserve_outputs: bool = False
 
 
 class StepTable(NamedTuple):

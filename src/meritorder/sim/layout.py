@@ -117,6 +117,7 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["max_tokens"] = pool.limits.max_num_batched_tokens
         record["prefill_first"] = pool.limits.prefill_first
         record["whole_prompts"] = pool.limits.whole_prompts
+        record["grows"] = not pool.limits.reserve_outputs
         record["permits"] = sum(1 << access for access in pool.permitted)
         record["realtime"] = record["permits"] * pool.realtime
         record["instances"] = pool.max_instances

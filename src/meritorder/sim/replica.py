@@ -3,7 +3,8 @@
 At the start of a run the scheduler decides (`start_run`), in the order of vLLM's: one token for each decoding sequence;
 prefill chunks of prompts already begun; real-time requests in order of arrival; deferrable requests up to the limits
 that policy sets. With `prefill_first`, as in SGLang, a step that has prompts has nothing else; with `whole_prompts`, as
-in TensorRT-LLM, it has whole prompts only, or a single one. At the end of the run (`finish_run`) tokens are counted and
+in TensorRT-LLM, it has whole prompts only, or a single one. With `reserve_outputs`, as there too, a sequence has memory
+for all of its output from the start. At the end of the run (`finish_run`) tokens are counted and
 complete sequences freed. A request that arrives during decode steps ends their run after the step under way.
 """
 
@@ -38,7 +39,7 @@ def _steps_that_fit(kernel: KernelState, r: int, limit: int) -> int:
     block = pool.block_tokens
     batch = rep.decoding
     free_blocks = pool.kv_blocks - rep.blocks_used
-    if free_blocks >= batch * ((limit + block - 1) // block):
+    if not pool.grows or free_blocks >= batch * ((limit + block - 1) // block):
         return limit
     cycles = free_blocks // batch
     steps = cycles * block
@@ -173,7 +174,7 @@ def finish_run(kernel: KernelState, r: int) -> None:
         add_to_bins(kernel.bins[rep.pool, 1], fleet.bin_s, rep.run_start_s, now, share)
 
     if batch > 0:
-        rep.blocks_used += (steps // block) * batch
+        rep.blocks_used += (steps // block) * batch * pool.grows
         phase = rep.step % block
         for _ in range(steps % block):
             rep.blocks_used += rep.crossing[phase]
@@ -235,7 +236,7 @@ def _advance_prompts(kernel: KernelState, r: int, now: float, token_s: float) ->
         rep.seq_began[seq] = rep.step
         rep.seq_cost_s[seq] -= rep.share_s
         rep.finish_step[seq] = rep.step + row.output_tokens - row.generated
-        rep.crossing[crossing_phase(context, rep.step, block)] += 1
+        rep.crossing[crossing_phase(context, rep.step, block)] += pool.grows
         push(rep.finish_heap, rep.decoding, seq, rep.finish_step)
         rep.decoding += 1
         rep.decoding_deferrable += row.deferrable

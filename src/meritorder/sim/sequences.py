@@ -203,13 +203,19 @@ def _blocks_of(kernel: KernelState, r: int, tokens: int) -> int:
 
 @inlined
 def fits(kernel: KernelState, r: int, request: int, blocks: int) -> bool:
-    """Whether the prompt fits below this many blocks of memory, beside what the next decode step needs."""
+    """Whether the request fits below this many blocks of memory, beside what the next decode step needs."""
     rep = kernel.replicas[r]
     pool = kernel.pools[rep.pool]
-    row = kernel.requests[request]
-    tokens = np.int64(row.input_tokens) + row.generated
     taken = rep.blocks_used + rep.crossing[rep.step % pool.block_tokens]
-    return taken + _blocks_of(kernel, r, tokens) <= blocks
+    return taken + _blocks_of(kernel, r, _tokens_at_admission(kernel, r, request)) <= blocks
+
+
+@inlined
+def _tokens_at_admission(kernel: KernelState, r: int, request: int) -> int:
+    """Return the tokens that a request has memory for when it is admitted: its prompt, or all that it will have."""
+    row = kernel.requests[request]
+    outputs = row.generated if kernel.pools[kernel.replicas[r].pool].grows else row.output_tokens
+    return np.int64(row.input_tokens) + outputs
 
 
 @inlined
@@ -241,7 +247,7 @@ def admit(kernel: KernelState, r: int, request: int, now: float) -> int:
     rep.prefilling += 1
     rep.running += 1
     _update_load(kernel, r)
-    rep.blocks_used += _blocks_of(kernel, r, tokens)
+    rep.blocks_used += _blocks_of(kernel, r, _tokens_at_admission(kernel, r, request))
     row.replica = r
     if np.isnan(row.admitted_s):
         row.admitted_s = now
@@ -264,7 +270,7 @@ def free(kernel: KernelState, r: int, seq: int) -> None:
     began = rep.seq_began[seq]
     tokens = rep.seq_context[seq]
     if began != NONE:
-        rep.crossing[crossing_phase(tokens, began, block)] -= 1
+        rep.crossing[crossing_phase(tokens, began, block)] -= pool.grows
         tokens += rep.step - began
         rep.decoding -= 1
         rep.decoding_deferrable -= kernel.requests[request].deferrable
@@ -272,7 +278,7 @@ def free(kernel: KernelState, r: int, seq: int) -> None:
         rep.seq_cost_s[seq] += rep.share_s
     else:
         tokens += rep.seq_prompt_left[seq]
-    rep.blocks_used -= _blocks_of(kernel, r, tokens)
+    rep.blocks_used -= _blocks_of(kernel, r, tokens if pool.grows else _tokens_at_admission(kernel, r, request))
     rep.running -= 1
     _update_load(kernel, r)
     rep.seq_request[seq] = NONE

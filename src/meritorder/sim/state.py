@@ -121,6 +121,7 @@ POOL: Final = np.dtype(
         ("max_seqs", "i8"),
         ("prefill_first", "i8"),  # a step has prompts or decodes, never both
         ("whole_prompts", "i8"),  # a step splits no prompt unless it is the only one in it
+        ("grows", "i8"),  # a sequence takes memory as it generates; else for all of its output when it is admitted
         ("max_tokens", "i8"),
         ("per_pair_s", "f8"),
         # what it serves

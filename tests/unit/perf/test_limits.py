@@ -44,9 +44,11 @@ def test_hardware_falls_in_its_memory_class() -> None:
 def test_engines_schedule_prompts_their_way() -> None:
     assert default_limits("sglang", "h100").prefill_first
     assert default_limits("trtllm", "h100").whole_prompts
+    assert default_limits("trtllm", "h100").reserve_outputs
     vllm = default_limits("vllm", "h100")
     assert not vllm.prefill_first
     assert not vllm.whole_prompts
+    assert not vllm.reserve_outputs
     assert default_limits("abacus", "h100") == EngineLimits()
 
 

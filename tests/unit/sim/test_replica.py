@@ -56,6 +56,21 @@ def test_state_of_sequences_takes_memory() -> None:
     np.testing.assert_allclose(finished(wanted, stateful), [0.5, 0.5, 1.0])
 
 
+def test_reserved_outputs_are_never_preempted() -> None:
+    """Steps of 0.1 s, 16 tokens of memory, three requests of 2 + 6: two fit whole, three fit until they grow.
+
+    Steps 1 and 2 serve all three if memory is taken as they grow (6, 9, 12, 15 tokens); the step to 18 has no room.
+    """
+    wanted = requests(*[(0.0, 2, 6, math.inf)] * 3)
+    limits = EngineLimits(max_num_seqs=4, max_num_batched_tokens=100, block_tokens=1)
+    small = msgspec.structs.replace(STEADY, kv_capacity_tokens=16)
+    growing = SimPool(profile=small, scaling=Fixed(instances=1), limits=limits)
+    reserving = replace(growing, limits=msgspec.structs.replace(limits, reserve_outputs=True))
+    assert simulate(wanted, (growing,), horizon_s=10.0).preemptions == 1
+    assert simulate(wanted, (reserving,), horizon_s=10.0).preemptions == 0
+    np.testing.assert_allclose(finished(wanted, reserving), [0.6, 0.6, 1.2])
+
+
 def test_step_after_preemption_admits() -> None:
     """A long deferrable sequence is preempted; the real-time request that it kept out fits one step later."""
     wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))
