@@ -155,14 +155,12 @@ def main(path: Path, *names: str) -> None:
     if unknown := set(names) - known - set(HARDWARE):
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; add a line to MODELS or HARDWARE")
     models, systems = known & set(names) or known, set(HARDWARE) & set(names) or set(HARDWARE)
-    catalog = facts.load(())
     kept = [(line, msgspec.json.decode(line, type=Profile)) for line in path.read_bytes().splitlines()]
     lines = [line for line, profile in kept if profile.model not in models or profile.hardware not in systems]
     missing: list[str] = []
     for replica, hf_id, native in replicas(models, systems):
-        mixture = catalog.find_model(replica.model).is_mixture
         try:
-            profile = sample_profile(replica, hf_id, native=native, mixture=mixture)
+            profile = sample_profile(replica, hf_id, native=native)
         except PerformanceError as error:
             missing.append(str(error)[:160])
         else:

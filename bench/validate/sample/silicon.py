@@ -29,7 +29,7 @@ from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
 CACHE: Final = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-4.jsonl"
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-5.jsonl"
 )
 # Names in the sample -> names of the same architecture that the library knows without a download.
 _ARCHITECTURE: Final = {

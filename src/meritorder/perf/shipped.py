@@ -156,17 +156,15 @@ def _sample_all(model: Model, replica: Replica, gpus: int | None) -> tuple[Profi
             precision=replica.precision,
         )
         try:
-            sampled.append(
-                _sample(variant, model.hf_id, native=replica.precision == model.precision, mixture=model.is_mixture)
-            )
+            sampled.append(_sample(variant, model.hf_id, native=replica.precision == model.precision))
         except PerformanceError:
             continue
     return tuple(sampled)
 
 
 @functools.cache
-def _sample(replica: Replica, hf_id: str, *, native: bool, mixture: bool) -> Profile:
-    return sample_profile(replica, hf_id, native=native, mixture=mixture)
+def _sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
+    return sample_profile(replica, hf_id, native=native)
 
 
 def _describe_available(model: Model, hardware: str, engine: str) -> str:

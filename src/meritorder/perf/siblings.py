@@ -18,7 +18,10 @@ def from_sibling(profile: Profile, measured: Hardware, hardware: Hardware) -> Pr
     """Return the profile of one GPU from that of a sibling.
 
         decode steps and what a step takes at least    times the ratio of memory bandwidths
-        what prompt tokens and pairs add               times the ratio of operations per second
+        what prompt tokens and pairs add               times the ratio of sustained operations per second
+        sustained operations = peak operations times the cube root of the power limit
+
+    Prompts run at the power limit, and power grows with the cube of the clock.
 
     Args:
         profile: Profile of the sibling, corrected.
@@ -28,13 +31,13 @@ def from_sibling(profile: Profile, measured: Hardware, hardware: Hardware) -> Pr
     Raises:
         PerformanceError: The weights leave no memory for context, or the replica has several GPUs.
 
-    Source: Williams et al., "Roofline", CACM 52(4), 2009. Checked by published throughputs on H100 PCIe
-    (docs/validation.md).
+    Source: Williams et al., "Roofline", CACM 52(4), 2009. Of MLPerf Inference v3.0, BERT-99 offline on one GPU, H100
+    PCIe reaches 0.63 of an H100 SXM (0.61 here), A100 PCIe 0.88 of an A100 SXM (0.91 here).
     """
     if profile.gpus != 1 or profile.memory is None:
         raise PerformanceError("no measured performance", where=hardware.id, fix="use one GPU per replica (--tp 1)")
     slower = measured.memory_bandwidth_bytes_per_s / hardware.memory_bandwidth_bytes_per_s
-    weaker = measured.bf16_flops / hardware.bf16_flops
+    weaker = _sustained_flops(measured) / _sustained_flops(hardware)
     floor_s = min(profile.mixed_base_s)
     memory = msgspec.structs.replace(profile.memory, gpu_bytes=hardware.memory_bytes)
     larger = context_bytes(profile.engine, memory) / context_bytes(profile.engine, profile.memory)
@@ -55,3 +58,8 @@ def from_sibling(profile: Profile, measured: Hardware, hardware: Hardware) -> Pr
         mixed_base_s=[floor_s * slower + (step_s - floor_s) * weaker for step_s in profile.mixed_base_s],
         prefill_per_pair_s=profile.prefill_per_pair_s * weaker,
     )
+
+
+def _sustained_flops(hardware: Hardware) -> float:
+    """Return the operations per second under load, in units that only siblings share."""
+    return float(hardware.bf16_flops * hardware.power_w ** (1 / 3))

@@ -40,10 +40,13 @@ SYSTEMS: Final = {
 }
 """The library's systems that have data, by `Hardware.id`."""
 
-# The library's names of precisions, of dense weights and of mixtures of experts; native precision is its default.
-# Llama's FP8 checkpoints scale whole tensors, those of mixtures (DeepSeek, Qwen, GLM) blocks of 128.
-_DENSE_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8"}}
-_MIXTURE_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"}}
+# Weights whose FP8 and FP4 checkpoints NVIDIA's Model Optimizer made: they scale whole tensors in FP8, and state an FP8
+# cache. The FP8 checkpoints of DeepSeek, Qwen, GLM and others are their own: they scale blocks of 128, and state none.
+# Source: hf_quant_config.json of nvidia/Llama-3.3-70B-Instruct-FP8, quantization_config of Qwen/Qwen3-32B-FP8, 2026.
+_MODEL_OPTIMIZER: Final = ("nvidia/", "meta-llama/")
+# The library's names of precisions; native precision is its default.
+_TENSOR_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8"}}
+_BLOCK_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"}}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DECODE_CONTEXTS: Final = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _STEP_TOKENS: Final = (
@@ -56,25 +59,28 @@ _STEP_TOKENS: Final = (
 _CHUNKS: Final = (512, 1024, 2048, 4096)
 _PREFIXES: Final = (1024, 4096, 16384)
 # Settings of the KV cache that engines have by default, the first that was measured: `kv_cache_dtype` "auto" is the
-# precision of the activations; NVIDIA's FP8 and FP4 checkpoints for TensorRT-LLM state an FP8 cache.
-# Source: vLLM 0.19 and SGLang 0.5 server arguments; hf_quant_config.json of nvidia/Llama-3.3-70B-Instruct-FP8, 2026.
+# precision of the activations; TensorRT-LLM takes that which a checkpoint states.
+# Source: vLLM 0.19 and SGLang 0.5 server arguments; TensorRT-LLM 1.2 KvCacheConfig.dtype, 2026.
 _BF16_CACHE: Final = {"kvcache_quant_mode": "bfloat16"}
 _BF16_ATTENTION: Final = _BF16_CACHE | {"fmha_quant_mode": "bfloat16"}
 _FP8_CACHE: Final = {"kvcache_quant_mode": "fp8"}
 _CACHES: Final = (_BF16_CACHE, _BF16_ATTENTION, _FP8_CACHE)
 _SMALL_CACHES: Final = (_FP8_CACHE, *_CACHES)
-_STATE_LENGTHS: Final = (512, 4096)
+# Lengths by which a sequence's memory is measured. TensorRT-LLM keeps whole sequences also in layers that attend to a
+# window, unless `max_attention_window` is set: it is measured below any window.
+# Source: TensorRT-LLM 1.0 to 1.3, _torch/pyexecutor/resource_manager.py max_attention_window_vec, read 2026-11-30.
+_STATE_LENGTHS: Final = {"trtllm": (32, 96)}
+_USUAL_LENGTHS: Final = (512, 4096)
 _SMALL_WEIGHTS: Final = frozenset({"fp8", "fp4", "nvfp4"})
 
 
-def sample_profile(replica: Replica, hf_id: str, *, native: bool, mixture: bool) -> Profile:
+def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
     """Sample one replica from the library's tables.
 
     Args:
         replica: The replica.
         hf_id: Name of the weights on the Hugging Face hub, as the library knows it.
         native: Whether the replica's precision is that of these weights.
-        mixture: Whether the model is a mixture of experts.
 
     Raises:
         MissingExtraError: aiconfigurator-core is not installed.
@@ -86,8 +92,9 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool, mixture: bool)
             where=replica.label,
             fix=f"measured are {', '.join(sorted(SYSTEMS))}",
         )
-    options = {} if native else _quantized(replica, mixture=mixture)
-    small = replica.engine == "trtllm" and replica.precision in _SMALL_WEIGHTS
+    optimized = hf_id.startswith(_MODEL_OPTIMIZER)
+    options = {} if native else _quantized(replica, _TENSOR_MODES if optimized else _BLOCK_MODES)
+    small = optimized and replica.engine == "trtllm" and replica.precision in _SMALL_WEIGHTS
     failures: list[str] = []
     # Experts are split by tensor or expert parallelism; not every split was measured.
     experts = dict.fromkeys(((replica.gpus, 1), (1, replica.gpus)))
@@ -102,13 +109,12 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool, mixture: bool)
     raise PerformanceError(failures[0], where=replica.label)
 
 
-def _quantized(replica: Replica, *, mixture: bool) -> dict[str, str]:
+def _quantized(replica: Replica, modes: dict[str, dict[str, str]]) -> dict[str, str]:
     """Return the library's settings for weights at another precision than their own.
 
     Raises:
         PerformanceError: They are not known.
     """
-    modes = _MIXTURE_MODES if mixture else _DENSE_MODES
     if replica.precision not in modes:
         raise PerformanceError(f"no weights in {replica.precision} are known", where=replica.label)
     return modes[replica.precision]
@@ -219,11 +225,12 @@ def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any])
         raise PerformanceError("the weights leave no memory for context", where=replica.label)
     if counts["tokens_from_kv_bytes"](free_bytes) < 1:
         raise PerformanceError("the weights leave no memory for context", where=replica.label)
-    state_tokens, token_bytes = _sequence_memory(counts["tokens_from_kv_bytes"], int(free_bytes))
+    lengths = _STATE_LENGTHS.get(replica.engine, _USUAL_LENGTHS)
+    state_tokens, token_bytes = _sequence_memory(counts["tokens_from_kv_bytes"], int(free_bytes), lengths)
     return memory, int(free_bytes / token_bytes), state_tokens
 
 
-def _sequence_memory(tokens_of: Callable[[int], int], free_bytes: int) -> tuple[int, float]:
+def _sequence_memory(tokens_of: Callable[[int], int], free_bytes: int, lengths: tuple[int, int]) -> tuple[int, float]:
     """Return the state of one sequence, in tokens of context, and the bytes of a token: the line through two lengths.
 
     Windows of attention fill up with the first tokens of a sequence; a line through usual lengths is near.
@@ -231,8 +238,9 @@ def _sequence_memory(tokens_of: Callable[[int], int], free_bytes: int) -> tuple[
     Args:
         tokens_of: The longest sequence in a number of bytes.
         free_bytes: Memory for context.
+        lengths: The two lengths.
     """
-    short, usual = _STATE_LENGTHS
+    short, usual = lengths
     if tokens_of(free_bytes) <= usual:
         return 0, free_bytes / tokens_of(free_bytes)
     short_bytes, usual_bytes = (bisect_left(range(free_bytes), tokens, key=tokens_of) for tokens in (short, usual))

@@ -11,6 +11,7 @@ from meritorder import catalog
 from meritorder.domain import Model, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf import shipped
+from meritorder.perf.memory import context_bytes
 from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import find_profiles, load_profiles, shipped_profiles
 from meritorder.perf.silicon import sample_profile
@@ -33,6 +34,12 @@ ABSENT = {
     ("deepseek-r1", "l40s"): TOO_LARGE,
     ("deepseek-v3", "h100"): TOO_LARGE,
     ("deepseek-r1", "h100"): TOO_LARGE,
+}
+# A token in the layers that attend to a window: 25 layers of 8 heads of 256, half of the layers of 8 heads of 64.
+WINDOW_BYTES = {
+    "gemma-4-26b-a4b": 25 * 2 * 8 * 256 * 2,
+    "gpt-oss-20b": 12 * 2 * 8 * 64 * 2,
+    "gpt-oss-120b": 18 * 2 * 8 * 64 * 2,
 }
 # Slower at profile sequence than at ten in the measured tables themselves: expert and FP8 kernels at small batches.
 SLOW_WHEN_SMALL = {
@@ -131,13 +138,20 @@ def kv_heads(name: str) -> int:
 
 
 def test_weights_and_context_fill_memory() -> None:
-    """Context takes two bytes per number, one in fp8; GPUs beyond the heads hold copies of them."""
+    """Context takes two bytes per number, one in fp8; GPUs beyond the heads hold copies of them.
+
+    TensorRT-LLM also keeps all of a sequence in layers that attend to a window.
+    """
+
+    def token_bytes(profile: Profile) -> float:
+        windows = WINDOW_BYTES.get(profile.model, 0) if profile.engine == "trtllm" else 0
+        copies = max(1.0, profile.gpus / kv_heads(profile.model))
+        return FACTS.models[profile.model].kv_bytes_per_token * copies + windows
 
     def filled(profile: Profile) -> float:
         facts, hardware = FACTS.models[profile.model], FACTS.hardware[profile.hardware]
         halved = 0.5 if profile.memory is not None and profile.memory.cache == "fp8" else 1.0
-        copies = max(1.0, profile.gpus / kv_heads(profile.model))
-        context_bytes = profile.kv_capacity_tokens * facts.kv_bytes_per_token * copies * halved
+        context_bytes = profile.kv_capacity_tokens * token_bytes(profile) * halved
         return ((facts.weights_bytes(profile.precision) or 0) + context_bytes) / (profile.gpus * hardware.memory_bytes)
 
     def most(profile: Profile) -> float:
@@ -173,8 +187,8 @@ def test_find_serves_the_precision_of_a_name() -> None:
 
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_replica: Replica, _hf_id: str, *, native: bool, mixture: bool) -> Profile:
-        raise MissingExtraError(f"no aiconfigurator-core here, native={native}, mixture={mixture}")
+    def refuse(_replica: Replica, _hf_id: str, *, native: bool) -> Profile:
+        raise MissingExtraError(f"no aiconfigurator-core here, native={native}")
 
     monkeypatch.setattr(shipped, "_sample", refuse)
 
@@ -228,7 +242,7 @@ def test_invalid_profile_file_refused(tmp_path: Path) -> None:
 def test_sampling_reproduces_shipped_profile() -> None:
     pytest.importorskip("aiconfigurator_core")
     profile = next(p for p in shipped_profiles() if p.replica.label == "llama-3.1-8b on 1xh100 (vllm, bf16)")
-    again = sample_profile(profile.replica, "meta-llama/Meta-Llama-3.1-8B", native=True, mixture=False)
+    again = sample_profile(profile.replica, "meta-llama/Meta-Llama-3.1-8B", native=True)
     assert again.kv_capacity_tokens == profile.kv_capacity_tokens
     np.testing.assert_allclose(again.decode_base_s, profile.decode_base_s, rtol=0.01)
     np.testing.assert_allclose(again.mixed_base_s, profile.mixed_base_s, rtol=0.01)
@@ -239,7 +253,28 @@ def test_sampled_state_matches_model_config() -> None:
     """Qwen3.5-27B keeps 48 heads of 128 x 128 floats in each of its 48 recurrent layers; 16 layers hold context."""
     pytest.importorskip("aiconfigurator_core")
     replica = Replica(model="qwen3.5-27b", hardware="h200", gpus=1, precision="bf16")
-    profile = sample_profile(replica, "Qwen/Qwen3.5-27B", native=True, mixture=False)
+    profile = sample_profile(replica, "Qwen/Qwen3.5-27B", native=True)
     state_bytes = 48 * 48 * 128 * 128 * 4
     context_bytes = 16 * 2 * 4 * 256 * 2
     assert profile.state_tokens == pytest.approx(state_bytes / context_bytes, rel=0.03)
+
+
+@pytest.mark.slow
+def test_windows_are_kept_whole_by_tensorrt_llm() -> None:
+    """gpt-oss-20b has 24 layers of 8 heads of 64, half of them with a window of 128 tokens."""
+    pytest.importorskip("aiconfigurator_core")
+    sampled = {
+        engine: sample_profile(
+            Replica(model="gpt-oss-20b", hardware="h100", gpus=1, engine=engine, precision="mxfp4"),
+            "openai/gpt-oss-20b",
+            native=True,
+        )
+        for engine in ("trtllm", "vllm")
+    }
+    layer_bytes = 2 * 8 * 64 * 2
+    for engine, layers, state_tokens in (("trtllm", 24, 0), ("vllm", 12, 128)):
+        found = sampled[engine]
+        assert found.memory is not None
+        free_bytes = context_bytes(engine, found.memory)
+        assert found.kv_capacity_tokens == pytest.approx(free_bytes / (layers * layer_bytes), rel=0.001)
+        assert found.state_tokens == pytest.approx(state_tokens, abs=2)

@@ -15,8 +15,14 @@ from meritorder.perf.siblings import SIBLINGS, from_sibling
 GIB = 2**30
 KNOWN = facts.load(()).hardware
 MEASURED = replace(KNOWN["h100"], memory_bandwidth_bytes_per_s=3e12, bf16_flops=900e12)
-# Half the bandwidth, and two thirds of the operations.
-SIBLING = replace(KNOWN["h100-pcie"], memory_bandwidth_bytes_per_s=1.5e12, bf16_flops=600e12, memory_bytes=80 * GIB)
+# Half the bandwidth, two thirds of the operations, and an eighth of the power, whose cube root is a half.
+SIBLING = replace(
+    KNOWN["h100-pcie"],
+    memory_bandwidth_bytes_per_s=1.5e12,
+    bf16_flops=600e12,
+    memory_bytes=80 * GIB,
+    power_w=MEASURED.power_w / 8,
+)
 PLAIN = msgspec.structs.replace(
     profile(),
     engine="vllm",
@@ -34,10 +40,21 @@ def test_step_times_follow_the_data_sheets() -> None:
     found = from_sibling(PLAIN, MEASURED, SIBLING)
     assert found.decode_base_s == pytest.approx([0.020, 0.024])
     assert found.decode_per_kv_token_s == pytest.approx([2e-7, 2e-7])
-    assert found.mixed_base_s == pytest.approx([0.020, 0.020 + 0.030 * 1.5])
-    assert found.prefill_per_pair_s == pytest.approx(4.5e-9)
+    assert found.mixed_base_s == pytest.approx([0.020, 0.020 + 0.030 * 3])
+    assert found.prefill_per_pair_s == pytest.approx(9e-9)
     assert (found.hardware, found.kv_capacity_tokens) == ("h100-pcie", PLAIN.kv_capacity_tokens)
     assert found.provenance is Provenance.INTERPOLATED
+
+
+@pytest.mark.parametrize(
+    ("sibling", "samples_per_s", "measured_samples_per_s"),
+    [("h100-pcie", 5878.44, 9369.12), ("a100-pcie", 3168.14, 3590.46)],
+)
+def test_prompts_slow_down_as_in_mlperf(sibling: str, samples_per_s: float, measured_samples_per_s: float) -> None:
+    """BERT encodes whole texts, as a prompt is. Source: MLPerf Inference v3.0, NVIDIA, one GPU, BERT-99 offline."""
+    found = from_sibling(PLAIN, KNOWN[SIBLINGS[sibling]], KNOWN[sibling])
+    slower = found.prefill_per_pair_s / PLAIN.prefill_per_pair_s
+    assert slower == pytest.approx(measured_samples_per_s / samples_per_s, rel=0.04)
 
 
 def test_memory_is_the_hardwares_own() -> None:
