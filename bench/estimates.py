@@ -1,10 +1,13 @@
-"""`estimate` against `compare` on the requests that it makes, on random settings; and how long the command takes."""
+"""`estimate` against `compare` on the requests that it makes, on random settings; and how long an answer takes."""
 
+import time
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
 
 from bench._process import measure
+from meritorder.errors import MeritorderError
 from meritorder.study.compare.compare import compare
 from meritorder.study.estimate.traffic import SIMULATED_REQUESTS, estimate_traffic, simulated_trace
 from meritorder.study.fleet.options import CompareOptions
@@ -17,12 +20,15 @@ EXAMPLE: Final = (
 )
 _SETTINGS: Final = 60
 _MOST_REQUESTS: Final = 50_000
+_TIMED: Final = 200
+_MOST_TIMED_REQUESTS: Final = 1_000_000
 
 
 def run() -> dict[str, Any]:
-    """Compare the costs of every way that keeps its promise, and measure the command with a filled cache."""
+    """Compare the costs of every way that keeps its promise, and measure answers and the command, caches filled."""
     random = np.random.default_rng(16)
     off = [difference for _ in range(_SETTINGS) for difference in differences(*draw(random, _MOST_REQUESTS))]
+    took_s, processor_s = zip(*(_measure(*draw(random, _MOST_TIMED_REQUESTS)) for _ in range(_TIMED)), strict=True)
     command = ["-m", "meritorder", "estimate", *EXAMPLE]
     measure(command, {})
     return {
@@ -30,6 +36,8 @@ def run() -> dict[str, Any]:
         "ways": len(off),
         "difference_largest": max(off),
         "difference_p90": float(np.quantile(off, 0.9)),
+        "answer_p95_s": float(np.quantile(took_s, 0.95)),
+        "answer_processor_p95_s": float(np.quantile(processor_s, 0.95)),
         "command_s": measure(command, {}).seconds,
     }
 
@@ -51,6 +59,14 @@ def draw(random: np.random.Generator, most_requests: float) -> tuple[Traffic, Co
         seed=int(random.integers(1000)),
     )
     return traffic, options
+
+
+def _measure(traffic: Traffic, options: CompareOptions) -> tuple[float, float]:
+    """Return the seconds, and the seconds of processor time, that an answer takes; an error is one too."""
+    began_s, began_processor_s = time.perf_counter(), time.process_time()
+    with suppress(MeritorderError):
+        estimate_traffic(traffic, options)
+    return time.perf_counter() - began_s, time.process_time() - began_processor_s
 
 
 def differences(traffic: Traffic, options: CompareOptions) -> list[float]:

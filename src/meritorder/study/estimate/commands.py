@@ -1,18 +1,13 @@
 """The commands that go on from an estimate."""
 
 import shlex
-from dataclasses import replace
 from typing import Final
 
 from meritorder.domain import Slo
-from meritorder.records.estimation import Way
 from meritorder.sim.pools import Startup
 from meritorder.study.fleet.options import CompareOptions
-from meritorder.traces import Trace
-from meritorder.traces.formats.prompts.texts import BATCH, PROMPTS
 from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
-_SUBMITTED: Final = frozenset({BATCH.name, PROMPTS.name})
 _DEFAULT: Final = CompareOptions()
 
 
@@ -40,7 +35,7 @@ def option_arguments(model: str, options: CompareOptions) -> list[str]:
         "--region": ",".join(options.regions),
         "--slo": _slo(options.slo) if options.slo else "",
         "--startup": _startup(options.startup) if options.startup != _DEFAULT.startup else "",
-        "--spread": _duration(options.spread_s) if options.spread_s != _DEFAULT.spread_s else "",
+        "--spread": duration_argument(options.spread_s) if options.spread_s != _DEFAULT.spread_s else "",
         "--engine": options.engine if options.engine != _DEFAULT.engine else "",
         "--precision": options.precision,
         "--allow-precision": ",".join(options.allowed_precisions),
@@ -59,32 +54,8 @@ def option_arguments(model: str, options: CompareOptions) -> list[str]:
     return arguments + [name for name, given in (("--spot", options.spot), ("--roofline", options.roofline)) if given]
 
 
-def job_commands(way: Way, trace: Trace, model: str, options: CompareOptions, by_s: float) -> list[str]:
-    """Return the commands that run a job in a way, through the gateway.
-
-    Args:
-        way: The way.
-        trace: The requests.
-        model: The model.
-        options: The options with which the job was simulated.
-        by_s: When it must be done.
-    """
-    window = _duration(by_s)
-    commands = ["meritorder serve --config gateway.toml"]
-    if way.name.startswith("machines"):
-        hardware = way.name.rpartition("_")[2]
-        chosen = replace(options, hardware=(hardware,), spot="_spot_" in way.name, defer=(f"100%@{window}",))
-        arguments = shlex.join([*trace.report.files, *option_arguments(model, chosen)])
-        commands = [f"meritorder plan {arguments} --json plan.json", f"{commands[0]} --plan plan.json"]
-    if not _SUBMITTED.issuperset(trace.report.format.split("+")):
-        return commands  # token counts alone cannot be submitted
-    named = ["--model", model] if PROMPTS.name in trace.report.format else []
-    rest = shlex.join([*named, "--window", window, "--wait"])
-    return [*commands, *(f"meritorder batch submit {shlex.quote(file)} {rest}" for file in trace.report.files)]
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration as options take it."""
+def duration_argument(seconds: float) -> str:
+    """Return a duration as options take it."""
     for unit_s, unit in ((SECONDS_PER_HOUR, "h"), (SECONDS_PER_MINUTE, "m")):
         if seconds % unit_s == 0:
             return f"{seconds / unit_s:.0f}{unit}"
@@ -92,11 +63,11 @@ def _duration(seconds: float) -> str:
 
 
 def _slo(slo: Slo) -> str:
-    return f"ttft={_duration(slo.ttft_s)},tpot={_duration(slo.tpot_s)},attainment={slo.attainment:g}"
+    return f"ttft={duration_argument(slo.ttft_s)},tpot={duration_argument(slo.tpot_s)},attainment={slo.attainment:g}"
 
 
 def _startup(startup: Startup) -> str:
     if startup == Startup.with_total(startup.total_s):
-        return _duration(startup.total_s)
+        return duration_argument(startup.total_s)
     parts = ("machine", "image", "weights", "warmup")
-    return ",".join(f"{part}={_duration(getattr(startup, f'{part}_s'))}" for part in parts)
+    return ",".join(f"{part}={duration_argument(getattr(startup, f'{part}_s'))}" for part in parts)

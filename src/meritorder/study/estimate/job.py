@@ -1,5 +1,6 @@
 """The cheapest way for one job: all requests are there now, and must be done by a time."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -15,7 +16,7 @@ from meritorder.errors import TraceError
 from meritorder.records.estimation import Estimate, TrafficSummary, Way
 from meritorder.records.evidence import Assumption, PriceUsed, age_warnings
 from meritorder.study.compare.trace_summary import reading_warnings
-from meritorder.study.estimate.commands import job_commands
+from meritorder.study.estimate.commands import duration_argument, option_arguments
 from meritorder.study.estimate.sentence import job_sentence
 from meritorder.study.estimate.ways import (
     NO_MACHINE_ERRORS,
@@ -33,6 +34,7 @@ from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_all
 from meritorder.study.prices.age import priced_today
 from meritorder.traces import Trace
+from meritorder.traces.formats.prompts.texts import BATCH, PROMPTS
 from meritorder.units import SECONDS_PER_HOUR, format_count, format_share
 
 # Jobs of more requests are simulated on the hardware only whose work is cheapest.
@@ -40,6 +42,7 @@ _MANY_REQUESTS: Final = 100_000
 _SHORTLISTED: Final = 2
 # The requests come at once; a little time between them keeps their order.
 _SPREAD_S: Final = 1.0
+_SUBMITTED: Final = frozenset({BATCH.name, PROMPTS.name})
 
 
 def job_options(options: CompareOptions, by_s: float) -> CompareOptions:
@@ -101,7 +104,7 @@ def estimate_job(trace: Trace, by_s: float, options: CompareOptions, progress: P
         ],
         prices=prices_used,
         warnings=[*reading_warnings(trace.report), *age_warnings(prices_used)],
-        commands=job_commands(ways[0], trace, model.id if model else name, options, by_s),
+        commands=_commands(ways[0], trace, model.id if model else name, options, by_s),
     )
 
 
@@ -191,3 +194,27 @@ def _range(whole: float, fixed: float, factors: tuple[float, float] | None) -> t
         return None
     fast, slow = (fixed + (whole - fixed) * factor for factor in factors)
     return fast, slow
+
+
+def _commands(way: Way, trace: Trace, model: str, options: CompareOptions, by_s: float) -> list[str]:
+    """Return the commands that run a job in a way, through the gateway.
+
+    Args:
+        way: The way.
+        trace: The requests.
+        model: The model.
+        options: The options with which the job was simulated.
+        by_s: When it must be done.
+    """
+    window = duration_argument(by_s)
+    commands = ["meritorder serve --config gateway.toml"]
+    if way.name.startswith("machines"):
+        hardware = way.name.rpartition("_")[2]
+        chosen = replace(options, hardware=(hardware,), spot="_spot_" in way.name, defer=(f"100%@{window}",))
+        arguments = shlex.join([*trace.report.files, *option_arguments(model, chosen)])
+        commands = [f"meritorder plan {arguments} --json plan.json", f"{commands[0]} --plan plan.json"]
+    if not _SUBMITTED.issuperset(trace.report.format.split("+")):
+        return commands  # token counts alone cannot be submitted
+    named = ["--model", model] if PROMPTS.name in trace.report.format else []
+    rest = shlex.join([*named, "--window", window, "--wait"])
+    return [*commands, *(f"meritorder batch submit {shlex.quote(file)} {rest}" for file in trace.report.files)]

@@ -54,7 +54,9 @@ def price_patience(
         with_patience = replace(load, deadline_s=deadline_s, verdict_suffices=True)
         if searched and searches:
             found = searched.result.realtime
-            if patience_s:
+            if np.array_equal(deadline_s, load.deadline_s):
+                found = min(found, searched.result.mix, key=lambda trial: trial.usd)
+            elif patience_s:
                 _, found = replace(searches, load=with_patience).best_mix(found)
             machines = min(found.usd * usd_factor, at_once_usd)
         if standard:

@@ -193,7 +193,7 @@ def _shortlist(trace: Trace, catalog: facts.Catalog, model: Model, options: Comp
     if trace.requests.height <= _FEW_REQUESTS or len(options.hardware) <= _SHORTLISTED:
         return ()
     load = assign_workloads(trace, replace(options, defer=())).load(options)
-    machines = find_machines(catalog, model, load, options, lambda _: None)
+    machines = find_machines(catalog, model, load, replace(options, coarse=True), lambda _: None)
     return tuple(dict.fromkeys(machine.profile.hardware for machine in machines))[:_SHORTLISTED]
 
 

@@ -25,6 +25,7 @@ from meritorder.study.fleet.fleets import (
     batch_fleet,
     fixed_fleet,
     frontier_point,
+    machines_used,
     max_utilization_within_slo,
     mixed_fleet,
     rejudge,
@@ -111,7 +112,7 @@ class Search:
         progress: Receives each step.
         present_replicas: Replicas of the current real-time fleet; None searches for the cheapest.
         autoscale: Whether to search autoscalers as well.
-        coarse: Whether deferrable requests are tried only on the machines of the cheapest work.
+        coarse: Whether deferrable requests are tried only on the machines whose work or hour is cheapest.
         tried: Every fleet simulated so far on all requests.
         lane_alone: Fleets of the real-time lane alone, once they were searched; deadlines do not change them.
         waiting_usd: Cost of the deferrable lane alone on a machine, for long loads.
@@ -239,26 +240,33 @@ class Search:
     def best_patient_mix(self, start: Trial) -> tuple[Trial | None, Trial]:
         """Return what `best_mix` does, the cheapest also if requests wait less than they can."""
         alone, best = self.best_mix(start)
+        machines = machines_used(best)[-1:] if self.coarse else self.batch_machines
         for load in _waiting_less(self.load):
-            hasty = replace(self, load=load, tried=[], lane_alone=self.lane_alone)
+            hasty = replace(self, load=load, batch_machines=machines, tried=[], lane_alone=self.lane_alone)
             best = _cheaper(best, hasty.best_mix(best)[1])
         return alone, rejudge(best, self.load, best.name, best.label)
 
     def patient_batch(self, load: TraceLoad) -> Trial:
         """Return what `batch` does, the cheapest also if requests wait less than they can."""
         best = self.batch(load)
+        machines = machines_used(best) if self.coarse else self.batch_machines
         for hasty in _waiting_less(load):
-            best = _cheaper(best, replace(self, tried=[]).batch(hasty))
+            best = _cheaper(best, replace(self, batch_machines=machines, tried=[]).batch(hasty))
         return rejudge(best, load, best.name, best.label)
 
     def batch(self, load: TraceLoad) -> Trial:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
         best: Trial | None = None
         worth_finding = 1 - _COARSE_SAVING if self.coarse else 1.0
+        cheapest_hour_usd = math.inf  # of those in time, whose work is cheaper than that of all that follow
         for machine in sorted(self.batch_machines, key=lambda machine: machine.least_batch_usd(load)):
             if best and best.feasible and machine.least_batch_usd(load) >= best.usd * worth_finding:
                 break
+            if self.coarse and machine.offer.usd_per_hour >= cheapest_hour_usd:
+                continue
             trial = batch_fleet(machine, load)
+            if trial.feasible:
+                cheapest_hour_usd = min(cheapest_hour_usd, machine.offer.usd_per_hour)
             if not load.verdict_suffices:
                 self.tried.append(frontier_point(trial))
             if best is None or (not trial.feasible, trial.deadlines_missed, trial.usd) < (

@@ -1,5 +1,7 @@
 """The search: honest about what holds, and about what does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.samples.fleets import load, machine, offer, profile
@@ -72,3 +74,13 @@ def test_no_fast_machine_is_an_error() -> None:
     asked = load(ARRIVED_S[:50], slo=Slo(ttft_s=2.0, tpot_s=0.001))
     with pytest.raises(InfeasibleError, match="no replica can meet the SLO"):
         search(asked)
+
+
+def test_coarse_batch_skips_costlier_hours() -> None:
+    asked = load(ARRIVED_S[::10], 300, 80, waits=np.ones(250, bool), patience_s=3600.0)
+    boxes = [machine(asked, box=offer(usd_per_hour=usd, instance=f"box {usd}")) for usd in (2.0, 2.02)]
+    wide = Search(load=asked, machines=boxes, batch_machines=boxes, patience_s=3600.0, progress=lambda _: None)
+    coarse = replace(wide, coarse=True, tried=[])
+    assert coarse.batch(asked).usd == wide.batch(asked).usd
+    assert len(coarse.tried) == 1
+    assert len(wide.tried) == 2
