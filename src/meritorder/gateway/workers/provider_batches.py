@@ -264,7 +264,7 @@ class ProviderBatches:
         if not lines:
             await self._finish(batch, venue, {})
             return
-        known_ids = await database.read(lambda connection: provider_batches.provider_ids(connection, batch.venue))
+        known_ids = await database.read(provider_batches.provider_ids)
         if batch.sent_s is None:
             now_s = self._context.now_s()
             await database.write(lambda connection: provider_batches.mark_sent(connection, batch.id, now_s=now_s))

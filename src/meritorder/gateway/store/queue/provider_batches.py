@@ -130,11 +130,9 @@ def mark_cancelled(connection: Connection, batch_id: str) -> None:
     connection.execute(update(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id).values(cancelled=True))
 
 
-def provider_ids(connection: Connection, venue: str) -> list[str]:
-    """Return the provider's ids of all known batches at a venue."""
-    query = select(PROVIDER_BATCHES.c.provider_id).where(
-        PROVIDER_BATCHES.c.venue == venue, PROVIDER_BATCHES.c.provider_id.is_not(None)
-    )
+def provider_ids(connection: Connection) -> list[str]:
+    """Return the providers' ids of all known batches; those of several venues may be of one account."""
+    query = select(PROVIDER_BATCHES.c.provider_id).where(PROVIDER_BATCHES.c.provider_id.is_not(None))
     return list(connection.execute(query).scalars())
 
 

@@ -41,7 +41,7 @@ def test_provider_batch_state_is_stored(database: Database) -> None:
     database.submit(lambda connection: provider_batches.mark_cancelled(connection, "c1")).result()
     (provider_batch,) = adopt(database, "a")
     assert (provider_batch.provider_id, provider_batch.cancelled) == ("batch_9", True)
-    assert database.read_now(lambda connection: provider_batches.provider_ids(connection, "provider")) == ["batch_9"]
+    assert database.read_now(provider_batches.provider_ids) == ["batch_9"]
 
 
 @pytest.mark.parametrize("fault", [False, True])
