@@ -99,9 +99,11 @@ class OpenAIBatchApi:
         elif method == "DELETE" and (match := re.fullmatch(r"/v1/files/([\w-]+)", path)):
             del self.files[match[1]]
             await wire.answer({"id": match[1], "object": "file", "deleted": True})
+        elif path == "/v1/models":
+            await wire.answer({"object": "list", "data": [{"id": "m", "object": "model"}]})
         elif path == "/v1/chat/completions":
             self.calls.append(asked.json)
-            await wire.answer(a_completion())
+            await wire.answer(a_completion(asked.json))
         else:
             await wire.answer({"error": {"message": f"no {path}", "type": "x", "param": None, "code": None}}, 404)
 
@@ -146,7 +148,7 @@ class OpenAIBatchApi:
             if isinstance(what, str):
                 result |= {"response": None, "error": {"code": what, "message": "This request was not executed."}}
             else:
-                body = a_completion() if what == 200 else {"error": {"message": "bad"}}
+                body = a_completion(line["body"]) if what == 200 else {"error": {"message": "bad"}}
                 result["response"] = {"status_code": what, "request_id": f"q_{line['custom_id']}", "body": body}
             (output if what == 200 else errors).append(result)
         batch = self.batch(batch_id)
@@ -158,9 +160,9 @@ class OpenAIBatchApi:
             batch["error_file_id"] = self.add_file(jsonl(errors), "errors.jsonl")["id"]
 
 
-def a_completion() -> Json:
+def a_completion(body: Json) -> Json:
     return {
-        "id": "chatcmpl-1",
+        "id": f"chatcmpl-{body.get('user', '1')}",
         "object": "chat.completion",
         "created": 1,
         "model": "m",

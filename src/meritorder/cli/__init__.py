@@ -19,7 +19,7 @@ from meritorder.cli.export import export
 from meritorder.cli.gateway.batch import batch, status
 from meritorder.cli.gateway.keys import keys
 from meritorder.cli.gateway.ledger import ledger
-from meritorder.cli.gateway.serve import autopilot, serve
+from meritorder.cli.gateway.serve import autopilot, proxy, serve
 from meritorder.cli.gateway.store import store
 from meritorder.cli.gateway.ui import mcp, ui
 from meritorder.cli.inspect import inspect
@@ -40,7 +40,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, cache, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, ui, mcp, keys, batch, status, ledger, store, watch, shadow, autopilot):
+for _serving in (serve, proxy, ui, mcp, keys, batch, status, ledger, store, watch, shadow, autopilot):
     app.command()(_serving)
 
 

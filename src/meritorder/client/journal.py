@@ -82,10 +82,14 @@ class Batch:
     quote_id: str | None = None
 
 
+def state_folder() -> Path:
+    """Return the folder of what outlives programs: `meritorder` in the user's state folder (XDG_STATE_HOME)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "meritorder"
+
+
 def default_path() -> Path:
-    """Return the journal of this user: `meritorder/client.db` in the state folder (XDG_STATE_HOME)."""
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return home / "meritorder" / "client.db"
+    """Return the journal of this user."""
+    return state_folder() / "client.db"
 
 
 class Journal:

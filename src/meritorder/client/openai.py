@@ -20,7 +20,7 @@ _CALLS: Final = (
     "responses.create",
     "responses.parse",
 )
-_OURS: Final = frozenset({"journal", "collect_s", "max_calls", "max_outage_s", "show_progress"})
+_OURS: Final = frozenset({"journal", "collect_s", "max_calls", "max_outage_s", "show_progress", "proxy"})
 
 
 class AsyncOpenAI(openai.AsyncOpenAI):
@@ -36,6 +36,8 @@ class AsyncOpenAI(openai.AsyncOpenAI):
         max_calls: Most calls of a batch.
         max_outage_s: How long an outage of the gateway may last until calls fail.
         show_progress: Whether to draw a bar on standard error while calls wait.
+        proxy: Whether `base_url` is that of a provider instead of a gateway, so that calls with a deadline go through
+            `meritorder proxy`, which is started if need be; by default, if it is OpenAI's.
         options: Those of the official client.
     """
 

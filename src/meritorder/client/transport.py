@@ -3,14 +3,15 @@
 import asyncio
 import hashlib
 import json
+import math
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 import httpx2
-from openai import DEFAULT_CONNECTION_LIMITS
 
 from meritorder.client.api import BatchApi
 from meritorder.client.batcher import Batcher
@@ -25,12 +26,14 @@ from meritorder.client.calls import (
 )
 from meritorder.client.journal import Journal, default_path
 from meritorder.client.progress import Progress
+from meritorder.client.proxy import PROXY_URL, ProxyTransport, is_provider
 from meritorder.deadlines import parse_deadline
 from meritorder.errors import ConfigError, WorkloadsError
 
 COLLECT_S: Final = 0.5
 MAX_CALLS: Final = 1000
 MAX_OUTAGE_S: Final = 120.0
+_LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)  # as the official client
 _CLOSE_S: Final = 5.0
 _IDENTITY: Final = ("authorization", "openai-organization", "openai-project")
 
@@ -44,6 +47,9 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
         max_calls: Most calls of a batch.
         max_outage_s: How long an outage of the gateway may last until calls fail.
         show_progress: Whether to draw a bar on standard error while calls wait.
+        proxy: Whether calls with a deadline go through `meritorder proxy`, which is started if need be, because the URL
+            is that of a provider; by default, if it is OpenAI's.
+        inner: Sends what goes straight on, and what the batches need without a proxy; by default, HTTP.
     """
 
     def __init__(
@@ -54,11 +60,14 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
         max_calls: int = MAX_CALLS,
         max_outage_s: float = MAX_OUTAGE_S,
         show_progress: bool = False,
+        proxy: bool | None = None,
+        inner: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         if collect_s < 0 or max_calls < 1:
             fix = "give at least 0 seconds and 1 call"
             raise ConfigError(f"collect_s={collect_s} and max_calls={max_calls} form no batches", fix=fix)
-        self._inner = httpx2.AsyncHTTPTransport(limits=DEFAULT_CONNECTION_LIMITS)
+        self._inner = inner or httpx2.AsyncHTTPTransport(limits=_LIMITS)
+        self._proxy = proxy
         self._collect_s, self._max_calls, self._max_outage_s = collect_s, max_calls, max_outage_s
         self._journal = Journal(Path(journal) if journal else default_path())
         self._batchers: dict[str, Batcher] = {}
@@ -95,13 +104,21 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
         if scope not in self._batchers:
             self._batchers[scope] = Batcher(
                 scope,
-                BatchApi(self._inner, url, identity, self._max_outage_s),
+                self._api(url, identity),
                 self._journal,
                 self.progress,
                 collect_s=self._collect_s,
                 max_calls=self._max_calls,
             )
         return self._batchers[scope]
+
+    def _api(self, url: str, identity: Mapping[str, str]) -> BatchApi:
+        """Return the batches of a caller, at the gateway or at the proxy of a provider."""
+        uses_proxy = is_provider(url) if self._proxy is None else self._proxy
+        if not uses_proxy:
+            return BatchApi(self._inner, url, identity, self._max_outage_s)
+        transport = ProxyTransport(url, identity.get("authorization", "").removeprefix("Bearer "))
+        return BatchApi(transport, PROXY_URL, identity, self._max_outage_s)
 
 
 class BatchTransport(httpx2.BaseTransport):
@@ -112,7 +129,7 @@ class BatchTransport(httpx2.BaseTransport):
     """
 
     def __init__(self, asynchronous: AsyncBatchTransport) -> None:
-        self._inner = httpx2.HTTPTransport(limits=DEFAULT_CONNECTION_LIMITS)
+        self._inner = httpx2.HTTPTransport(limits=_LIMITS)
         self._asynchronous = asynchronous
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,7 +183,7 @@ def _promise(request: httpx2.Request, body: bytes) -> Promise:
         raise WorkloadsError(f"{request.url.path} takes no deadline", fix=f"only {', '.join(ENDPOINTS)} do")
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise WorkloadsError("the body is not a JSON object", fix="send the fields of a call")
@@ -176,8 +193,15 @@ def _promise(request: httpx2.Request, body: bytes) -> Promise:
     if parse_deadline(deadline).due_s(now_s) <= now_s:
         raise WorkloadsError(f"the deadline {deadline} has passed", fix="give a later one")
     limit = request.headers.get(MAX_USD_HEADER)
-    try:
-        max_usd = None if limit is None else float(limit)
-    except ValueError:
-        raise WorkloadsError(f"quote={limit} is not a number", fix="give dollars a call, such as 0.002") from None
+    max_usd = None if limit is None else _dollars(limit)
     return Promise(endpoint=endpoint, model=str(fields.get("model")), deadline=deadline, max_usd=max_usd)
+
+
+def _dollars(text: str) -> float:
+    try:
+        usd = float(text)
+    except ValueError:
+        usd = math.nan
+    if not (math.isfinite(usd) and usd >= 0):
+        raise WorkloadsError(f"quote={text} is not a number of dollars", fix="give dollars a call, such as 0.002")
+    return usd

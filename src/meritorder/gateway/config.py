@@ -334,14 +334,12 @@ class Settings(_Table, frozen=True):
     @property
     def blobs_url(self) -> str:
         """The blob store's URL: as configured, or next to the SQLite file."""
-        if self.store.blobs:
-            return self.store.blobs
-        return f"file://{self._data_folder / 'blobs'}"
+        return self.store.blobs or f"file://{self.data_folder / 'blobs'}"
 
     @property
     def journal_folder(self) -> Path:
         """The folder of the ledger's journals: those of one store only, whichever others share the folder."""
-        folder = Path(self.store.journal) if self.store.journal else self._data_folder / "journal"
+        folder = Path(self.store.journal) if self.store.journal else self.data_folder / "journal"
         store = self.store.url.rpartition("@")[2]
         if self.store.url.startswith(_SQLITE):
             store = str(Path(self.store.url.removeprefix(_SQLITE)).resolve())
@@ -350,15 +348,16 @@ class Settings(_Table, frozen=True):
     @property
     def receipt_key(self) -> Path:
         """The file of the key that receipts are signed with, next to the SQLite file or the folder of blobs."""
-        return self._data_folder / "receipt.key"
+        return self.data_folder / "receipt.key"
 
     @property
     def autopilot_folder(self) -> Path:
         """The folder of the autopilot's decisions."""
-        return Path(self.autopilot.folder) if self.autopilot.folder else self._data_folder / "autopilot"
+        return Path(self.autopilot.folder) if self.autopilot.folder else self.data_folder / "autopilot"
 
     @property
-    def _data_folder(self) -> Path:
+    def data_folder(self) -> Path:
+        """The folder of the SQLite file, or that of the folder of blobs."""
         if not self.store.url.startswith(_SQLITE) and self.store.blobs.startswith(_FILE):
             return Path(self.store.blobs.removeprefix(_FILE)).parent
         url = self.store.url if self.store.url.startswith(_SQLITE) else StoreTable().url

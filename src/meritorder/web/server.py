@@ -2,17 +2,14 @@
 
 import contextlib
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import uvicorn
 
-from meritorder.errors import ConfigError
 from meritorder.web.app import Site, create_app
 from meritorder.web.pages import calculator
 from meritorder.web.pages.form import CalculatorForm
@@ -50,39 +47,6 @@ class _QuietServer(uvicorn.Server):
         """Begin to end."""
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address.
-
-    Raises:
-        ConfigError: The address cannot be used.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen: {error.strerror}", where=f"{host}:{port}", fix="choose another --port"
-        ) from None
-
-
-def listen_on_file(path: Path) -> socket.socket:
-    """Return a socket that listens on a file, which only its owner may use.
-
-    Raises:
-        ConfigError: The file cannot be used.
-    """
-    listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
-    try:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot listen: {error.strerror}", where=str(path)) from None
-    finally:
-        os.umask(mask)
-    listener.listen()
-    return listener
 
 
 def _address(listener: socket.socket) -> str:

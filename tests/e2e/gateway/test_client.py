@@ -159,6 +159,7 @@ async def test_call_cancelled_early_is_not_sent(make: Make, engine: str) -> None
         ({"deadline": "2001-01-01"}, "has passed"),
         ({"deadline": "900d"}, "longest window"),
         ({"quote": "much"}, "not a number"),
+        ({"quote": float("nan")}, "not a number"),
     ],
 )
 async def test_impossible_call_says_why(make: Make, fields: dict[str, object], message: str) -> None:

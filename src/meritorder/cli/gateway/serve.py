@@ -1,8 +1,9 @@
-"""serve and autopilot: the gateway, and the loop beside it that plans again from its ledger."""
+"""serve, proxy and autopilot: the gateway, one for a provider, and the loop that plans again from its ledger."""
 
 import contextlib
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from meritorder.cli.gateway.ui import start_beside
 from meritorder.cli.options import CatalogFiles, ConfigFile, JsonFile, OptionalConfigFile
-from meritorder.cli.parsing import progress
+from meritorder.cli.parsing import parse_names, progress
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +67,60 @@ def serve(
             typer.echo(f"meritorder: open {listening.url} in a browser, and sign in with an API key")
 
     server.serve(settings, announce=announce)
+
+
+def proxy(
+    provider: Annotated[
+        str, typer.Argument(metavar="openai|anthropic|gemini", help="Provider with a batch API.")
+    ] = "openai",
+    url: Annotated[str, typer.Option("--url", metavar="URL", help="Its API, if it is not the provider's own.")] = "",
+    api_key_env: Annotated[
+        str, typer.Option("--api-key-env", metavar="NAME", help="Variable with its key; by default OPENAI_API_KEY, ….")
+    ] = "",
+    models: Annotated[
+        str, typer.Option("--models", metavar="NAME,…", help="Models to serve; by default all that it lists.")
+    ] = "",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Its store; by default one of the account, in the state folder."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
+    collect: Annotated[
+        str, typer.Option("--collect", metavar="TIME", help="How long a call waits for others of its batch.")
+    ] = "5s",
+    poll: Annotated[
+        str, typer.Option("--poll", metavar="TIME", help="How often the provider is asked for its batches.")
+    ] = "10s",
+    idle: Annotated[
+        str, typer.Option("--idle", metavar="TIME", help="Stop after this time without clients or unfinished batches.")
+    ] = "",
+) -> None:
+    """Run a gateway in front of a provider, without a configuration, for programs in any language.
+
+    Calls with the header `Meritorder-Deadline: 24h` become batches of the provider, at the price of its batch API. Each
+    is asked once: after a crash, the same call attaches to its answer or its running work. Callers use the provider's
+    key.
+    """
+    from meritorder.client.proxy import socket_file
+    from meritorder.gateway.app import server
+    from meritorder.gateway.app.proxy.service import Proxy
+    from meritorder.gateway.app.proxy.settings import Account, proxy_settings
+    from meritorder.gateway.config import duration_s
+
+    make = partial(Proxy, collect_s=duration_s(collect), idle_s=duration_s(idle) if idle else None)
+    account = Account(provider=provider, url=url, api_key_env=api_key_env)
+    folder = folder or account.folder()
+    settings = proxy_settings(account, folder, parse_names(models), host=host, port=port, poll=poll)
+
+    def announce(listening: "Listening") -> None:
+        typer.echo(f"meritorder: listening on {listening.url}")
+        typer.echo(
+            f"{len(listening.models)} models of {provider}; use {listening.url}/v1 with your key of {provider}, "
+            f"and give calls that can wait the header Meritorder-Deadline: 24h\nstore: {folder}"
+        )
+
+    server.serve(settings, announce, make=make, socket_file=socket_file(folder))
 
 
 def _announce(listening: "Listening", config: Path | None) -> None:

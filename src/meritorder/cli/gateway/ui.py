@@ -52,8 +52,9 @@ def ui(
     With a gateway, its ledger (--config) and its plan are shown to those who sign in with an API key. On this machine
     alone, the key in the environment stands for everybody.
     """
+    from meritorder.gateway.app.listening import listen, listen_on_file
     from meritorder.web.security import LOOPBACK
-    from meritorder.web.server import listen, listen_on_file, serve
+    from meritorder.web.server import serve
 
     def announce(url: str) -> None:
         typer.echo(f"meritorder: open {url} in a browser; Ctrl-C stops it")

@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config_file
+from meritorder.gateway.app.listening import listen, listen_on_file
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import ServerTable, Settings, VenueKind, VenueTable, duration_s
 from meritorder.gateway.state.auth import Authenticator, new_id
@@ -36,15 +37,15 @@ from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.venues import llamacpp
 from meritorder.gateway.venues.expected_costs import ExpectedCosts
+from meritorder.gateway.venues.plans.in_force import PlanInForce
 from meritorder.gateway.venues.plans.matching import read_plan
-from meritorder.gateway.venues.venues import build_venues
+from meritorder.gateway.venues.venues import Venues, build_venues
 
 if TYPE_CHECKING:
     from meritorder.gateway.state.telemetry import Telemetry
 
 # Longer than the connection pools of most clients: the client must be the one that closes first.
 _KEEP_ALIVE_S: Final = 120
-_BACKLOG: Final = 4096
 _GC_THRESHOLD: Final = 10_000  # allocations between collections; Python's default is 700
 _COLLECTOR_VARIABLES: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 _INSTALL: Final = "pip install 'meritorder[telemetry]'"
@@ -94,7 +95,7 @@ class _Server(uvicorn.Server):
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.context.supervisor.is_stopping = True
+        await self._service.begin_stop()
         await super().shutdown(sockets)
 
 
@@ -155,8 +156,12 @@ def migrate(settings: Settings) -> None:
         database.close()
 
 
-def build_service(settings: Settings) -> Service:
+def build_service(settings: Settings, make: Callable[[Context, Venues, PlanInForce], Service] = Service) -> Service:
     """Return the service of the settings, with its store migrated to this version.
+
+    Args:
+        settings: The configuration.
+        make: Makes the service.
 
     Raises:
         ConfigError: The settings name something that cannot be used.
@@ -192,7 +197,7 @@ def build_service(settings: Settings) -> Service:
         expected_picousd=ExpectedCosts(venues).picousd,
         telemetry=telemetry,
     )
-    return Service(context, venues, plan)
+    return make(context, venues, plan)
 
 
 def build_telemetry(settings: Settings) -> "Telemetry | None":
@@ -211,19 +216,31 @@ def build_telemetry(settings: Settings) -> "Telemetry | None":
     return Telemetry(settings.telemetry)
 
 
-def serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
+def serve(
+    settings: Settings,
+    announce: Callable[[Listening], None],
+    *,
+    make: Callable[[Context, Venues, PlanInForce], Service] = Service,
+    socket_file: Path | None = None,
+) -> None:
     """Run the gateway until it is stopped by a signal.
 
     Args:
         settings: The configuration.
         announce: Called once the server listens.
+        make: Makes the service.
+        socket_file: A file to listen on as well, for its owner.
 
     Raises:
         ConfigError: The settings cannot be used, or another gateway uses the SQLite file.
     """
     _configure_logging(settings.server.log)
-    with lock_database(settings) or contextlib.nullcontext(), _bind(settings) as listener:
-        service = build_service(settings)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lock_database(settings) or contextlib.nullcontext())
+        listeners = [stack.enter_context(listen(settings.server.host, settings.server.port))]
+        if socket_file is not None:
+            listeners.append(stack.enter_context(listen_on_file(socket_file)))
+        service = build_service(settings, make)
         uvicorn_config = uvicorn.Config(
             service,
             loop="uvloop",
@@ -238,19 +255,7 @@ def serve(settings: Settings, announce: Callable[[Listening], None]) -> None:
             timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
-        _Server(uvicorn_config, service, announce).run(sockets=[listener])
-
-
-def _bind(settings: Settings) -> socket.socket:
-    """Bind the address of the settings."""
-    host, port = settings.server.host, settings.server.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}", where="server", fix="give another --port"
-        ) from error
+        _Server(uvicorn_config, service, announce).run(sockets=listeners)
 
 
 def lock_database(settings: Settings) -> IO[str] | None:

@@ -193,6 +193,10 @@ class Service:
         for name, run in tasks.items():
             context.supervisor.start(name, run)
 
+    async def begin_stop(self) -> None:
+        """Let requests that wait know that the gateway stops, before it waits for them."""
+        self.context.supervisor.is_stopping = True
+
     async def stop(self) -> None:
         """Release all leases, write what is pending, and close; a step that fails does not stop the others."""
         context = self.context

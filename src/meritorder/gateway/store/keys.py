@@ -150,6 +150,12 @@ def add(connection: Connection, key: Key, secret: str, *, now_s: float) -> None:
     connection.execute(insert(KEYS).values(**values, digest=digest(secret), created_s=now_s))
 
 
+def replace_all(connection: Connection, key: Key, secret: str, *, now_s: float) -> None:
+    """Let a key be the only one."""
+    connection.execute(delete(KEYS))
+    add(connection, key, secret, now_s=now_s)
+
+
 def change(connection: Connection, key_id: str, values: dict[str, Any]) -> bool:
     """Change columns of a valid key; return whether there is one."""
     found = KEYS.c.id == key_id, KEYS.c.revoked_s.is_(None)

@@ -91,15 +91,6 @@ def test_unusable_store_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         server.build_service(Settings(store=store))
 
 
-def test_taken_port_is_one_line() -> None:
-    settings = config_file.parse_settings({"server": {"port": 0}}, where="gateway.toml")
-    with server._bind(settings) as listener:
-        port = listener.getsockname()[1]
-        taken = config_file.parse_settings({"server": {"port": port}}, where="gateway.toml")
-        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
-            server._bind(taken)
-
-
 def test_log_lines_as_json() -> None:
     record = logging.LogRecord("meritorder.x", logging.WARNING, "x.py", 1, "%d of %d", (1, 2), None)
     line = server._JsonFormatter().format(record)

@@ -212,6 +212,11 @@ def open_batches(connection: Connection) -> list[Batch]:
     return [_from_row(row) for row in rows]
 
 
+def any_open(connection: Connection) -> bool:
+    """Tell whether a batch has not ended."""
+    return connection.execute(select(BATCHES.c.seq).where(OPEN_BATCH).limit(1)).first() is not None
+
+
 def to_end(connection: Connection, *, now_s: float) -> list[Batch]:
     """Return the batches whose window has closed, and those that are being cancelled."""
     is_overdue = and_(BATCHES.c.status == "in_progress", BATCHES.c.expires_s <= now_s)
