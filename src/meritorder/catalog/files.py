@@ -39,6 +39,7 @@ class _Facts:
     own: set[Offer] = field(default_factory=set)
     tokens: list[TokenPrice] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)
 
     def add(self, hardware: Iterable[Hardware], models: Iterable[Model], offers: Iterable[Offer]) -> None:
         self.hardware |= {accelerator.id: accelerator for accelerator in hardware}
@@ -140,7 +141,9 @@ def _read_file(path: Path, facts: _Facts) -> None:
     elif header >= skypilot.COLUMNS:
         offers, rejected = skypilot.read(text, path, as_of, hardware_by_name(facts.hardware.values()))
     elif columns >= _OWN_COLUMNS or path.suffix == ".toml":
-        offers, rejected = _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), facts)
+        offers, rejected = _read_own(
+            text, rows.Origin(name=str(path), as_of=as_of, sources={}, rates=facts.rates), facts
+        )
     elif columns & _OWN_COLUMNS:
         missing = ", ".join(sorted(_OWN_COLUMNS - columns))
         fix = f"offers as CSV need the columns {', '.join(sorted(_OWN_COLUMNS))}"
@@ -170,7 +173,8 @@ def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> tuple[list[Offer
         hardware, models, listed = rows.read_toml(text, origin, known)
     else:
         hardware, models, listed = [], [], rows.read_csv(text, origin, known)
-    if not (hardware or models or listed.offers or listed.rejected):
+    facts.rates |= listed.origin.rates
+    if not (hardware or models or listed.offers or listed.rejected or facts.rates):
         raise CatalogError("is empty", where=origin.name, fix=_FORMS)
     facts.add(hardware, models, ())
     facts.own.update(listed.offers)

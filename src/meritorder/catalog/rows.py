@@ -12,15 +12,18 @@ is invalid is left out; the others count.
     pricing_model = "reserved"
     usd_per_hour = 14.40
     term = "3y"
+
+A row in another currency says so in `currency`, and counts if the dollars for one unit are known: `[rates]` with
+`EUR = 1.08` in this TOML or in one before it.
 """
 
 import csv
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -52,6 +55,8 @@ _YEARLY: Final = ("annual", "annually", "yearly")
 _MONTHS_PER_YEAR: Final = 12
 _SEPARATORS: Final = (",", ";", "\t")
 _USD: Final = "USD"
+# For one unit of any currency; more, or infinity, is a mistake.
+_MOST_DOLLARS: Final = 1_000
 _AMOUNTS: Final = ("usd_per_hour", "minimum_billing_s", "interruptions_per_month")
 _DOLLARS: Final = re.compile(r"\s|\$|USD|(?:/|per)\s?(?:h|hr|hour)$", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?")
@@ -138,6 +143,7 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hardware: tuple[HardwareRow, ...] = ()
     model: tuple[ModelRow, ...] = ()
     offer: tuple[dict[str, object], ...] = ()
+    rates: dict[str, Annotated[float, msgspec.Meta(gt=0, lt=_MOST_DOLLARS)]] = {}
 
 
 class PriceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,11 +156,12 @@ class PriceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The file that rows come from: defaults for their date and source."""
+    """The file that rows come from: defaults for their date and source, and dollars for one unit by currency."""
 
     name: str
     as_of: str
     sources: Mapping[str, PriceSource]
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -202,6 +209,7 @@ def read_toml(
         tables = msgspec.convert(tomllib.loads(text), Tables, strict=True)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise CatalogError(str(error), where=origin.name, fix="docs/reference/catalog.md shows the form") from error
+    origin = replace(origin, rates={**origin.rates, **{name.upper(): usd for name, usd in tables.rates.items()}})
     hardware = [_hardware(row, origin) for row in tables.hardware]
     models = [_model(row, origin) for row in tables.model]
     rows = OfferRows(origin, hardware_by_name((*known, *hardware)))
@@ -270,9 +278,12 @@ def _amount(name: str, text: str) -> str:
 
 
 def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> Offer:
-    if row.currency.upper() != _USD:
+    currency = row.currency.upper()
+    usd = 1.0 if currency == _USD else origin.rates.get(currency)
+    if usd is None:
         raise CatalogError(
-            f"is priced in {row.currency}, not in USD", fix="convert usd_per_hour, and leave out currency"
+            f"is priced in {row.currency}, not in USD",
+            fix=f"give its rate with --catalog before this file: a TOML with [rates] and {currency} = 1.08, in dollars",
         )
     known = hardware.get(plain_hardware(row.hardware))
     if known is None:
@@ -283,6 +294,9 @@ def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> O
     del fields["currency"]
     source = origin.sources.get(row.source)
     fields["source"] = f"{source.title} <{source.url}>" if source else row.source or origin.name
+    if currency != _USD:
+        fields["usd_per_hour"] = row.usd_per_hour * usd
+        fields["source"] += f"; one {currency} is {usd:g} dollars"
     fields["as_of"] = row.as_of or origin.as_of
     fields["provider"] = row.provider.lower()
     fields["hardware"] = known.id

@@ -139,6 +139,23 @@ def test_other_currency_leaves_out_its_row(write: Write, caplog: pytest.LogCaptu
     assert "row 2: is priced in eur, not in USD" in caplog.text
 
 
+def test_rate_converts_other_currency(write: Write) -> None:
+    """9 euros at 1.10 dollars are $9.90, in a CSV after the file with the rate and in that file itself."""
+    table = '[[offer]]\nprovider = "a"\ninstance = "c"\nhardware = "h100"\ngpus = 8\npricing_model = "spot"\n'
+    rates = write("rates.toml", f'{table}usd_per_hour = 10.0\ncurrency = "EUR"\n[rates]\neur = 1.10\n')
+    header = "currency,provider,instance,hardware,gpus,pricing_model,usd_per_hour\n"
+    prices = write("mine.csv", f"{header}EUR,a,b,h100,8,spot,9\n")
+    offers = load([rates, prices]).select_offers("h100", "a")
+    assert {offer.instance: round(offer.usd_per_hour, 9) for offer in offers} == {"b": 9.9, "c": 11.0}
+    assert all("one EUR is 1.1 dollars" in offer.source for offer in offers)
+
+
+@pytest.mark.parametrize("rate", ["0", "-1.0", "inf", "nan", '"1.08"'])
+def test_rate_is_a_positive_number(write: Write, rate: str) -> None:
+    with pytest.raises(CatalogError, match="rates"):
+        load([write("rates.toml", f"[rates]\nEUR = {rate}\n")])
+
+
 @pytest.mark.parametrize("bad", ["gpus = 0.125", 'gpus = 8\ncurrency = "EUR"', "gpus = 8\ncolor = 1"])
 def test_bad_table_leaves_out_itself(write: Write, bad: str, caplog: pytest.LogCaptureFixture) -> None:
     table = '[[offer]]\nprovider = "a"\nhardware = "h100"\npricing_model = "spot"\nusd_per_hour = 8.0\n'
