@@ -45,7 +45,7 @@ def inspect(
 ) -> None:
     """Show the statistics of a trace, and the requests in it that could wait.
 
-    Span, rates, burstiness, lengths, tenants. With --could-wait, also requests that nobody seems to wait for, with
+    Span, rates, burstiness, lengths, tenants. With --could-wait, also requests that no person seems to wait for, with
     evidence.
     """
     from meritorder.report import files

@@ -1,4 +1,4 @@
-"""Work on large bodies, in processes of their own: a decoder does not let go of Python's lock until it is done.
+"""Work on large bodies, in processes of their own: a decoder holds Python's global lock until it is done.
 
 So neither the event loop nor another thread waits for a body, whatever it contains.
 """

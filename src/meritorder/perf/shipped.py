@@ -28,7 +28,7 @@ class KnownErrors(msgspec.Struct, frozen=True, kw_only=True):
         all: Of all servers, with the corrections that apply to them.
         tables: Of operator tables without a correction, by engine.
         roofline: Of data sheets, beside their median.
-        roofline_slower: That median: servers take so many times as long as the data sheets promise.
+        roofline_slower: That median: how many times as long servers take as the data sheets promise.
         per_month: What a month between versions of an engine adds to the logarithm of a range.
     """
 

@@ -153,7 +153,7 @@ def propose_workloads(candidates: Sequence[DeferralCandidate]) -> str:
     probability that at least one sign is right, if the signs are independent: 1 - product of (1 - confidence).
     """
     lines = [
-        "# Proposed from the trace: requests that nobody seems to wait for. Nothing is applied.",
+        "# Proposed from the trace: requests that no person seems to wait for. Nothing is applied.",
         "# Keep what is right, change the deadlines, delete the rest; then use --workloads FILE",
     ]
     for matching in dict.fromkeys(candidate.matching for candidate in candidates):

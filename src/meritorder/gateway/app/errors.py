@@ -1,4 +1,4 @@
-"""What a client is told of each exception."""
+"""The answer that a client gets for each exception."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -125,7 +125,7 @@ class Spending:
                 self._pending.append((self.observed, lease, cost_picousd))
 
     def settle(self, count: int) -> None:
-        """Count what the first so many observed entries have cost as spent: they are in the store."""
+        """Count the cost of the first `count` observed entries as spent: they are in the store."""
         while self._pending and self._pending[0][0] <= count:
             _, lease, cost_picousd = self._pending.popleft()
             lease.pending -= cost_picousd

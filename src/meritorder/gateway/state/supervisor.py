@@ -1,4 +1,4 @@
-"""The net under the gateway's work: long-lived tasks restart when they fail, and work items fail alone."""
+"""Supervision of the gateway's tasks: long-lived ones restart when they fail, and work items fail alone."""
 
 import asyncio
 import logging

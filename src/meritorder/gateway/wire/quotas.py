@@ -1,4 +1,4 @@
-"""What clients are told about quotas: errors, rate headers, and why a batch is paused."""
+"""Quotas as clients see them: errors, rate headers, and why a batch is paused."""
 
 import datetime as dt
 import math

@@ -164,7 +164,7 @@ def explain_infeasibility(problem: Problem) -> InfeasibleError:
     result = solve(elastic.model, integer=False)
     if not result.found:
         return InfeasibleError(
-            "the limits contradict one another", where="plan", fix="check quotas and existing commitments"
+            "the limits contradict each other", where="plan", fix="check quotas and existing commitments"
         )
     slot_h = problem.horizon.slot_h
     for w, columns in elastic.variables.unserved.items():

@@ -13,7 +13,7 @@ _KUBECTL: Final = "registry.k8s.io/kubectl:v1.33.0"
 _SCALER: Final = "meritorder-scaler"
 _PROMETHEUS: Final = "http://prometheus.monitoring.svc:9090"
 _MAX_STABILIZATION_S: Final = 3600
-# What is claimed from whoever provisions nodes: the label of Karpenter, which AKS and others have too.
+# What a node provisioner is asked for: the label of Karpenter, which AKS and others have too.
 _CAPACITY_LABEL: Final = "karpenter.sh/capacity-type"
 
 

@@ -110,7 +110,7 @@ def admit(
     wait_s = 0.0
     for rates, window in windows.items():
         count, rate_refusal = window.calls_within(rates.limit, calls)
-        # The call is told of the limit that it has to wait for longest.
+        # The error names the limit that takes longest to free up.
         if rate_refusal is not None and (count < accepted or (count == accepted and rate_refusal.wait_s > wait_s > 0)):
             accepted, wait_s, refusal = count, rate_refusal.wait_s, Refusal(rate=rate_refusal, rates=rates)
     total, most = sum(costs[:accepted]), max(costs, default=0)

@@ -1,1 +1,1 @@
-"""The plan in force: read, matched to the venues, carried out, reloaded and shown."""
+"""The plan in force: read, matched to the venues, executed, reloaded and shown."""
