@@ -25,6 +25,7 @@ from meritorder.cli.gateway.ui import mcp, ui
 from meritorder.cli.inspect import inspect
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import cache, prices
+from meritorder.cli.run import run
 from meritorder.cli.sweep import sweep
 from meritorder.errors import MeritorderError, missing_extra
 
@@ -40,7 +41,7 @@ _INTERRUPTED: Final = 130
 
 for _command in (estimate, compare, plan, simulate, export, demo, inspect, prices, cache, audit, calibrate, sweep):
     app.command()(_command)
-for _serving in (serve, proxy, ui, mcp, keys, batch, status, ledger, store, watch, shadow, autopilot):
+for _serving in (serve, proxy, ui, mcp, keys, batch, run, status, ledger, store, watch, shadow, autopilot):
     app.command()(_serving)
 
 

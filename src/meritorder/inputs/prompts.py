@@ -11,12 +11,17 @@ import polars as pl
 from meritorder.errors import ConfigError
 
 Json = dict[str, Any]
+ID_COLUMNS: Final = ("custom_id", "id")
+"""Columns that name a request, the first of which counts."""
+
+LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Fields of a body that limit its answer."""
+
 _ENDPOINT: Final = "/v1/chat/completions"
 _TABLES: Final[dict[str, Callable[[Path], pl.DataFrame]]] = {
     ".parquet": pl.read_parquet,
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
 }
-_IDS: Final = ("custom_id", "id")
 _FIX: Final = "give a column with --prompt, or columns `messages` or `body`"
 
 
@@ -68,7 +73,7 @@ def write_batch_file(source: Path, target: Path, rules: PromptRules) -> int:
     with target.open("w", encoding="utf-8") as file:
         for count, row in enumerate(_rows(source, rules.prompt), 1):
             try:
-                request = _request(row, count, rules)
+                request = to_request(row, f"line-{count}", rules)
             except (ValueError, TypeError) as error:
                 raise ConfigError(f"row {count} {error}", where=str(source), fix=_FIX) from error
             file.write(json.dumps(request, ensure_ascii=False) + "\n")
@@ -94,8 +99,8 @@ def _rows(path: Path, prompt: str) -> Iterator[Json]:
         raise ConfigError(what, where=str(path), fix="give text, JSON lines, CSV or Parquet") from error
 
 
-def _request(row: Json, number: int, rules: PromptRules) -> Json:
-    """Return a row as a request of a batch.
+def to_request(row: Json, default_id: str, rules: PromptRules) -> Json:
+    """Return a row as a request of a batch, under the id of the row if it has one.
 
     Raises:
         ValueError, TypeError: It has no prompt, or a body that is none.
@@ -109,10 +114,11 @@ def _request(row: Json, number: int, rules: PromptRules) -> Json:
     if not isinstance(body, dict):
         raise TypeError("has a body that is no JSON object")
     body = {"model": row.get("model") or rules.model, **body}
-    if rules.max_tokens is not None:
-        body.setdefault("max_tokens", rules.max_tokens)
-    custom_id = next((str(row[name]) for name in _IDS if row.get(name) is not None), f"line-{number}")
-    return {"custom_id": custom_id, "method": "POST", "url": row.get("url") or _ENDPOINT, "body": body}
+    url = row.get("url") or _ENDPOINT
+    if rules.max_tokens is not None and not any(body.get(limit) for limit in LIMITS):
+        body["max_output_tokens" if str(url).endswith("/responses") else "max_tokens"] = rules.max_tokens
+    custom_id = next((str(row[name]) for name in ID_COLUMNS if row.get(name) is not None), default_id)
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
 
 
 def _nested(cell: object) -> object:

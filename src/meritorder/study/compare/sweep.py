@@ -1,9 +1,7 @@
 """A sweep: a comparison for every combination of assumptions, over processes or a Ray cluster."""
 
 import itertools
-import logging
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -25,7 +23,6 @@ Point = dict[str, str]
 Progress = Callable[[int, int], None]
 
 _MAX_POINTS: Final = 10_000
-_CONNECT_S: Final = 5.0
 _FIGURES: Final = (
     "total_usd", "usd_per_request", "usd_per_mtok", "utilization", "busy", "replica_hours", "peak_replicas",
     "ttft_p50_s", "ttft_p99_s", "tpot_p99_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment", "deadlines_missed",
@@ -239,19 +236,15 @@ def _on_processes(count: int) -> _Runner:
 def _on_ray(address: str) -> _Runner:
     try:
         import ray  # noqa: PLC0415 - an extra
+
+        from meritorder.jobs.cluster import connected  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("running on a cluster needs Ray", fix="pip install 'meritorder[ray]'") from error
 
     def run(
         trace: Trace, options: CompareOptions, all_points: list[Point]
     ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        try:
-            _check_reachable(address)
-            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
-        except (OSError, RuntimeError, ValueError) as error:
-            fix = "start one with ray start --head, or omit --ray to run on this machine"
-            raise ConfigError(f"no Ray cluster responds at {address}", where="--ray", fix=fix) from error
-        try:
+        with connected(address):
             shared = ray.put(trace), ray.put(options)
             remote = ray.remote(evaluate)
             pending = {remote.remote(*shared, point): index for index, point in enumerate(all_points)}
@@ -259,14 +252,5 @@ def _on_ray(address: str) -> _Runner:
                 done, _ = ray.wait(list(pending))
                 for reference in done:
                     yield pending.pop(reference), ray.get(reference)
-        finally:
-            ray.shutdown()
 
     return run
-
-
-def _check_reachable(address: str) -> None:
-    """Raise `OSError` if nothing listens at the address, which Ray itself reports only after minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()

@@ -1,0 +1,1 @@
+"""Jobs: files of any size through Ray Data, row by row, to OpenAI-compatible endpoints."""

@@ -1,0 +1,43 @@
+"""Ray: a cluster that runs, or one of this machine for as long as it is needed."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import ray
+
+from meritorder.errors import ConfigError
+
+_CONNECT_S: Final = 5.0
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect to the cluster at an address, or start one here if it is empty; disconnect, or stop it, in the end.
+
+    Raises:
+        ConfigError: No cluster responds.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its errors reach us as exceptions
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        if address:
+            _check_reachable(address)
+        ray.init(address=address or "local", ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        fix = "start one with ray start --head, or omit --ray to run on this machine"
+        raise ConfigError(f"no Ray cluster responds at {address or 'this machine'}", where="--ray", fix=fix) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` if nothing listens at the address, which Ray itself reports only after minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()

@@ -1,0 +1,120 @@
+"""The output of a job: Parquet files, each written whole, and which rows they answer."""
+
+import hashlib
+import posixpath
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import fs, parquet
+from pyarrow.lib import ArrowException
+
+from meritorder.errors import ConfigError
+from meritorder.jobs.rows import open_path
+
+SCHEMA: Final = pa.schema(
+    {
+        "id": pa.string(),
+        "text": pa.string(),
+        "error": pa.string(),
+        "status": pa.int32(),
+        "input_tokens": pa.int64(),
+        "output_tokens": pa.int64(),
+        "attempts": pa.int32(),
+        "answer": pa.string(),
+        "row": pa.string(),
+    }
+)
+"""Columns of the answers: `text` of the first choice, the whole `answer` as JSON, and the `row` where it has no id."""
+
+_SUFFIX: Final = ".parquet"
+_HASH_BYTES: Final = 8
+_TOKENS: Final = ("input_tokens", "output_tokens")
+
+
+class OutputFolder:
+    """The folder of a job's answers, on a disk or in an object store.
+
+    Args:
+        path: Its path or URL.
+
+    Raises:
+        ConfigError: It cannot be created.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._filesystem, self._inside = open_path(path)
+        try:
+            self._filesystem.create_dir(self._inside)
+        except OSError as error:
+            raise ConfigError(str(error), where=path, fix="name a folder that can be written") from None
+
+    def write(self, answers: Sequence[dict[str, Any]]) -> None:
+        """Write answers as a file of their own; a reader sees it whole, or not at all."""
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
+        self._replace(name, pa.Table.from_pylist(list(answers), schema=SCHEMA))
+
+    def remove_repeated(self) -> tuple[NDArray[np.uint64], int]:
+        """Keep the first answer of each id; return the hashes of all ids, sorted, and how many answers were removed.
+
+        An id has several answers where two rows have it, where a task of Ray ran twice, or where a run was killed
+        between an answer and its report.
+        """
+        names = self._names()
+        by_file = [hash_ids(self._read(name, columns=["id"]).column("id").to_pylist()) for name in names]
+        hashes = np.concatenate([np.empty(0, np.uint64), *by_file])
+        stored, first = np.unique(hashes, return_index=True)
+        if stored.size < hashes.size:
+            is_first = np.zeros(hashes.size, dtype=bool)
+            is_first[first] = True
+            ends = np.cumsum([part.size for part in by_file])
+            for name, keep in zip(names, np.split(is_first, ends[:-1]), strict=True):
+                if not keep.all():
+                    self._replace(name, self._read(name).filter(pa.array(keep)))
+        return stored, hashes.size - stored.size
+
+    def tokens(self) -> tuple[int, int]:
+        """Return the tokens of all answers, in and out."""
+        sums = [0, 0]
+        for name in self._names():
+            table = self._read(name, columns=list(_TOKENS))
+            sums = [
+                total + (pc.sum(table.column(column)).as_py() or 0) for total, column in zip(sums, _TOKENS, strict=True)
+            ]
+        return sums[0], sums[1]
+
+    def _names(self) -> list[str]:
+        """Return the names of the files of answers, the oldest first."""
+        listed = self._filesystem.get_file_info(fs.FileSelector(self._inside))
+        return sorted(file.base_name for file in listed if file.extension == _SUFFIX[1:] and file.base_name[0] != ".")
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        path = posixpath.join(self._inside, name)
+        try:
+            return parquet.read_table(path, filesystem=self._filesystem, columns=columns)
+        except (ArrowException, OSError) as error:
+            fix = "remove it, and its rows are asked again; or name another folder"
+            raise ConfigError(
+                f"is no file of answers: {error}", where=posixpath.join(self.path, name), fix=fix
+            ) from None
+
+    def _replace(self, name: str, table: pa.Table) -> None:
+        path = posixpath.join(self._inside, name)
+        is_local = isinstance(self._filesystem, fs.LocalFileSystem)
+        # An object store shows an object only once it is whole.
+        target = posixpath.join(self._inside, f".{name}.part") if is_local else path
+        parquet.write_table(table, target, filesystem=self._filesystem, compression="zstd")
+        if is_local:
+            self._filesystem.move(target, path)
+
+
+def hash_ids(ids: Iterable[str]) -> NDArray[np.uint64]:
+    """Return 64-bit hashes of ids, the same in every process."""
+    digests = b"".join(hashlib.blake2b(value.encode(), digest_size=_HASH_BYTES).digest() for value in ids)
+    return np.frombuffer(digests, dtype=np.uint64)

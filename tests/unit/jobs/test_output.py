@@ -1,0 +1,43 @@
+"""The folder of a job's answers: files are whole, and each id has one answer."""
+
+from pathlib import Path
+
+import pytest
+
+from meritorder.errors import ConfigError
+
+pytest.importorskip("ray", reason="needs the extra `ray`")
+
+from meritorder.jobs.output import OutputFolder, hash_ids
+
+
+def answers(*ids: str, tokens: int = 1) -> list[dict[str, object]]:
+    return [{"id": row_id, "input_tokens": tokens, "output_tokens": 2 * tokens} for row_id in ids]
+
+
+def test_stored_ids_are_known_again(tmp_path: Path) -> None:
+    OutputFolder(str(tmp_path / "out")).write(answers("a", "b"))
+    stored, repeated = OutputFolder(str(tmp_path / "out")).remove_repeated()
+    assert sorted(stored) == sorted(hash_ids(["a", "b"]))
+    assert repeated == 0
+
+
+def test_later_answer_of_an_id_is_removed(tmp_path: Path) -> None:
+    folder = OutputFolder(str(tmp_path))
+    folder.write(answers("a", "b", tokens=1))
+    folder.write(answers("b", "c", "c", tokens=10))
+    stored, repeated = folder.remove_repeated()
+    assert (stored.size, repeated) == (3, 2)
+    assert folder.tokens() == (1 + 1 + 10, 2 + 2 + 20)
+    assert folder.remove_repeated()[1] == 0
+
+
+def test_unfinished_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / ".0001.parquet.part").write_bytes(b"PAR1 cut")
+    assert OutputFolder(str(tmp_path)).remove_repeated()[0].size == 0
+
+
+def test_foreign_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(ConfigError, match=r"notes\.parquet.*no file of answers"):
+        OutputFolder(str(tmp_path)).remove_repeated()
