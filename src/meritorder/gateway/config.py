@@ -3,7 +3,6 @@
 A secret is never in the file: `*_env` names an environment variable, `*_file` a file that contains it.
 """
 
-import datetime as dt
 import os
 from decimal import Decimal
 from enum import StrEnum
@@ -23,6 +22,7 @@ Text = Annotated[str, Meta(min_length=1)]
 REALTIME: Final = "realtime"
 DEFERRABLE: Final = "deferrable"
 LOG_FORMATS: Final = ("text", "json")
+WEBHOOK_FORMATS: Final = ("json", "slack")
 _SQLITE: Final = "sqlite:///"
 _FILE: Final = "file://"
 DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
@@ -248,12 +248,22 @@ class RuleTable(_Table, frozen=True):
 
 
 class WebhookTable(_Table, frozen=True):
-    """A receiver of events about finished batches and background responses."""
+    """A receiver of [events and alerts](../gateway.md#webhooks)."""
 
-    url: Annotated[Text, _about("URL that events are posted to.")]
+    url: Annotated[str, _about("URL that events are posted to.")] = ""
+    url_env: Annotated[str | None, _about("Environment variable with the URL, if it is a secret as Slack's are.")] = (
+        None
+    )
+    format: Annotated[str, _about("`json`, or `slack`: a line of text for an incoming webhook of Slack.")] = "json"
+    events: Annotated[list[str], _about('Events to send, such as `["alert.*"]`; empty: all.')] = []
     secret_env: Annotated[str | None, _about("Environment variable with the `whsec_…` secret.")] = None
-    secret_file: Annotated[str | None, _about("File with the secret; one of the two is required.")] = None
-    tenant: Annotated[str | None, _about("Tenant whose events are sent; by default all.")] = None
+    secret_file: Annotated[str | None, _about("File with the secret; Slack needs neither.")] = None
+    tenant: Annotated[str | None, _about("Tenant whose events are sent; by default all, and alerts.")] = None
+
+    @property
+    def target(self) -> str:
+        """The URL, wherever it is written; empty if its variable is not set."""
+        return self.url if self.url_env is None else os.environ.get(self.url_env, "")
 
 
 class TelemetryTable(_Table, frozen=True):
@@ -385,15 +395,3 @@ def read_secret(env: str | None, file: str | None, *, where: str) -> str | None:
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}", where=where) from error
     return None
-
-
-def epoch_s(text: str, *, where: str | None = None) -> float:
-    """Return the epoch seconds of an instant with a time zone."""
-    try:
-        instant = dt.datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        what = f"{text!r} is not an instant with a time zone"
-        raise ConfigError(what, where=where, fix="write 2026-11-30T00:00:00Z")
-    return instant.timestamp()

@@ -1,5 +1,6 @@
 """The configuration file of the gateway: one TOML file, validated as a whole at startup."""
 
+import datetime as dt
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -17,12 +18,13 @@ from meritorder.gateway.config import (
     LOG_FORMATS,
     PROVIDERS,
     REALTIME,
+    WEBHOOK_FORMATS,
     PriceTable,
     RetentionTable,
     Settings,
     VenueKind,
     VenueTable,
-    epoch_s,
+    WebhookTable,
 )
 from meritorder.units import MAX_USD_PER_HOUR, SECONDS_PER_DAY, parse_duration_s
 
@@ -123,7 +125,7 @@ def _check(settings: Settings, where: str) -> None:
         names.add(venue.name)
         _check_venue(venue, at)
     for webhook in settings.webhook:
-        _check_url(webhook.url, f"{where}: webhook")
+        _check_webhook(webhook, f"{where}: webhook")
 
 
 def _check_durations(durations: dict[str, str], where: str) -> None:
@@ -147,6 +149,15 @@ def _check_retention(retention: RetentionTable, where: str) -> None:
 def _check_url(url: str, where: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{url!r} is not an http URL", where=where)
+
+
+def _check_webhook(webhook: WebhookTable, at: str) -> None:
+    if bool(webhook.url) == (webhook.url_env is not None):
+        raise ConfigError("give exactly one of the two", where=f"{at}: url and url_env")
+    if webhook.url_env is None or webhook.target:  # commands that send nothing do without the variable
+        _check_url(webhook.target, at if webhook.url_env is None else f"{at}: the variable {webhook.url_env}")
+    if webhook.format not in WEBHOOK_FORMATS:
+        raise ConfigError(f"{webhook.format!r} is neither json nor slack", where=f"{at}: format")
 
 
 def _check_venue(venue: VenueTable, at: str) -> None:
@@ -179,3 +190,15 @@ def _check_machine(venue: VenueTable, at: str) -> None:
     if usd is not None and not (usd.is_finite() and 0 <= usd <= MAX_USD_PER_HOUR):
         fix = f"give dollars from 0 to {MAX_USD_PER_HOUR:,}"
         raise ConfigError(f"{usd} is not a price per hour", where=f"{at}: usd_per_hour", fix=fix)
+
+
+def epoch_s(text: str, *, where: str | None = None) -> float:
+    """Return the epoch seconds of an instant with a time zone."""
+    try:
+        instant = dt.datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        what = f"{text!r} is not an instant with a time zone"
+        raise ConfigError(what, where=where, fix="write 2026-11-30T00:00:00Z")
+    return instant.timestamp()

@@ -20,6 +20,8 @@ VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
         ('[lanes]\nflex = "maybe"', r"lanes\.flex: 'maybe' is neither"),
         ('[server]\nlog = "loud"', r"server\.log: 'loud' is neither"),
         ('[[webhook]]\nurl = "ftp://x"', "webhook: 'ftp://x' is not an http URL"),
+        ('[[webhook]]\nformat = "slack"', "webhook: url and url_env: give exactly one"),
+        ('[[webhook]]\nurl = "http://x"\nformat = "teams"', "'teams' is neither json nor slack"),
         ('[store]\nurl = "postgresql://h/d"', r"store\.blobs: not given; write file"),
         ('[retention]\nbodies = "soon"', r"retention\.bodies: 'soon' is not a duration"),
         ('[retention]\nledger = "1d"', r"retention\.ledger: '1d' is too short; write 2d"),

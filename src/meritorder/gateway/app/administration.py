@@ -15,6 +15,7 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config_file
 from meritorder.gateway.app.key_limits import KeyLimits
 from meritorder.gateway.state.auth import new_id, new_secret
+from meritorder.gateway.state.webhooks import Outbox
 from meritorder.gateway.store import keys, migrations
 from meritorder.gateway.store.billing import capacity, daily, ledger, quotes
 from meritorder.gateway.store.database import Database
@@ -114,7 +115,8 @@ class Administration:
 
     def __init__(self, path: Path) -> None:
         settings = config_file.read(path)
-        self._receivers = {webhook.url for webhook in settings.webhook}
+        self._receivers = {webhook.target for webhook in settings.webhook}
+        self._outbox = Outbox(settings.webhook, time.time, new_id)
         self.has_prices = any(venue.price is not None for venue in settings.venue)
         self._database = Database(settings.store.url)
         migrations.upgrade(self._database)
@@ -213,6 +215,11 @@ class Administration:
             )
 
         return self._database.read_now(read)
+
+    def announce(self, kind: str, item_id: str, **content: object) -> None:
+        """Queue an event for the receivers of all tenants' events; the gateway delivers it."""
+        if self._outbox.has_receivers:
+            self._database.submit(lambda store: self._outbox.announce(store, None, kind, item_id, **content)).result()
 
     def budget_states(self) -> Sequence[BudgetState]:
         """Return the budgets of keys and teams."""

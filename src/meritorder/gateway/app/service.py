@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route, Router
 
 from meritorder.gateway import decoding
+from meritorder.gateway.app.alerts import Alerts
 from meritorder.gateway.app.connections import Connections
 from meritorder.gateway.app.errors import api_error, stopping
 from meritorder.gateway.config import DEFERRABLE, Settings, duration_s
@@ -33,6 +34,7 @@ from meritorder.gateway.routes.quotes import Quotes
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.routes.venues import VenueRoutes
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.keys import Key
@@ -110,6 +112,7 @@ class Service:
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
         self.pages = Pages.create() if settings.ui.enabled else None
+        self._alerts = Alerts(context=context, gauges=self._plan_gauges, fault=lambda: self.plan_reloader.fault)
         self._drains = Drains(venues)
         self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
@@ -165,6 +168,9 @@ class Service:
                 self.context.supervisor.record("requests", error)
             await exchange.fail(answer or internal_error())
 
+    def _plan_gauges(self) -> list[Gauge]:
+        return [*self.plan_executor.gauges(), *self.plan_reloader.gauges()]
+
     async def start(self) -> None:
         """Claim the store and start the background tasks."""
         context = self.context
@@ -188,6 +194,7 @@ class Service:
             "retention": Retention(context, self._receipts).run,
             "live_cost": self._operations.live_cost.run,
             "webhooks": partial(context.webhooks.run, context.database),
+            "alerts": self._alerts.run,
             "connections": self.connections.run,
         }
         for name, run in tasks.items():

@@ -1,4 +1,4 @@
-"""Webhooks: events of finished batches and background responses, signed as OpenAI signs them.
+"""Webhooks: events of finished batches and background responses, and alerts, signed as OpenAI signs them.
 
 Events are stored in the transaction that they report and delivered at least once. Only URLs of the configuration are
 called.
@@ -15,7 +15,9 @@ import hmac
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -28,6 +30,7 @@ from meritorder.gateway.store import webhooks
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.quotas.budgets import BudgetState
 from meritorder.gateway.store.webhooks import Event
+from meritorder.gateway.wire import slack
 from meritorder.gateway.wire.quotas import event_fields
 
 _SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
@@ -39,14 +42,10 @@ _MAX_BACKOFF_S: Final = 3600.0
 _MAX_ATTEMPTS: Final = 80  # about three days
 _AT_ONCE: Final = 8  # deliveries to one receiver
 _MAX_PAUSE_S: Final = 60.0  # of a receiver that fails
+_QUIET_S: Final = 600.0  # an alert that was not seen for so long is news
+_AGAIN_S: Final = 86_400.0  # an alert that goes on is sent again
+_MAX_SUBJECT: Final = 256
 _log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Receiver:
-    url: str
-    secret: bytes
-    tenant: str | None
 
 
 @dataclass(slots=True)
@@ -54,13 +53,13 @@ class _Line:
     """The deliveries to one receiver: a slow or failing one delays no other.
 
     Args:
-        receiver: The receiver.
+        secret: What its events are signed with; empty if they are not.
         running: Deliveries that have not ended.
         failures: How many have failed since the last that succeeded.
         paused_until_s: When the next may begin, by the clock of the event loop.
     """
 
-    receiver: _Receiver
+    secret: bytes
     running: int = 0
     failures: int = 0
     paused_until_s: float = float("-inf")
@@ -78,47 +77,60 @@ class _Line:
             self.paused_until_s = now_s + pause_s
 
 
-class Webhooks:
-    """The webhook receivers of a configuration.
+class Outbox:
+    """Queues events for the receivers of a configuration; a gateway delivers them.
 
     Args:
         tables: The `[[webhook]]` tables.
         now_s: Returns the current epoch seconds.
         new_id: Returns a random id with the given prefix.
-
-    Raises:
-        ConfigError: A receiver has no valid secret.
     """
 
     def __init__(
         self, tables: Sequence[WebhookTable], now_s: Callable[[], float], new_id: Callable[[str], str]
     ) -> None:
-        self._receivers = [_receiver(table) for table in tables]
-        self._lines = {receiver.url: _Line(receiver) for receiver in self._receivers}
+        self._tables = [table for table in tables if table.target]
         self._now_s = now_s
         self._new_id = new_id
 
-    def announce(self, connection: Connection, tenant: str, kind: str, item_id: str) -> None:
-        """Queue an event, such as `batch.completed`, for every receiver of the tenant's events."""
-        receivers = [receiver for receiver in self._receivers if receiver.tenant in {None, tenant}]
-        self._queue(connection, receivers, kind, {"id": item_id})
+    @property
+    def has_receivers(self) -> bool:
+        """Whether events go anywhere."""
+        return bool(self._tables)
+
+    def announce(
+        self, connection: Connection, tenant: str | None, kind: str, item_id: str, /, **content: object
+    ) -> None:
+        """Queue an event, such as `batch.completed`, for every receiver of the tenant's events, or of all if None."""
+        self._queue(connection, self._of_tenant(tenant), kind, {"id": item_id, **content})
 
     def announce_budget(self, connection: Connection, state: BudgetState) -> None:
         """Queue the event that the soft limit of a budget is reached, for its receiver or those of its tenant."""
         budget = state.budget
-        receivers = [
-            receiver
-            for receiver in self._receivers
-            if (receiver.url == budget.webhook if budget.webhook else receiver.tenant in {None, budget.tenant})
-        ]
+        receivers = self._of_tenant(budget.tenant)
+        if budget.webhook:
+            receivers = [table for table in self._tables if table.target == budget.webhook]
         self._queue(connection, receivers, "budget.soft_limit_reached", {"id": budget.id, **event_fields(state)})
         _log.warning("the budget of %s has reached its soft limit", budget.id)
 
+    def alert(self, connection: Connection, tenant: str | None, kind: str, subject: str, /, **content: object) -> None:
+        """Queue an alert unless it is still on since it was sent: it was seen within minutes, and sent within a day."""
+        is_news = webhooks.is_news(
+            connection, kind, subject[:_MAX_SUBJECT], now_s=self._now_s(), quiet_s=_QUIET_S, again_s=_AGAIN_S
+        )
+        if is_news:
+            self.announce(connection, tenant, kind, subject, **content)
+
+    def _of_tenant(self, tenant: str | None) -> list[WebhookTable]:
+        return [table for table in self._tables if table.tenant in {None, tenant}]
+
     def _queue(
-        self, connection: Connection, receivers: Sequence[_Receiver], kind: str, content: dict[str, Any]
+        self, connection: Connection, receivers: Sequence[WebhookTable], kind: str, content: dict[str, Any]
     ) -> None:
         now_s = self._now_s()
-        for receiver in receivers:
+        for table in receivers:
+            if table.events and not any(fnmatchcase(kind, pattern) for pattern in table.events):
+                continue
             event_id = self._new_id("evt_")
             event = {
                 "id": event_id,
@@ -127,11 +139,31 @@ class Webhooks:
                 "type": kind,
                 "data": content,
             }
-            webhooks.add(connection, Event(id=event_id, url=receiver.url, body=msgspec.json.encode(event)), now_s=now_s)
+            body = slack.body(kind, content) if table.format == "slack" else msgspec.json.encode(event)
+            webhooks.add(connection, Event(id=event_id, url=table.target, body=body), now_s=now_s)
+
+
+class Webhooks(Outbox):
+    """The outbox of a gateway, which also delivers its events.
+
+    Args:
+        tables: The `[[webhook]]` tables.
+        now_s: Returns the current epoch seconds.
+        new_id: Returns a random id with the given prefix.
+
+    Raises:
+        ConfigError: A receiver has no URL, or no valid secret.
+    """
+
+    def __init__(
+        self, tables: Sequence[WebhookTable], now_s: Callable[[], float], new_id: Callable[[str], str]
+    ) -> None:
+        super().__init__(tables, now_s, new_id)
+        self._lines = {table.target: _Line(_secret(table)) for table in tables}
 
     async def run(self, database: Database) -> None:
         """Deliver due events until cancelled."""
-        if not self._receivers:
+        if not self._lines:
             return
         with contextlib.suppress(StoreUnavailableError):  # they stay, undelivered, until the next start
             await database.write(lambda connection: webhooks.drop_others(connection, self._lines))
@@ -158,7 +190,7 @@ class Webhooks:
     async def _send(self, database: Database, session: aiohttp.ClientSession, event: Event) -> None:
         line, delivered = self._lines[event.url], False
         try:
-            delivered = await self._post(session, event, line.receiver)
+            delivered = await self._post(session, event, line.secret)
         finally:
             line.end(asyncio.get_running_loop().time(), delivered=delivered)
         with contextlib.suppress(StoreUnavailableError):  # it is sent again after its lease
@@ -172,15 +204,17 @@ class Webhooks:
         not_before_s = self._now_s() + wait_s
         await database.write(lambda connection: webhooks.postpone(connection, event.id, not_before_s=not_before_s))
 
-    async def _post(self, session: aiohttp.ClientSession, event: Event, receiver: _Receiver) -> bool:
-        headers = {"content-type": "application/json", **signature_headers(event, receiver.secret, int(self._now_s()))}
+    async def _post(self, session: aiohttp.ClientSession, event: Event, secret: bytes) -> bool:
+        headers = {"content-type": "application/json"}
+        if secret:
+            headers |= signature_headers(event, secret, int(self._now_s()))
         try:
             async with session.post(event.url, data=event.body, headers=headers, allow_redirects=False) as answer:
                 if 200 <= answer.status < 300:
                     return True
-                _log.warning("webhook %s answered %d", event.url, answer.status)
+                _log.warning("webhook %s answered %d", _host(event.url), answer.status)
         except Exception as error:  # noqa: BLE001 - an event fails alone: it is sent again, and dropped in the end
-            _log.warning("webhook %s: %s", event.url, type(error).__name__)
+            _log.warning("webhook %s: %s", _host(event.url), type(error).__name__)
         return False
 
 
@@ -194,9 +228,19 @@ def signature_headers(event: Event, key: bytes, at_s: int) -> dict[str, str]:
     }
 
 
-def _receiver(table: WebhookTable) -> _Receiver:
-    where = f"webhook {table.url}"
+def _host(url: str) -> str:
+    """Return what a log may say of a URL, whose path may be a secret."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _secret(table: WebhookTable) -> bytes:
+    """Return what the events of a receiver are signed with; empty if it is Slack and has no secret."""
+    where = f"webhook {table.url or table.url_env}"
+    if not table.target:
+        raise ConfigError(f"the environment variable {table.url_env} is not set", where=where, fix="set it to the URL")
     text = read_secret(table.secret_env, table.secret_file, where=where)
+    if text is None and table.format == "slack":
+        return b""
     if text is None:
         raise ConfigError("has no secret", where=where, fix="name it with secret_env or secret_file")
     try:
@@ -205,4 +249,4 @@ def _receiver(table: WebhookTable) -> _Receiver:
         key = b""
     if not key:
         raise ConfigError("its secret is not whsec_ followed by base64", where=where)
-    return _Receiver(url=table.url, secret=key, tenant=table.tenant)
+    return key

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, func, literal, or_, select, update
 
 from meritorder.gateway.store.schema import (
+    ALERTS,
     ANSWERS,
     BATCHES,
     BUDGET_LEASES,
@@ -72,6 +73,7 @@ def steps(tenant: str) -> Mapping[str, Step]:
         ),
         "rejected ledger rows": partial(_delete_rejected, tenant=tenant),
         "sums by day": partial(_change_some, table=DAILY_COSTS, where=DAILY_COSTS.c.tenant == tenant, values=unnamed),
+        "alerts": partial(_delete_some, table=ALERTS, key="subject", where=ALERTS.c.subject == tenant),
         "rates": partial(_delete_some, table=RATE_WINDOWS, key="id", where=RATE_WINDOWS.c.id.in_(keys)),
         "budget leases": partial(
             _delete_some,

@@ -1,11 +1,12 @@
-"""Undelivered webhook events."""
+"""Undelivered webhook events, and when alerts were sent."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from meritorder.gateway.store.schema import WEBHOOKS
+from meritorder.gateway.store.schema import ALERTS, WEBHOOKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,25 @@ def add(connection: Connection, event: Event, *, now_s: float) -> None:
     connection.execute(
         insert(WEBHOOKS).values(id=event.id, url=event.url, body=event.body, attempt=0, not_before_s=now_s)
     )
+
+
+def is_news(connection: Connection, kind: str, subject: str, *, now_s: float, quiet_s: float, again_s: float) -> bool:
+    """Return whether an alert that is seen now is to be sent.
+
+    It is if it was not seen for `quiet_s`, or not sent for `again_s`; of several gateways, one learns that it is.
+    """
+    this = (ALERTS.c.kind == kind, ALERTS.c.subject == subject)
+    is_due = or_(ALERTS.c.seen_s < now_s - quiet_s, ALERTS.c.sent_s < now_s - again_s)
+    if connection.execute(update(ALERTS).where(*this, is_due).values(seen_s=now_s, sent_s=now_s)).rowcount:
+        return True
+    if connection.execute(update(ALERTS).where(*this).values(seen_s=now_s)).rowcount:
+        return False
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(ALERTS).values(kind=kind, subject=subject, seen_s=now_s, sent_s=now_s))
+    except IntegrityError:  # another gateway saw it at the same moment
+        return False
+    return True
 
 
 def take(connection: Connection, free: Mapping[str, int], *, now_s: float, again_s: float) -> Sequence[Event]:

@@ -188,10 +188,18 @@ class Maintenance:
         """End a batch; `budget` is the one that was spent when its window closed."""
         now_s = self._context.now_s()
         errors = None if budget is None else batch_errors(budget)
-        await self._context.database.write(
-            lambda connection: batches.finalize(connection, batch.seq, ending=ending, now_s=now_s, errors=errors)
-        )
+
+        def finalize_batch(connection: Connection) -> None:
+            batches.finalize(connection, batch.seq, ending=ending, now_s=now_s, errors=errors)
+            if ending == "expired":
+                self._alert_missed(connection, batch.tenant, batch.id)
+
+        await self._context.database.write(finalize_batch)
         self._dispatcher.cancel_batch(batch.seq)
+
+    def _alert_missed(self, connection: Connection, tenant: str, what: str) -> None:
+        """Alert that work of a tenant was not done before its deadline, in the transaction that ends it."""
+        self._context.webhooks.alert(connection, tenant, "alert.deadline_missed", tenant, tenant=tenant, what=what)
 
     async def _fail_overdue(self, call: OverdueCall) -> None:
         seq, budget = call.seq, await self._spent_budget(call.key_id)
@@ -208,6 +216,7 @@ class Maintenance:
             ended = requests.end(connection, seq)
             if ended:
                 self._context.announce_response(connection, stored_answers.complete(connection, seq, answer))
+                self._alert_missed(connection, call.tenant, answer.request_id)
             return ended
 
         if await self._context.database.write(change):

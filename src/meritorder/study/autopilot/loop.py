@@ -12,6 +12,7 @@ from msgspec import structs
 from meritorder import documents
 from meritorder.errors import ConfigError, MeritorderError
 from meritorder.gateway import config_file
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.venues.plans.matching import read_plan as match_plan
 from meritorder.records.autopilot import APPLIED, REVERTED, SUGGESTED, Decision
 from meritorder.records.planfile import Plan, read_plan
@@ -166,6 +167,15 @@ class Autopilot:
         self.log.append(decision)
         if decision.outcome in _CHANGING:
             self._write(self.log.plan(decision.plan_after))
+        if self._settings.webhook:
+            self._announce(decision)
+
+    def _announce(self, decision: Decision) -> None:
+        """Queue the event of a decision; without the store, the log alone has it."""
+        from meritorder.gateway.app.administration import Administration  # noqa: PLC0415 - database drivers
+
+        with contextlib.suppress(MeritorderError, StoreUnavailableError), Administration(self._config) as store:
+            store.announce("autopilot.decision", decision.id, outcome=decision.outcome, why=decision.why)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Plan]:

@@ -46,6 +46,11 @@ def test_missing_secret_is_refused() -> None:
         Webhooks([WebhookTable(url="http://x")], lambda: 0.0, str)
 
 
+def test_variable_without_url_is_refused() -> None:
+    with pytest.raises(ConfigError, match="NO_SUCH_URL is not set"):
+        Webhooks([WebhookTable(url_env="NO_SUCH_URL", format="slack")], lambda: 0.0, str)
+
+
 def test_events_reach_their_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
     queued: list[Any] = []
     monkeypatch.setattr(webhooks.webhooks, "add", lambda _connection, event, *, now_s: queued.append((event, now_s)))

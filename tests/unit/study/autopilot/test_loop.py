@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from bench.autopilot import Day, World, fit_plan
 from msgspec import structs
+from sqlalchemy import select
 
 from meritorder import documents
 from meritorder.errors import ConfigError
@@ -14,6 +16,7 @@ from meritorder.gateway.store import migrations
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.schema import WEBHOOKS
 from meritorder.records.autopilot import APPLIED, KEPT, OBSERVED, REVERTED, SUGGESTED
 from meritorder.records.planfile import Plan, read_plan
 from meritorder.study.autopilot.decide import Planner
@@ -121,6 +124,20 @@ def test_cheaper_plan_is_applied_and_reverted(site: Site) -> None:
         again = pilot.step(END_S + 7200)
     assert again is None or again.outcome == SUGGESTED
     assert site.in_force == wasteful
+
+
+def test_decision_is_queued_for_webhooks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not this process knows the secret, which the gateway signs with."""
+    monkeypatch.delenv("HOOK_SECRET", raising=False)
+    pilot = site.autopilot(budget='machines = "50"\n[[webhook]]\nurl = "http://x.test"\nsecret_env = "HOOK_SECRET"')
+    with pilot:
+        decision = pilot.step(END_S)
+    database = Database(f"sqlite:///{site.folder}/gateway.db")
+    (body,) = database.read_now(lambda connection: connection.execute(select(WEBHOOKS.c.body)).scalars().all())
+    database.close()
+    event = msgspec.json.decode(body)
+    assert decision is not None
+    assert (event["type"], event["data"]["outcome"]) == ("autopilot.decision", decision.outcome)
 
 
 def test_budget_allows_a_step_at_a_time(site: Site) -> None:

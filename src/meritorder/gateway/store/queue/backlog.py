@@ -25,10 +25,11 @@ _BATCHES_OF_WORK: Final = select(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverdueCall:
-    """A single call that was not run before its deadline, and its key."""
+    """A single call that was not run before its deadline, with its key and tenant."""
 
     seq: int
     key_id: str | None
+    tenant: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +137,10 @@ def queued_work(
 
 def overdue_calls(connection: Connection, *, now_s: float) -> list[OverdueCall]:
     """Return the single calls that are still queued after their deadline."""
-    query = select(REQUESTS.c.seq, REQUESTS.c.key_id).where(
+    query = select(REQUESTS.c.seq, REQUESTS.c.key_id, REQUESTS.c.tenant).where(
         REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.deadline_s <= now_s
     )
-    return [OverdueCall(seq=row.seq, key_id=row.key_id) for row in connection.execute(query)]
+    return [OverdueCall(seq=row.seq, key_id=row.key_id, tenant=row.tenant) for row in connection.execute(query)]
 
 
 def queued_by_model(connection: Connection) -> dict[str, int]:

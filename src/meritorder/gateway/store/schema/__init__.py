@@ -23,9 +23,10 @@ from meritorder.gateway.store.schema.queue import (
     TURNAROUNDS,
     UPLOADS,
 )
-from meritorder.gateway.store.schema.responses import STORED_ANSWERS, WEBHOOKS
+from meritorder.gateway.store.schema.responses import ALERTS, STORED_ANSWERS, WEBHOOKS
 
 __all__ = [
+    "ALERTS",
     "ANSWERS",
     "BATCHES",
     "BUDGETS",

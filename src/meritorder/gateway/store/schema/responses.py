@@ -25,6 +25,15 @@ STORED_ANSWERS: Final = Table(
     sqlite_autoincrement=True,
 )
 
+ALERTS: Final = Table(
+    "alerts",
+    METADATA,
+    Column("kind", String(64), primary_key=True),
+    Column("subject", String(256), primary_key=True),
+    Column("seen_s", Float, nullable=False),
+    Column("sent_s", Float, nullable=False),
+)
+
 WEBHOOKS: Final = Table(
     "webhooks",
     METADATA,

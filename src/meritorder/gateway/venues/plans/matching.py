@@ -11,7 +11,7 @@ from typing import Final
 
 from meritorder.domain import OWN_DEADLINE, Access, Tier
 from meritorder.errors import ConfigError, WorkloadsError
-from meritorder.gateway import config
+from meritorder.gateway import config, config_file
 from meritorder.gateway.config import DEFERRABLE, REALTIME, Settings, VenueTable
 from meritorder.gateway.venues.plans.in_force import (
     NO_PLAN,
@@ -162,7 +162,7 @@ class _PlanMatcher:
     def _calendar(self, slot_s: float, slots: int) -> Calendar:
         plan = self._plan
         if self._settings.plan_start:
-            start_s = config.epoch_s(self._settings.plan_start)
+            start_s = config_file.epoch_s(self._settings.plan_start)
         elif plan.start_epoch_s is not None:
             start_s = plan.start_epoch_s
         else:

@@ -30,6 +30,8 @@ class PlanReloader:
     Args:
         settings: The settings that the plan must match.
         plan_executor: Receives each new plan.
+
+    `fault` is what is wrong with the file as it is now; None if nothing is.
     """
 
     def __init__(self, settings: Settings, plan_executor: PlanExecutor) -> None:
@@ -39,7 +41,7 @@ class PlanReloader:
         self._fingerprint = _fingerprint(self._path)
         self._requested = asyncio.Event()
         self._accepted = self._rejected = 0
-        self._fault: str | None = None
+        self.fault: str | None = None
 
     async def run(self) -> None:
         """Check the file in rounds until cancelled."""
@@ -63,23 +65,23 @@ class PlanReloader:
             plan = await asyncio.to_thread(read_plan, self._settings)
         except MeritorderError as error:
             self._rejected += 1
-            self._fault = str(error)
+            self.fault = str(error)
             _log.warning("the new plan was rejected and the previous one stays in force: %s", error)
             return
         self._accepted += 1
-        self._fault = None
+        self.fault = None
         self._plan_executor.replace_plan(plan)
 
     def status(self) -> dict[str, Any]:
         """Return how often the plan was reloaded, and what is wrong with the file as it is now."""
-        return {"reread": self._accepted, "refused": self._rejected, "fault": self._fault}
+        return {"reread": self._accepted, "refused": self._rejected, "fault": self.fault}
 
     def gauges(self) -> list[Gauge]:
         """Return how often the plan was reloaded, and whether the file differs from the plan in force."""
         if not self._settings.plan:
             return []
         reads: list[tuple[tuple[str, ...], float]] = [(("taken",), self._accepted), (("refused",), self._rejected)]
-        fault: list[tuple[tuple[str, ...], float]] = [((), float(self._fault is not None))]
+        fault: list[tuple[tuple[str, ...], float]] = [((), float(self.fault is not None))]
         return [
             ("meritorder_plan_reads", "Reloads of the plan, by outcome.", ("outcome",), reads),
             ("meritorder_plan_fault", "1: the plan's file was rejected, and the previous plan is in force.", (), fault),
