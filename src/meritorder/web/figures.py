@@ -51,7 +51,7 @@ class Curve:
     @property
     def path(self) -> str:
         """The points as SVG takes them."""
-        return " ".join(f"{point.x:.2f},{point.y:.1f}" for point in self.points)
+        return " ".join(f"{point.x:.1f},{point.y:.0f}" for point in self.points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
