@@ -234,10 +234,10 @@ class SweepAnswer(Answer["pl.DataFrame"]):
         return self.record.write_json()
 
     def to_html(self) -> str:
-        """Return the figure of cost against latency as one HTML page that needs no network."""
-        from meritorder.report.compare import sweep as report
+        """Return cost against latency and every combination as one HTML page that needs no network."""
+        from meritorder.report.compare import sweep_html as report
 
-        return report.to_html(self.record, self.axes)
+        return report.render(self.record, self.axes)
 
     def to_parquet(self) -> bytes:
         """Return the rows as a Parquet file, as `meritorder sweep` writes it."""

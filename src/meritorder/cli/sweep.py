@@ -115,6 +115,7 @@ def sweep(
     """
     from meritorder.report import files
     from meritorder.report.compare import sweep as report
+    from meritorder.report.compare import sweep_html as page
     from meritorder.study.compare import sweep as study
     from meritorder.study.fleet.options import CompareOptions
 
@@ -165,6 +166,6 @@ def sweep(
     names = [axis.name for axis in axes]
     files.write_bytes(out, report.to_parquet(rows))
     if html:
-        files.write_text(html, report.to_html(rows, names))
+        files.write_text(html, page.render(rows, names))
     report.render(rows, names, Console())
     typer.echo(f"{rows.height:,} rows in {out}" + (f", figure in {html}" if html else ""))

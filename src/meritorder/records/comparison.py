@@ -11,6 +11,14 @@ from meritorder.records.evidence import Assumption, Interval, PriceUsed, Unserva
 from meritorder.records.planproof import Credit
 
 SCHEMA: Final = "meritorder.compare/1"
+TITLES: Final = {
+    "realtime_fixed": "Real time, always on",
+    "realtime_autoscaled": "Real time, autoscaled",
+    "realtime_serverless": "Real time, serverless",
+    "batch": "Batch",
+    "mix": "Mix",
+}
+"""The title of each arrangement of machines."""
 SHADOW_SCHEMA: Final = "meritorder.shadow/1"
 
 

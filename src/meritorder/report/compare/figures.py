@@ -1,6 +1,6 @@
 """The figures of a comparison: cost against latency, load over time, cost by lane, and paid time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import altair as alt
@@ -74,6 +74,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
         {
             "title": title_of(comparison, point.arrangement),
             "label": point.label,
+            "kind": "realtime",
             "e2e": point.e2e_p50_s,
             "usd": point.usd_per_request * unit.count,
             "price": price,
@@ -83,40 +84,52 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
         }
         for point, price in zip(points, prices, strict=True)
     ]
+    tooltips = {"title": "title", "label": "label", "price": unit.title, "time": "E2E p50", "ttft": "TTFT p99"}
+    chart, x, y = cost_against_latency(rows, unit.title, tooltips, palette)
+    chart.layer += _numbers(_numbered_rows(rows, numbered(comparison)), x, y, palette)
+    return chart
+
+
+def cost_against_latency(
+    rows: Rows, unit: str, tooltips: Mapping[str, str], palette: Palette, kinds: Sequence[str] = ("realtime",)
+) -> tuple[alt.LayerChart, alt.X, alt.Y]:
+    """Draw points of `usd` against `e2e` over their Pareto frontier; filled points meet every SLO and deadline.
+
+    Args:
+        rows: The points, with `promise` met or missed, and `kind`, which colors them; at least one.
+        unit: What the dollars are for.
+        tooltips: Fields of the rows that the tooltip shows, each with its title.
+        palette: The colors.
+        kinds: The kinds that there are.
+
+    Returns:
+        The figure, and the axes for more layers.
+    """
     x = alt.X("e2e:Q", scale=alt.Scale(type="log", nice=False, padding=28), axis=_latency_axis(rows))
-    y = alt.Y("usd:Q", scale=alt.Scale(zero=True), axis=alt.Axis(title=f"$ {unit.title}", tickCount=5, format="$~f"))
+    y = alt.Y("usd:Q", scale=alt.Scale(zero=True), axis=alt.Axis(title=f"$ {unit}", tickCount=5, format="$~f"))
+    color = color_scale(kinds, palette)
     marks = (
         alt.Chart()
         .mark_point(size=90, filled=True, opacity=1, strokeWidth=2)
         .encode(
             x=x,
             y=y,
-            stroke=alt.value(palette.realtime),
-            fill=alt.Color(
-                "promise:N",
-                scale=alt.Scale(domain=["met", "missed"], range=[palette.realtime, palette.paper]),
-                legend=None,
+            stroke=alt.Stroke("kind:N", scale=color, legend=None),
+            fill=alt.condition(
+                "datum.promise === 'met'",
+                alt.Fill("kind:N", scale=color, legend=None),
+                alt.value(palette.paper),
             ),
             tooltip=[
-                alt.Tooltip("title:N"),
-                alt.Tooltip("label:N"),
-                alt.Tooltip("price:N", title=unit.title),
-                alt.Tooltip("time:N", title="E2E p50"),
-                alt.Tooltip("ttft:N", title="TTFT p99"),
+                *(alt.Tooltip(f"{name}:N", title=title) for name, title in tooltips.items()),
                 alt.Tooltip("promise:N", title="SLO and deadlines"),
             ],
         )
     )
-    layers = [marks, *_numbers(_numbered_rows(rows, numbered(comparison)), x, y, palette)]
-    if edge := _undominated(rows):
-        layers.insert(0, _dashed(edge, x, y, palette))
-    return figure(
-        layers,
-        rows,
-        palette,
-        height=_FRONTIER_HEIGHT,
-        description="Cost against latency, a point for each simulated fleet",
-    )
+    edge = _undominated(rows)
+    layers = [_dashed(edge, x, y, palette), marks] if edge else [marks]
+    description = "Cost against latency, a point for each simulated fleet"
+    return figure(layers, rows, palette, height=_FRONTIER_HEIGHT, description=description), x, y
 
 
 def numbered(comparison: Comparison) -> dict[int, str]:

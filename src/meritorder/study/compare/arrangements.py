@@ -1,7 +1,6 @@
 """The arrangements of a comparison: fleets that were simulated, and token APIs, as rows of the answer."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import Lane, Tier
 from meritorder.latency import quantile
 from meritorder.offers import TokenPrice
-from meritorder.records.comparison import Arrangement, LaneCost, PaidTime, Timeline
+from meritorder.records.comparison import TITLES, Arrangement, LaneCost, PaidTime, Timeline
 from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
@@ -18,14 +17,6 @@ from meritorder.study.fleet.search import SearchResult
 from meritorder.units import SECONDS_PER_HOUR, usd_per_mtok
 
 Floats = NDArray[np.float64]
-
-TITLES: Final = {
-    "realtime_fixed": "Real time, always on",
-    "realtime_autoscaled": "Real time, autoscaled",
-    "realtime_serverless": "Real time, serverless",
-    "batch": "Batch",
-    "mix": "Mix",
-}
 
 
 def fleet_arrangement(trial: Trial, search_result: SearchResult) -> Arrangement:

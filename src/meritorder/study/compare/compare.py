@@ -9,11 +9,10 @@ from meritorder import traces
 from meritorder.catalog.tokens import find_model_or_prices
 from meritorder.domain import Lane, Model, Tier
 from meritorder.offers import Offer, TokenPrice
-from meritorder.records.comparison import Comparison
+from meritorder.records.comparison import TITLES, Comparison
 from meritorder.records.evidence import Assumption, Interval, PriceUsed, UnservableRequests, age_warnings
 from meritorder.study.compare import why
 from meritorder.study.compare.arrangements import (
-    TITLES,
     cheapest_price,
     fleet_arrangement,
     price_tokens,

@@ -7,6 +7,7 @@ import pytest
 
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.report.compare import sweep as report
+from meritorder.report.compare import sweep_html
 from meritorder.study.compare import sweep as study
 from meritorder.study.compare.compare import compare
 from meritorder.study.fleet.options import CompareOptions
@@ -89,7 +90,7 @@ def test_cluster_needs_ray(small: Trace) -> None:
 
 def test_figure_needs_no_network(small: Trace) -> None:
     axes = study.parse_axes(["tp=1"])
-    page = report.to_html(study.sweep(small, CompareOptions(model=MODEL), axes, processes=1), ["tp"])
+    page = sweep_html.render(study.sweep(small, CompareOptions(model=MODEL), axes, processes=1), ["tp"])
     assert "<script src=" not in page
-    assert "usd_per_request" in page
+    assert "Cost against latency" in page
     assert pl.read_parquet(report.to_parquet(pl.DataFrame({"a": [1]}))).rows() == [(1,)]
