@@ -17,7 +17,8 @@ from meritorder.gateway.errors import (
     UpstreamTimeoutError,
     checked_contract,
 )
-from meritorder.gateway.upstreams.posting import BUFFER_BYTES, Posted, Poster
+from meritorder.gateway.upstreams.posting.answers import ACCEPTED_ENCODINGS, BUFFER_BYTES
+from meritorder.gateway.upstreams.posting.poster import Posted, Poster, PostingConnector
 from meritorder.gateway.upstreams.upstream import Reply, WholeReply, Wrapped
 from meritorder.gateway.wire.events import EventCutter
 
@@ -248,14 +249,14 @@ class ConnectionPool:
     def _open(self) -> Poster:
         if self._poster is None:
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=PostingConnector(
                     limit=self.endpoint.max_connections,
                     keepalive_timeout=_KEEP_IDLE_S if self._keeps_alive else None,
                     force_close=not self._keeps_alive,
                     ttl_dns_cache=60,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=dict(self.endpoint.headers),
+                headers={"Accept-Encoding": ACCEPTED_ENCODINGS, **self.endpoint.headers},
                 auto_decompress=True,
                 read_bufsize=BUFFER_BYTES,
             )

@@ -1,70 +1,53 @@
-"""Posts of JSON, by the connections and the parser of aiohttp, but without the layers of its session.
+"""Posts of JSON over the connections of aiohttp, but without the layers of its session.
 
 Those layers, for redirects, cookies, proxies, forms and tracing, take half of the time that a call spends here.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Final, cast
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp import ClientRequest
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
 
+from meritorder.gateway.upstreams.posting.answers import Answer, AnswerHandler
+
 _LENGTH: Final = "Content-Length"
 _COPIED_BYTES: Final = 2**16  # a head and a body up to this size are one write
-_FINAL: Final = 200  # statuses below it announce another
-_NOW_S: Final = 1e-6  # 0 is no limit
 
-BUFFER_BYTES: Final = 2**18
-"""What is read of a body ahead of its reader."""
+
+class PostingConnector(aiohttp.TCPConnector):
+    """Opens connections that parse the answers to our posts themselves."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(**options)
+        self._factory = cast("partial[ResponseHandler]", partial(AnswerHandler, loop=self._loop))
 
 
 class Posted:
     """The answer to a post, whose body is still arriving.
 
     Args:
-        status: The HTTP status.
-        headers: The headers; names are found in any case.
-        content: The body.
-        connection: Its connection, which goes back to the pool when the body has arrived.
-        deadline: Ends it when it takes too long.
+        handler: Its connection.
+        content: The answer.
     """
 
-    __slots__ = ("_connection", "_deadline", "content", "headers", "status")
+    __slots__ = ("_handler", "content", "headers", "status")
 
-    def __init__(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        content: aiohttp.StreamReader,
-        connection: Connection,
-        deadline: asyncio.TimerHandle,
-    ) -> None:
-        self.status = status
-        self.headers = headers
+    def __init__(self, handler: AnswerHandler, content: Answer) -> None:
+        self.status = content.status
+        self.headers = content.headers
         self.content = content
-        self._connection = connection
-        self._deadline = deadline
-        content.on_eof(self._release)
+        self._handler = handler
 
     def close(self) -> None:
         """Close the connection, unless it is back in the pool."""
-        self._deadline.cancel()
-        self._connection.close()
-
-    def _release(self) -> None:
-        self._deadline.cancel()
-        transport = self._connection.transport
-        if transport is not None and transport.get_write_buffer_size():
-            transport.abort()  # answered before the whole request was sent; the rest may never be read
-            self._connection.close()
-        else:
-            self._connection.release()
+        if not self.content.is_eof():
+            self._handler.abandon()
 
 
 class Poster:
@@ -77,7 +60,7 @@ class Poster:
 
     def __init__(self, session: aiohttp.ClientSession, connect_s: float) -> None:
         self.session = session
-        self._connector = cast("aiohttp.BaseConnector", session.connector)
+        self._connector = cast("PostingConnector", session.connector)
         self._connect_s = connect_s
         self._loop = asyncio.get_running_loop()
         self._requests: dict[URL, tuple[ClientRequest, bytes]] = {}
@@ -106,20 +89,15 @@ class Poster:
             connection = await self._connector.connect(request, [], _connect_limits(timeout_s, self._connect_s))
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
-        protocol = cast("ResponseHandler", connection.protocol)
-        deadline = self._loop.call_at(ends_s, _expire, protocol)
+        handler = cast("AnswerHandler", connection.protocol)
+        answer = handler.expect(connection, ends_s, stall_s)
         try:
-            protocol.set_response_params(read_until_eof=True, read_timeout=stall_s, read_bufsize=BUFFER_BYTES)
-            _write(cast("asyncio.Transport", protocol.transport), head % len(body), body)
-            protocol.start_timeout()
-            message, content = await protocol.read()
-            while message.code < _FINAL:
-                message, content = await protocol.read()
+            _write(cast("asyncio.Transport", handler.transport), head % len(body), body)
+            await answer.head()
         except BaseException:
-            deadline.cancel()
-            connection.close()
+            handler.abandon()
             raise
-        return Posted(message.code, message.headers, content, connection, deadline)
+        return Posted(handler, answer)
 
     def _request(self, url: URL) -> tuple[ClientRequest, bytes]:
         request = self._requests.get(url)
@@ -154,9 +132,3 @@ def _write(transport: asyncio.Transport, head: bytes, body: bytes) -> None:
     else:
         transport.write(head)
         transport.write(body)
-
-
-def _expire(protocol: ResponseHandler) -> None:
-    """Time out: from now on, no silence of the server is short enough."""
-    protocol.read_timeout = _NOW_S
-    protocol.start_timeout()

@@ -1,22 +1,25 @@
 """Posts: their heads, deadlines, and what becomes of their connections."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
+import httptools
 import pytest
 from tests.samples.http_server import Asked, LocalServer, Wire
 from yarl import URL
 
-from meritorder.gateway.upstreams.posting import Posted, Poster
+from meritorder.gateway.upstreams.posting.answers import BUFFER_BYTES
+from meritorder.gateway.upstreams.posting.poster import Posted, Poster, PostingConnector
 
 pytestmark = pytest.mark.asyncio
 
 
 @asynccontextmanager
 async def poster(limit: int = 0, **headers: str) -> AsyncIterator[Poster]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limit), headers=headers) as session:
+    async with aiohttp.ClientSession(connector=PostingConnector(limit=limit), headers=headers) as session:
         yield Poster(session, connect_s=5.0)
 
 
@@ -29,7 +32,10 @@ async def silent(_: Asked, __: Wire) -> None:
 
 
 async def read(posted: Posted) -> bytes:
-    return await posted.content.read()
+    parts = []
+    while part := await posted.content.readany():
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def test_head_equals_that_of_the_session() -> None:
@@ -143,7 +149,7 @@ async def test_answer_before_the_request_ends_its_connection() -> None:
         url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         posted = await poster_.post(url, b"x" * 2**26, timeout_s=5)
         assert posted.status == 413
-        assert posted._connection.closed
+        assert not posted._handler.is_connected()
         answered.set()
         assert await received < 2**26
 
@@ -156,3 +162,76 @@ async def test_announcements_precede_the_answer() -> None:
     async with LocalServer(handler) as server, poster() as poster_:
         posted = await poster_.post(URL(server.url), b"{}", timeout_s=5)
         assert (posted.status, await read(posted)) == (200, b"{}")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_long_answers_wait_for_their_reader(*, compressed: bool) -> None:
+    """What is read ahead of the reader is bounded, before and after decompression."""
+    whole = b"0123456789abcdef" * 2**18
+    kind = {"content-encoding": "gzip"} if compressed else {}
+
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.answer(gzip.compress(whole) if compressed else whole, headers=kind)
+
+    async with LocalServer(handler) as server, poster() as poster_:
+        posted = await poster_.post(URL(server.url), b"{}", timeout_s=5)
+        await asyncio.sleep(0.05)
+        assert posted.content.size_bytes < 3 * BUFFER_BYTES
+        size = 0
+        while part := await posted.content.readany():
+            assert len(part) < 3 * BUFFER_BYTES
+            size += len(part)
+        assert size == len(whole)
+        await read(await poster_.post(URL(server.url), b"{}", timeout_s=5))
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", b"{}"),
+        (b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}", b"{}"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", None),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", None),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: zip\r\n\r\n{}", None),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: gzip\r\n\r\n{}", None),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"{}")[:-9], None),
+        (b"HTTP/1.1 200 OK\r\na: " + b"b" * 2**17, None),
+        (b"HTTP/1.1 101 Switch\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n{}", None),
+        (b"SSH-2.0\r\n", None),
+        (b"", None),
+    ],
+)
+async def test_answers_end_as_they_announce(answer: bytes, body: bytes | None) -> None:
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.send(answer)
+        await wire.hang_up()
+
+    async with LocalServer(handler) as server, poster() as poster_:
+        if body is None:
+            with pytest.raises((aiohttp.ClientError, httptools.HttpParserError, httptools.HttpParserUpgrade)):
+                await read(await poster_.post(URL(server.url), b"{}", timeout_s=5))
+        else:
+            assert await read(await poster_.post(URL(server.url), b"{}", timeout_s=5)) == body
+
+
+async def test_unasked_answers_close_their_connection() -> None:
+    """Else the next post would take them for its own."""
+
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n2")
+
+    async with LocalServer(handler) as server, poster() as poster_:
+        for _ in range(2):
+            assert await read(await poster_.post(URL(server.url), b"{}", timeout_s=5)) == b"1"
+    assert server.connections == 2
+
+
+async def test_answers_outlive_their_turn_on_a_connection() -> None:
+    """A connection is used again before whoever waits for an answer on it has run."""
+    async with LocalServer(echo) as server, poster(limit=1) as poster_:
+        url = URL(server.url)
+        texts = [b"%d" % number for number in range(20)]
+        posted = await asyncio.gather(*(poster_.post(url, text, timeout_s=5) for text in texts))
+        assert [await read(answer) for answer in posted] == texts
+    assert server.connections == 1

@@ -1,0 +1,1 @@
+"""Posts of JSON to venues, and their answers as they arrive."""
