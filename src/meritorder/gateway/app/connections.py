@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from meritorder.gateway.app.joined_writes import JoinedWrites
+from meritorder.gateway.wire.asgi import CLIENT, Client
 from meritorder.gateway.wire.errors import ApiError, unavailable
 from meritorder.gateway.wire.exchange import new_request_id
 
@@ -62,6 +63,7 @@ class Connection(HttpToolsProtocol):
         self._all = connections
         self._refusal: ApiError | None = None
         self._running: RequestResponseCycle | None = None  # what is being answered; later requests wait behind it
+        self._client = Client()
         self._head_since_s: float | None = None  # since when the client owes the rest of a head
         self._head_bytes = 0
         self._body_since_s: float | None = None  # since when it owes the rest of a body
@@ -106,7 +108,8 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's
-        self._running = cycle
+        self._running, self._client = cycle, Client()
+        cycle.scope["extensions"] = {CLIENT: cast("dict[object, object]", self._client)}
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -181,6 +184,7 @@ class Connection(HttpToolsProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+            self._client.leave()
 
 
 def _head_too_large() -> ApiError:

@@ -1,4 +1,4 @@
-"""A transport that sends what is written in one turn of the event loop by one system call."""
+"""A transport that sends what is written in two turns of the event loop by one system call."""
 
 import asyncio
 from typing import Any, Final
@@ -25,9 +25,12 @@ class JoinedWrites(asyncio.Transport):
         self._held_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write, at the latest when the callbacks that are ready now have run."""
+        """Write, at the latest when the callbacks that are ready now, and those that they schedule, have run.
+
+        So the end of an answer, before which its ledger entry is written, goes out with what precedes it.
+        """
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._loop.call_soon, self._flush)
         self._held.append(bytes(data))
         self._held_bytes += len(data)
         if self._held_bytes > _MAX_HELD_BYTES:

@@ -47,7 +47,7 @@ from meritorder.gateway.venues.plans.in_force import NO_PLAN, PlanInForce
 from meritorder.gateway.venues.plans.reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
-from meritorder.gateway.wire.asgi import Receive, Scope, Send
+from meritorder.gateway.wire.asgi import Client, Receive, Scope, Send
 from meritorder.gateway.wire.errors import ApiError, internal_error, unknown_model
 from meritorder.gateway.wire.exchange import Exchange
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
@@ -254,7 +254,7 @@ class Service:
                 request.expected_picousd = context.expected_picousd(request.endpoint, request.call, len(request.body))
             if context.telemetry is not None:
                 context.telemetry.describe(request, deferral)
-            await self._serve_within_quotas(request, deferral, receive, exchange)
+            await self._serve_within_quotas(request, deferral, asgi.client_of(scope), exchange)
 
     def _check_size(self, request: Request) -> None:
         most = self.context.settings.limits.realtime_body_bytes
@@ -280,7 +280,7 @@ class Service:
         )
 
     async def _serve_within_quotas(
-        self, request: Request, deferral: Deferral | None, receive: Receive, exchange: Exchange
+        self, request: Request, deferral: Deferral | None, client: Client, exchange: Exchange
     ) -> None:
         """Serve a request when the quotas of its key permit it."""
         key, quotas = request.key, self.context.quotas
@@ -295,14 +295,16 @@ class Service:
                 # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.
                 await self.realtime.serve(request, exchange.send)
             else:
-                await self._serve_watched(request, deferral, receive, exchange.send)
+                await self._serve_watched(request, deferral, client, exchange.send)
 
-    async def _serve_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
+    async def _serve_watched(self, request: Request, deferral: Deferral | None, client: Client, send: Send) -> None:
         """Serve a request, and cancel it when its client disconnects."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
-        watch = asyncio.create_task(asgi.cancel_on_disconnect(receive, task))
+        client.on_leaving = task.cancel
         try:
+            if client.is_gone:
+                return
             if deferral is None:
                 await self.realtime.serve(request, send)
                 return
@@ -312,10 +314,10 @@ class Service:
             else:
                 await self._deferred.serve(request, deferral, send)
         except asyncio.CancelledError:
-            if not watch.done():
-                raise  # the gateway is stopping; otherwise the client has disconnected
+            if not client.is_gone:
+                raise  # the gateway is stopping
         finally:
-            watch.cancel()
+            client.on_leaving = None
 
     def _check_deferral(self, request: Request) -> None:
         model = request.call.model or ""

@@ -11,6 +11,9 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+CLIENT: Final = "meritorder.client"
+"""Extension of the scope of a request by our server: its `Client`."""
+
 JSON: Final = b"application/json"
 _BUSY_S: Final = 1.0
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
@@ -107,13 +110,25 @@ async def joined(parts: list[bytes]) -> bytes:
     return await asyncio.to_thread(b"".join, parts) if decoding.is_large(parts) else b"".join(parts)
 
 
-async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> None:
-    """Cancel a task when the client disconnects."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            task.cancel()
-            return
+class Client:
+    """The client of a request, as far as it matters whether it still waits."""
+
+    __slots__ = ("is_gone", "on_leaving")
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.on_leaving: Callable[[], object] | None = None
+
+    def leave(self) -> None:
+        """Record that it has disconnected."""
+        self.is_gone = True
+        if self.on_leaving is not None:
+            self.on_leaving()
+
+
+def client_of(scope: Scope) -> Client:
+    """Return the client of a request, as our server knows it; any other server's stays for ever."""
+    return scope.get("extensions", {}).get(CLIENT) or Client()
 
 
 async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
