@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -90,6 +90,8 @@ class Key:
         team: The team whose limits bound it; None for none.
         budgets: Its own budget and that of its team.
         team_rates: The rate limits of its team.
+
+    Its `rates` are its own rate limits and those of its team.
     """
 
     id: str
@@ -103,15 +105,14 @@ class Key:
     team: str | None = None
     budgets: tuple[Budget, ...] = ()
     team_rates: Rates | None = None
+    rates: tuple[Rates, ...] = field(init=False, compare=False, repr=False)
 
-    @property
-    def rates(self) -> tuple[Rates, ...]:
-        """Its own rate limits and those of its team."""
+    def __post_init__(self) -> None:
+        """Put its own rate limits and those of its team together."""
         team = () if self.team_rates is None else (self.team_rates,)
         requests, tokens = self.requests_per_minute, self.tokens_per_minute
-        if requests is None and tokens is None:
-            return team
-        return (Rates(id=self.id, requests_per_minute=requests, tokens_per_minute=tokens), *team)
+        own = Rates(id=self.id, requests_per_minute=requests, tokens_per_minute=tokens)
+        object.__setattr__(self, "rates", team if requests is None and tokens is None else (own, *team))
 
     @property
     def has_quotas(self) -> bool:
@@ -127,7 +128,7 @@ class Keys:
     by_id: dict[str, Key]
 
 
-COLUMNS: Final = tuple(name for name in Key.__dataclass_fields__ if name not in {"budgets", "team_rates"})
+COLUMNS: Final = tuple(name for name in Key.__dataclass_fields__ if name not in {"budgets", "team_rates", "rates"})
 """Fields of a key that are columns of its row."""
 
 _RATE_COLUMNS: Final = ("requests_per_minute", "tokens_per_minute")

@@ -68,9 +68,10 @@ class _Event(msgspec.Struct, gc=False):
 
     def is_final(self) -> bool:
         """Whether nothing but usage and the end marker, which some servers omit, has to follow."""
-        if self.choices:
-            return any(choice.finish_reason for choice in self.choices)
-        return self.type in _FINAL_EVENTS
+        for choice in self.choices or ():
+            if choice.finish_reason:
+                return True
+        return not self.choices and self.type in _FINAL_EVENTS
 
 
 _ANSWERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
