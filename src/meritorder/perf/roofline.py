@@ -26,10 +26,10 @@ _STEP_TOKENS: Final = (1, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 153
 def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) -> Profile:
     """Return the profile of one replica from data sheets.
 
-        decode_base(b) = weights read by b tokens / memory bandwidth
-        weights read   = weights (1 - (1 - active / parameters)^b)              mixture of experts; else all weights
+        decode_base(n) = max(weights read by n tokens / memory bandwidth, 2 active n / peak operations)
+        weights read   = weights (1 - (1 - active / parameters)^n)              mixture of experts; else all weights
         per KV token   = KV bytes of a token / memory bandwidth
-        mixed_base(n)  = max(decode_base(n), 2 active n / peak operations)
+        mixed_base(n)  = decode_base(n)
         per pair       = 4 KV bytes of a token / peak operations            attention, keys shared by about 4 heads
 
     Args:
@@ -53,8 +53,9 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
         raise PerformanceError("the weights do not fit in memory", where=replica.label, fix="use more GPUs per replica")
     idle_share = 1 - model.active_parameters / model.parameters
 
-    def reading_s(tokens: int) -> float:
-        return float(weight_bytes * (1 - idle_share**tokens) / bandwidth)
+    def step_s(tokens: int) -> float:
+        reading_s = weight_bytes * (1 - idle_share**tokens) / bandwidth
+        return float(max(reading_s, 2 * model.active_parameters * tokens / operations))
 
     return Profile(
         model=replica.model,
@@ -67,10 +68,10 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
         as_of=as_of,
         kv_capacity_tokens=int(kv_bytes / model.kv_bytes_per_token),
         decode_sequences=list(_DECODE_SEQUENCES),
-        decode_base_s=[reading_s(b) for b in _DECODE_SEQUENCES],
+        decode_base_s=[step_s(sequences) for sequences in _DECODE_SEQUENCES],
         decode_per_kv_token_s=[model.kv_bytes_per_token / bandwidth] * len(_DECODE_SEQUENCES),
         step_tokens=list(_STEP_TOKENS),
-        mixed_base_s=[max(reading_s(n), 2 * model.active_parameters * n / operations) for n in _STEP_TOKENS],
+        mixed_base_s=[step_s(tokens) for tokens in _STEP_TOKENS],
         prefill_per_pair_s=4 * model.kv_bytes_per_token / operations,
     )
 
