@@ -110,15 +110,21 @@ def load(
 
 
 def machine(
-    of: TraceLoad, *, gpus: int = 1, box: Offer | None = None, replica: Profile | None = None, startup_s: float = 300.0
+    of: TraceLoad,
+    *,
+    gpus: int = 1,
+    box: Offer | None = None,
+    replica: Profile | None = None,
+    startup_s: float = 300.0,
+    limits: EngineLimits = LIMITS,
 ) -> CandidateMachine:
     served = replica or profile(gpus)
     zeros = np.zeros(len(of))
     return CandidateMachine(
         profile=served,
         offer=box or offer(served.gpus),
-        limits=LIMITS,
-        saturation=saturate(of.requests(zeros, zeros), served, LIMITS),
+        limits=limits,
+        saturation=saturate(of.requests(zeros, zeros), served, limits),
         startup_s=startup_s,
         startup_paid_s=min(240.0, startup_s),
     )

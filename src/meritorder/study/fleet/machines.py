@@ -133,14 +133,14 @@ def max_backfill(machine: CandidateMachine, load: TraceLoad) -> BackfillLimits:
     """Return the most deferrable work in a replica at which real-time requests still meet their TPOT limit.
 
     The largest batch whose decode step takes at most 70 % of the tightest TPOT limit, and then the longest prefill
-    chunk with which the step takes at most 90 % of it.
+    chunk with which the step takes at most 90 % of it, in parts of 64 tokens; of a quarter of a small step.
     """
     limit_s = load.tightest_tpot_s
     context = float(np.mean(load.input_tokens + load.output_tokens / 2))
     batches = np.arange(1.0, machine.limits.max_num_seqs + 1)
     decode_s = machine.profile.step_time_s(0, batches, batches * context)
     sequences = int(np.count_nonzero(decode_s <= _DECODE_TPOT_SHARE * limit_s))
-    size = _PREFILL_CHUNK_TOKENS
+    size = min(_PREFILL_CHUNK_TOKENS, max(1, (machine.limits.max_num_batched_tokens - sequences) // 4))
     chunks = np.arange(float(size), machine.limits.max_num_batched_tokens - sequences + 1, float(size))
     mixed_s = machine.profile.step_time_s(chunks, sequences, sequences * context, chunks * context / 2)
     tokens = int(size * np.count_nonzero(mixed_s <= _MIXED_TPOT_SHARE * limit_s))

@@ -1,13 +1,13 @@
 """Candidate machines: the SLO of an idle replica, and how much backfill leaves it intact."""
 
 import pytest
-from tests.samples.fleets import LIMITS, load, profile
+from tests.samples.fleets import LIMITS, load, machine, profile
 
 from meritorder import catalog as facts
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.perf.profile import Profile
-from meritorder.study.fleet.machines import candidate_profiles, check_slo
+from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.study.fleet.machines import candidate_profiles, check_slo, max_backfill
 from meritorder.study.fleet.options import CompareOptions
 
 
@@ -62,3 +62,12 @@ def test_precision_is_lowered_only_where_allowed() -> None:
     allowed = served([], allowed_precisions=("fp8",))
     assert {profile.precision for profile in allowed} == {"bf16", "fp8"}
     assert [profile for profile in allowed if profile.precision == "bf16"] == served([])
+
+
+def test_small_steps_hold_backfill() -> None:
+    """A step of 64 tokens, as llama.cpp's, has no room for a chunk of 64 beside others; it has for 14 of 56."""
+    small = EngineLimits(max_num_seqs=8, max_num_batched_tokens=64)
+    there = load([0.0] * 9)
+    limits = max_backfill(machine(there, limits=small), there)
+    assert limits.sequences == 8
+    assert limits.prefill_tokens == 56
