@@ -40,7 +40,8 @@ from meritorder.units import SECONDS_PER_MINUTE, exact_usd, format_share
 
 MAX_DRIFT: Final = 0.15
 _LEVELS: Final = (0.05, 0.95)
-_MAX_SLOTS: Final = 10_000
+_SLOTS: Final = (100, 10_000)
+"""Slots that tell how many replicas served: a minute long if that makes as many, else of as many parts."""
 _US_PER_S: Final = 1_000_000
 
 
@@ -267,7 +268,8 @@ def _within(load: TraceLoad, epoch_s: float, period: Period) -> TraceLoad:
 
 def _as_it_ran(machine: CandidateMachine, load: TraceLoad, ran: _Ran, epoch_s: float) -> Trial:
     """Simulate the requests on as many replicas as served in each slot."""
-    slot_s = max(SECONDS_PER_MINUTE, load.span_s / _MAX_SLOTS)
+    longest_s, shortest_s = (load.span_s / slots for slots in _SLOTS)
+    slot_s = min(max(SECONDS_PER_MINUTE, shortest_s), longest_s)
     middles = epoch_s + (np.arange(max(1, int(np.ceil(load.span_s / slot_s)))) + 0.5) * slot_s
     starts = np.sort([span.start_us / _US_PER_S for span in ran.spans])
     ends = np.sort([span.end_us / _US_PER_S for span in ran.spans])
