@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import time
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from meritorder.cli.options import CatalogFiles, HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
 from meritorder.cli.parsing import parse_slo, progress
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, TraceError
 from meritorder.units import SECONDS_PER_DAY, parse_duration_s
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_BY: Final = "day"
 _EVER_S: Final = 1e15
+_WEEK_S: Final = 7 * SECONDS_PER_DAY
 _MAX_FORECAST_S: Final = 366 * SECONDS_PER_DAY
 _LEDGER: Final = "ledger.csv"
 _CAPACITY_SUFFIX: Final = ".capacity.csv"
@@ -64,6 +66,10 @@ def ledger(
         str | None,
         typer.Option("--forecast", metavar="DURATION", help="Also show what coming days will cost, such as 30d."),
     ] = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Show the last seven whole days in a few lines, against the seven before.")
+    ] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send the digest to the webhooks, too.")] = False,
     model: Model = "",
     profile: ProfileFile = None,
     catalog: CatalogFiles = None,
@@ -91,6 +97,9 @@ def ledger(
 
     if (config is None) == (file is None):
         raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
+    if digest:
+        _digest(config, send=send)
+        return
     names = parse_dimensions(by)
     if config and not (out or json or html or proof or focus or bill or start or end or forecast or by != _DEFAULT_BY):
         out = Path(_LEDGER)
@@ -116,6 +125,36 @@ def ledger(
     )
     _write(answer, json, html, proof)
     text.render(answer, Console())
+
+
+def _digest(config: Path | None, *, send: bool) -> None:
+    """Show the digest of the last seven whole days, and queue it for the webhooks if asked to."""
+    from msgspec.structs import replace as replace_fields
+
+    from meritorder.gateway.app.administration import Administration
+    from meritorder.report.ledger import digest
+    from meritorder.report.terminal import plain
+    from meritorder.study.ledger.days import account_days
+    from meritorder.study.ledger.forecast import forecast_store
+
+    if config is None:
+        raise ConfigError("needs a gateway", where="--digest", fix="name it with --config")
+    now_s = time.time()
+    end_s = now_s - now_s % SECONDS_PER_DAY
+    with Administration(config) as store:
+        by = ("tenant",)
+        week = account_days(store, by, from_s=end_s - _WEEK_S, to_s=end_s)
+        before = coming = None
+        with contextlib.suppress(TraceError):  # it is the first week, or there are too few days for a forecast
+            before = account_days(store, by, from_s=end_s - 2 * _WEEK_S, to_s=end_s - _WEEK_S)
+        with contextlib.suppress(TraceError):
+            coming = forecast_store(store, now_s=now_s, days=7)
+        lines = digest.lines(replace_fields(week, forecast=coming), before)
+        for line in lines:
+            typer.echo(plain(line).plain)
+        if send:
+            text, paid_usd = " ".join(lines), float(week.paid_usd)
+            store.announce("ledger.digest", week.period[1][:10], text=text, paid_usd=paid_usd, requests=week.requests)
 
 
 def _account(

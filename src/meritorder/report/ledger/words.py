@@ -114,10 +114,12 @@ def forecast(report: LedgerReport) -> str:
         format_usd(usd) for usd in (coming.expected_usd, coming.low_usd, coming.high_usd, coming.past_usd_per_day)
     )
     days = "Today is" if coming.days == 1 else f"Today and the next {coming.days - 1} days are"
-    how = "each day as the last of its weekday" if coming.method == "naive seasonal" else "level, weekdays and growth"
+    how = "each day is forecast as the last of its weekday"
+    if coming.method == "fitted":
+        how = "forecast by level, weekdays and growth"
     return (
         f"{days} expected to cost {expected}, eight times in ten between {low} and {high}: "
-        f"the last {coming.past_days} whole days cost {daily} each; forecast as {how}."
+        f"the last {coming.past_days} whole days cost {daily} each; {how}."
     )
 
 

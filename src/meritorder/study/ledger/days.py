@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 _BY_ROW: Final = frozenset({"hour", "replica", "request"})
 _EVER_S: Final = 1e15
 _USE: Final = "use"
+_USUAL: Final = ("venue", "workload", "lane")  # what every answer needs
 _COUNTS: Final = ("requests", "attempts", "unpaid", "input_tokens", "output_tokens", "kept", "missed")
 
 
@@ -117,10 +117,14 @@ def _cost(store: "Administration", paid: Sequence[Paid], period: Period) -> Cost
 
 def _daily_sums(store: "Administration", days: Sequence[int], tenant: str | None) -> DailySums:
     """Return the sums of days, which are read for each question: by little, there is little to read."""
-    read = partial(_read, store, days, tenant)
+    usual = _read(store, days, tenant, _USUAL)
+
+    def read(columns: Sequence[str]) -> pl.DataFrame:
+        return usual if set(columns) <= {*_USUAL, _USE} else _read(store, days, tenant, columns)
+
     if tenant is not None:
         return DailySums(by=read)
-    unpaid = read(("venue", "use")).filter(pl.col("unpaid") > 0)
+    unpaid = usual.filter(pl.col("unpaid") > 0)
     counts = unpaid.group_by("venue", "use").agg(pl.col("unpaid").sum()).sort("venue", "use")
     warnings = (free_attempts(venue, use, count) for venue, use, count in counts.iter_rows())
     return DailySums(by=read, warnings=tuple(warnings))

@@ -82,7 +82,7 @@ class DailySums:
     """What was paid in days that are summed, and the attempts that ended in them.
 
     Args:
-        by: Returns the sums by columns of dimensions: these, `hour` of the start of each day, and `_SUMS`.
+        by: Returns the sums by columns of dimensions, or more: these, `hour` of the start of each day, and `_SUMS`.
         warnings: What has no price.
     """
 

@@ -38,11 +38,17 @@ LedgerReader = Callable[[float | None, float], tuple[pl.DataFrame, Sequence[Paid
 DaysReader = Callable[[Sequence[str], float | None, str | None], LedgerReport]
 """Answers by some groups, from a time on, for one tenant or all, from the sums of days where there are some."""
 
+
+def _since(now_s: float, days: int) -> float:
+    """Return the start of the day, in UTC, that was some days ago: whole days have sums, and only today needs rows."""
+    return now_s - now_s % SECONDS_PER_DAY - days * SECONDS_PER_DAY
+
+
 PERIODS: Final[Mapping[str, tuple[str, Callable[[float], float | None]]]] = {
-    "today": ("today", lambda now_s: now_s - now_s % SECONDS_PER_DAY),
+    "today": ("today", lambda now_s: _since(now_s, 0)),
     "1d": ("the last day", lambda now_s: now_s - SECONDS_PER_DAY),
-    "7d": ("the last 7 days", lambda now_s: now_s - 7 * SECONDS_PER_DAY),
-    "30d": ("the last 30 days", lambda now_s: now_s - 30 * SECONDS_PER_DAY),
+    "7d": ("the last 7 days and today", lambda now_s: _since(now_s, 7)),
+    "30d": ("the last 30 days and today", lambda now_s: _since(now_s, 30)),
     "all": ("all time", lambda _: None),
 }
 """The title of each period, and when it begins at a time; days are those of UTC."""

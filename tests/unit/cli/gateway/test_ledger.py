@@ -3,11 +3,17 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from tests.samples.command import meritorder
 from tests.samples.ledgers import attempts, replica
+from tests.samples.stores import copy_migrated
 
 from meritorder.cli.gateway.ledger import _instant, ledger
 from meritorder.errors import ConfigError
+from meritorder.gateway.store.billing import capacity
+from meritorder.gateway.store.billing.capacity import CapacityRecord
+from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.schema import WEBHOOKS
 from meritorder.study.ledger.answer import write_capacity
 
 
@@ -41,6 +47,7 @@ def test_window_cuts_what_was_paid(exported: Path) -> None:
         ({"file": Path("a.csv"), "config": Path("b.toml")}, "exactly one"),
         ({"file": Path("a.csv"), "by": "squad"}, "unknown 'squad'"),
         ({"file": Path("a.csv"), "start": "soon"}, "'soon' is not a time"),
+        ({"file": Path("a.csv"), "digest": True}, "needs a gateway"),
         ({"file": Path("a.csv"), "forecast": "month"}, "'month' is not a number of days"),
         ({"file": Path("a.csv"), "forecast": "999d"}, "up to 366d"),
         ({"config": Path("b.toml"), "start": "2026-11-02", "end": "2026-11-01"}, "ends before it starts"),
@@ -74,6 +81,39 @@ def test_forecast_follows_an_exported_ledger(tmp_path: Path, capsys: pytest.Capt
     said = " ".join(capsys.readouterr().out.split())
     assert "Today and the next 9 days are expected to cost $240" in said
     assert "expected to cost $240" in (tmp_path / "days.html").read_text()
+
+
+def test_digest_is_shown_and_queued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A machine of $24 a day until today: 168 a week. Its one request took an hour: the rest is idle."""
+    copy_migrated(tmp_path / "store.db")
+    config = tmp_path / "gateway.toml"
+    receiver = '[[webhook]]\nurl = "https://hooks.slack.test/secret"\nformat = "slack"\n'
+    config.write_text(f'[store]\nurl = "sqlite:///{tmp_path}/store.db"\n{receiver}')
+    midnight_s = time.time() // 86_400 * 86_400
+    rented = CapacityRecord(
+        id="c0",
+        kind="replica",
+        venue="gpu",
+        replica="r0",
+        machine="",
+        pricing_model="on_demand",
+        picousd_per_hour=10**12,
+        minimum_billing_s=0.0,
+        started_s=midnight_s - 20 * 86_400,
+        ready_s=midnight_s - 20 * 86_400,
+        seen_s=midnight_s + 60,
+    )
+    database = Database(f"sqlite:///{tmp_path}/store.db")
+    database.submit(lambda connection: capacity.save(connection, [rented])).result()
+    ledger(config=config, digest=True, send=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "$168.00 were paid for 0 requests." in said
+    assert "Against the week before, which cost $168.00: the same." in said
+    assert "Idle machines cost $168.00, 100 % of all." in said
+    assert "expected to cost $168" in said
+    (body,) = database.read_now(lambda connection: connection.execute(select(WEBHOOKS.c.body)).scalars().all())
+    database.close()
+    assert "$168.00 were paid" in json.loads(body)["text"]
 
 
 def test_duration_is_before_now() -> None:
