@@ -1,6 +1,8 @@
 """The same work on cheaper machines: at list price, in another region, on spot, or of a newer generation."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -232,7 +234,8 @@ def gpu_speedup(old: Hardware, new: Hardware, model: str = "") -> Speedup:
     return min(bandwidth, new.bf16_flops / old.bf16_flops), "low", "data sheets; no model was measured on both"
 
 
-def _tokens_per_s_by_model(hardware: str, model: str) -> dict[str, float]:
+@cache
+def _tokens_per_s_by_model(hardware: str, model: str) -> Mapping[str, float]:
     """Return generated tokens a second of one GPU by model, on the fastest replica measured."""
     fastest: dict[str, float] = {}
     for profile in shipped_profiles():
