@@ -14,7 +14,6 @@ _TOKENS = 4
 
 async def main(url: str, journal: str, out: Path, calls: int) -> None:
     """Ask, and write the ids of the answers, which the engine takes from the calls."""
-    print(url, flush=True)
     async with AsyncOpenAI(
         base_url=f"{url}/v1", api_key="none", journal=journal, collect_s=0.1, max_calls=max(1, calls // 10)
     ) as client:
@@ -29,7 +28,10 @@ async def main(url: str, journal: str, out: Path, calls: int) -> None:
             )
             return str(answer.id)
 
-        ids = await asyncio.gather(*map(ask, range(calls)))
+        answers = asyncio.gather(*map(ask, range(calls)))
+        await asyncio.sleep(0)  # until all have asked
+        print(url, flush=True)
+        ids = await answers
     partial = out.with_suffix(".part")
     partial.write_text("\n".join(ids), encoding="utf-8")
     partial.rename(out)

@@ -5,6 +5,7 @@ import json
 import random
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,17 +19,20 @@ from meritorder.metering import words
 CALLS: Final = 5000
 KILLS: Final = 200
 _MAX_SEQUENCES: Final = 8
-_TOKEN_S: Final = 0.1
-_MAX_UPTIME_S: Final = 3.0  # the program needs most of a second to ask so much
+_TOKEN_S: Final = 0.05
+_POLL_S: Final = 0.05
+_SPREAD: Final = 0.9  # of the calls, over which the kills are spread
 _TIMEOUT_S: Final = 1800.0
 _UNFINISHED: Final = frozenset({words.PREEMPTED, words.RETRIED})
 
 
-def run(
-    calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S, max_uptime_s: float = _MAX_UPTIME_S
-) -> dict[str, Any]:
-    """Kill program and gateway in turn while the calls are awaited; return what came of them."""
+def run(calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S) -> dict[str, Any]:
+    """Kill program and gateway in turn while the calls are awaited; return what came of them.
+
+    Kills are spread by what the engine was asked, not by time, so that each finds calls that wait on any machine.
+    """
     draw = random.Random(0)  # noqa: S311 - when to kill
+    kill_at = sorted(draw.uniform(0, _SPREAD * calls) for _ in range(kills))
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         out = folder / "answers.txt"
@@ -37,10 +41,9 @@ def run(
         url, port = gateway.url, int(gateway.url.rpartition(":")[2])
         asking = _ask(folder, url, out, calls)
         killed = {"program": 0, "gateway": 0}
-        for number in range(kills):
-            time.sleep(draw.uniform(0.05, max_uptime_s))
-            if out.exists():
-                break
+        for number, asked in enumerate(kill_at):
+            while _seen(engine.url).total() < asked:
+                time.sleep(_POLL_S)
             if number % 2:
                 gateway.kill()
                 gateway = Gateway(folder, engine.url, port=port, max_sequences=_MAX_SEQUENCES)
@@ -52,17 +55,17 @@ def run(
         asking.process.wait(_TIMEOUT_S)
         asking.stop()
         answered = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
-        seen = httpx2.get(f"{engine.url}/seen").json()["seen"]
+        seen = _seen(engine.url)
         gateway.stop()
         attempts, results = _ledger(f"sqlite:///{folder}/gateway.db")
     return {
         "calls": calls,
         **{f"{process}_kills": count for process, count in killed.items()},
         "lost": calls - len(answered),
-        "out_of_order": sum(found != f"call-{number}" for number, found in enumerate(answered)),
+        "out_of_order": sum(answer_id != f"call-{number}" for number, answer_id in enumerate(answered)),
         "not_asked": calls - len(seen),
         "results_in_ledger": results,
-        "repeated_by_the_engine": sum(seen.values()) - len(seen),
+        "repeated_by_the_engine": seen.total() - len(seen),
         "repeated_in_ledger": attempts - calls,
         "most_in_flight_at_kills": killed["gateway"] * _MAX_SEQUENCES,
     }
@@ -70,6 +73,11 @@ def run(
 
 def _ask(folder: Path, url: str, out: Path, calls: int) -> Process:
     return Process(["-m", "bench._asking", url, str(folder / "client.db"), str(out), str(calls)], folder / "asking.log")
+
+
+def _seen(engine: str) -> Counter[str]:
+    """Return how often the engine was asked each call."""
+    return Counter(httpx2.get(f"{engine}/seen").json()["seen"])
 
 
 def _ledger(url: str) -> tuple[int, int]:
