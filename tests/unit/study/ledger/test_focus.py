@@ -52,6 +52,7 @@ def test_audit_reads_costs_to_the_cent(costed: CostedLedger, tmp_path: Path, suf
     paid = Decimal(sum(costed.costs["picousd"].to_list())).scaleb(-12)
     assert charges["billed_usd"].sum() == charges["amortised_usd"].sum() == paid
     assert charges.filter(pl.col("unused"))["billed_usd"].sum() == Decimal("2.469135780246")
+    assert set(charges["kind"].cast(pl.String)) == {"accelerator", "tokens"}, "all of it is inference"
     assert set(charges["account"].drop_nulls()) == {'acme, "inc"\n', "bolt"}
 
 
