@@ -48,6 +48,7 @@ _RAW_ROWS: Final = msgspec.json.Decoder(list[list[msgspec.Raw]])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BETWEEN_DOCUMENTS: Final = re.compile(rb"(?<=\n)\}\s*(?=\{)\{")
+_TOUCHING: Final = re.compile(rb"\}\s*\{")
 _LISTS: Final = re.compile(rb"\[\s*\[")
 # A line of a log may begin with a bracket, too: `[GIN] 2026/11/02`, `[4711] INFO`.
 _BEGINNING: Final = re.compile(rb"""\s*(\{|\[\s*([{\["\]]|-?[\d.]+\s*,|$))""")
@@ -136,7 +137,12 @@ def _records(file: PlainFile, lists: tuple[str, ...]) -> Iterator[msgspec.Raw]:
         yield from _RAW_LIST.decode(content)
         return
     # Objects that follow each other end at a brace in the first column, as every tool indents them.
-    for document in _RAW_LIST.decode(b"[%b]" % _BETWEEN_DOCUMENTS.sub(b"},{", content)):
+    try:
+        documents = _RAW_LIST.decode(b"[%b]" % _BETWEEN_DOCUMENTS.sub(b"},{", content))
+    except msgspec.DecodeError:
+        # Or they follow each other on one line, as streams to a bucket write them.
+        documents = _RAW_LIST.decode(b"[%b]" % _TOUCHING.sub(b"},{", content))
+    for document in documents:
         yield from _list_in(document, lists) or [document]
 
 

@@ -16,7 +16,7 @@ from meritorder.traces.sources import Source
 from meritorder.traces.trace import Kind
 from meritorder.traces.verdicts import Judged, judge
 
-_COUNTS: Final = ("input", "output", "cached", "calls", "total")
+_COUNTS: Final = ("input", "output", "cached", "reasoning", "calls", "total")
 _NAMES: Final = ("model", "tenant", "session", "workload")
 _IDS: Final = ("id", "parent")
 _TEXTS: Final = ("status", "error")

@@ -121,8 +121,11 @@ class Source:
         )
 
     def records(self) -> Iterator[tuple[int, Record | None]]:
-        """Yield line number and record of the non-blank JSON lines; None where a line is not a JSON object."""
-        return json_records.records(self.path)
+        """Yield line number and record of the rows; None where a line is not a JSON object."""
+        if self.kind is SourceKind.JSONL:
+            return json_records.records(self.path)
+        rows = self._rows().collect().iter_rows(named=True)
+        return enumerate(rows, self.header_line + 1)
 
     def _rows(self) -> pl.LazyFrame:
         if self.frame is not None:

@@ -66,14 +66,16 @@ def judge(frame: pl.DataFrame, *, where: str) -> Judged:
 
     Args:
         frame: Columns `line, arrival, input, output`, names of REQUESTS, `aside`, `broken`, and any of `cached`,
-            `deadline`, `id`, `parent`, `status`, `error`, `calls`; `<name>_given` marks that a row has a value.
+            `reasoning`, `total`, `deadline`, `id`, `parent`, `status`, `error`, `calls`; `<name>_given` marks that a
+            row has a value.
         where: Name of the source.
 
     Raises:
         TraceError: The rows are sums of several requests, although no column says so.
     """
     frame, notes = _disjoint_cache(_with_sums(frame))
-    notes = (*notes, *_missing_parts(frame))
+    frame, added = _disjoint_thoughts(frame)
+    notes = (*notes, *added, *_missing_parts(frame))
     faults = _faults(frame.columns)
     verdict = pl.Enum([*dict.fromkeys(reason for reason, _ in faults), *Kind])
     judged = frame.with_columns(_verdict(frame, faults).cast(verdict).alias("verdict"))
@@ -235,6 +237,24 @@ def _disjoint_cache(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]
         )
         frame = frame.with_columns(pl.col("input") + value)
     return frame, tuple(notes)
+
+
+def _disjoint_thoughts(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Add thought tokens to the output of rows whose total is the sum of the three, if most with thoughts are such."""
+    if not {"total", "reasoning"} <= set(frame.columns):
+        return frame, ()
+    thoughts = pl.col("reasoning")
+    thinks = (thoughts > 0).fill_null(value=False)
+    beside = thinks & (pl.col("total") == pl.col("input") + pl.col("output") + thoughts).fill_null(value=False)
+    with_thoughts, apart = frame.select(thinks.sum(), apart=beside.sum()).row(0)
+    if not apart or apart * 2 < with_thoughts:
+        return frame, ()
+    text = (
+        f"in {apart:,} of {with_thoughts:,} rows with thought tokens the total is input, output and thoughts: the "
+        "output column is taken to leave them out, and they are added to it"
+    )
+    output = pl.when(beside).then(pl.col("output") + thoughts).otherwise("output")
+    return frame.with_columns(output.alias("output")), (text,)
 
 
 def _missing_parts(frame: pl.DataFrame) -> tuple[str, ...]:

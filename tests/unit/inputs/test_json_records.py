@@ -38,6 +38,7 @@ def read(tmp_path: Path, text: str | bytes) -> list[object]:
         b"\xef\xbb\xbf" + LINES.encode(),
         b"\xef\xbb\xbf" + json.dumps(RECORDS).encode(),
         LINES.encode("utf-16"),
+        "".join(json.dumps(record) for record in RECORDS),
     ],
 )
 def test_any_container_gives_the_records(tmp_path: Path, text: str | bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from meritorder.errors import TraceError
 from meritorder.traces.formats.declared import AsideRule, at_once, terms_of, with_kinds
-from meritorder.traces.formats.guess import holds_dates, holds_durations, only_dates
+from meritorder.traces.formats.guess import are_apart, are_intervals, holds_dates, holds_durations, only_dates
 from meritorder.traces.formats.names import (
     DAY_FIRST_WORDS,
     NAMES,
@@ -24,7 +24,21 @@ from meritorder.traces.trace import Kind
 
 FIELDS: Final = (
     *("arrival", "input", "output", "cached", "model", "tenant", "session", "workload", "deadline"),
-    *("total", "id", "parent", "status", "error", "calls", "started", "first", "ended", "ttft", "tpot", "e2e"),
+    *(
+        "reasoning",
+        "total",
+        "id",
+        "parent",
+        "status",
+        "error",
+        "calls",
+        "started",
+        "first",
+        "ended",
+        "ttft",
+        "tpot",
+        "e2e",
+    ),
     *("config", "hardware", "gpus", "replicas"),
 )
 _REQUIRED: Final = FIELDS[:3]
@@ -33,6 +47,8 @@ _COUNT: Final = re.compile(r"[-+]?[\d.,\s'\u2019]*\d(?:[eE][-+]?\d+)?")
 # Names of columns that hold the duration of a request in the logs of some servers.
 _ALSO_DURATIONS: Final = ("time", "request_time")
 _DAYS: Final = ("date", "day", "datum", "fecha", "jour", "data")
+# Values within their type, as exports of MongoDB ({"$date": …}) and DynamoDB ({"N": "5"}) write them.
+_TYPED: Final = re.compile(r"(\.(\$date|\$number(Int|Long|Double|Decimal)|[SN]))+$")
 _CLOCK: Final = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?\s*")
 
 _CALLED: Final = ("endpoint", "path", "url", "route", "request_path", "operation", "call_type", "request_type")
@@ -110,7 +126,7 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
     units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(plain(fields.get(name, ""))))}
-    table = with_kinds(shape, fields, (*_RULES, *_interval_rules(fields), *_event_rules(shape, fields)))
+    table = with_kinds(shape, fields, (*_RULES, *_interval_rules(shape, fields), *_event_rules(shape, fields)))
     return RawTable(
         table=at_once(table) if timeless else table,
         unit_s=1.0 if timeless else unit_by_name(plain(fields["arrival"])),
@@ -121,9 +137,13 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
     )
 
 
-def _interval_rules(fields: Mapping[str, str]) -> Iterator[AsideRule]:
+def _interval_rules(shape: Shape, fields: Mapping[str, str]) -> Iterator[AsideRule]:
+    """Yield the rule that all rows are sums if their times are intervals, by name or because all are whole hours."""
     arrival = fields.get("arrival", "")
-    if plain(arrival.rpartition(".")[2]) in _INTERVALS and "calls" not in fields:
+    values = shape.leaves()
+    starts, ends = (values.get(fields.get(name, ""), ()) for name in ("arrival", "ended"))
+    by_name = plain(arrival.rpartition(".")[2]) in _INTERVALS
+    if "calls" not in fields and (by_name or are_intervals(starts, ends)):
         yield AsideRule(kind=Kind.BUCKET, column=arrival, pattern="")
 
 
@@ -192,9 +212,10 @@ def _is_count(value: object) -> bool:
 def _known_columns(shape: Shape) -> dict[str, str]:
     """Return the fields whose columns have well-known names, or names that say nothing else, and values that fit."""
     values = shape.leaves()
-    present = {plain(name): name for name in sorted(values.keys() - set(shape.source.columns))}
-    present |= {plain(name): name for name in reversed(shape.source.columns)}
-    present |= {name.strip().lower(): name for name in reversed(shape.source.columns)}
+    scalars = [name for name in reversed(shape.source.columns) if name not in shape.objects]
+    present = {plain(_TYPED.sub("", name)): name for name in sorted(values.keys() - set(scalars))}
+    present |= {plain(name): name for name in scalars}
+    present |= {name.strip().lower(): name for name in scalars}
     known = {field: _column(field, "", present, values) or _by_words(field, values) for field in NAMES}
     if not (known["input"] and known["output"]):
         prefix, pair = _prefixed_pair(present, values)
@@ -202,7 +223,10 @@ def _known_columns(shape: Shape) -> dict[str, str]:
         for place in _around(prefix) if pair else ():
             known |= {field: _column(field, place, present, values) for field, name in known.items() if not name}
     beside = f"{known['input'].rpartition('.')[0]}."
-    known["cached"] = known["cached"] or _column("cached", beside, present, values)
+    for part in ("cached", "reasoning"):
+        known[part] = known[part] or _column(part, beside, present, values)
+    if not are_apart(*(values.get(known[field], ()) for field in ("input", "output", "reasoning", "total"))):
+        known["reasoning"] = ""
     if not known["arrival"] or holds_durations(values.get(known["arrival"], ())):
         known["arrival"] = only_dates(values) or known["arrival"]
     return {field: name for field, name in known.items() if name}

@@ -7,6 +7,7 @@ from typing import Any, Final
 from meritorder.inputs.times import EPOCH_FROM_S
 from meritorder.traces.formats.names import SIDES, TIME_WORDS, TOKEN_WORDS, words_in
 from meritorder.traces.formats.shape import Shape
+from meritorder.units import SECONDS_PER_HOUR
 
 _SHOWN_ROWS: Final = 3
 _MOST: Final = 0.8
@@ -15,6 +16,8 @@ _DATE: Final = re.compile(
     r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}|[A-Z][a-z]{2} \d\d?, \d{4}"
 )
 _CLOCK: Final = re.compile(r"\b\d\d:\d\d:\d\d\b")
+_WHOLE_HOUR: Final = re.compile(r"(.*\D)?\d\d?:00(:00(\.0+)?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?")
+_LAST_SECOND: Final = re.compile(r":59:59(?:\.9+)?")
 _NUMBER: Final = re.compile(r"[\d.,\s]*\d")
 _CACHE_WORDS: Final = frozenset({"cache", "cached"})
 _COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
@@ -113,6 +116,27 @@ def holds_durations(column: Sequence[Any]) -> bool:
         return False
     sizes = list(map(_size, present))
     return max(sizes) < EPOCH_FROM_S and sizes != sorted(sizes)
+
+
+def are_intervals(starts: Sequence[Any], ends: Sequence[Any]) -> bool:
+    """Whether rows last from one whole hour to another, which no request does."""
+    pairs = [(str(start), str(end)) for start, end in zip(starts, ends, strict=False) if start and end]
+    whole = (_is_whole_hour(start) and _is_whole_hour(end) and start != end for start, end in pairs)
+    return len(pairs) >= _FEWEST and all(whole)
+
+
+def are_apart(*columns: Sequence[Any]) -> bool:
+    """Whether the last column is the sum of the others in most rows in which none is zero."""
+    rows = [row for row in zip(*(map(_size, column) for column in columns), strict=False) if all(row)]
+    return bool(rows) and 2 * sum(sum(parts) == total for *parts, total in rows) >= len(rows)
+
+
+def _is_whole_hour(text: str) -> bool:
+    if _NUMBER.fullmatch(text):
+        return _size(text) % SECONDS_PER_HOUR == 0
+    if ":" not in text:
+        return bool(_DATE.search(text))
+    return bool(_WHOLE_HOUR.fullmatch(text) or _LAST_SECOND.search(text))
 
 
 def _present(column: Sequence[Any]) -> list[Any]:

@@ -170,7 +170,7 @@ LOGS: Final = (
             requires=(identified,),
             fields={
                 "arrival": "startTimeUnixNano | start_time_unix_nano | start_time | startTime | timestamp"
-                " | timestamp [UTC] | TimeGenerated | TimeGenerated [UTC] | @timestamp | _time",
+                " | timestamp [UTC] | TimeGenerated | TimeGenerated [UTC] | @timestamp | _time | time | ts | StartUTC",
                 "input": _USAGE.replace("@", at),
                 "output": f"{at}gen_ai.usage.output_tokens | {at}gen_ai.usage.completion_tokens"
                 f" | {at}llm.token_count.completion | {at}llm.usage.completion_tokens",
@@ -210,7 +210,12 @@ LOGS: Final = (
             nest=nest,
         )
         for at, nest, identified in (
-            ("attributes.", "resourceSpans[].scopeSpans[].spans[]", "resourceSpans.scopeSpans.spans.attributes.key"),
+            *(
+                ("attributes.", f"{around}[].scopeSpans[].spans[]", f"{around}.scopeSpans.spans.attributes.key")
+                for around in ("resourceSpans", "batches", "trace.resourceSpans")  # the last two as Tempo answers
+            ),
+            # Jaeger's API: a trace a record.
+            ("tags.", "spans[]", "spans.tags.key"),
             ("attributes.", "", _USAGE.replace("@", "attributes.")),
             # Spans in Azure's Application Insights, and the same in a Log Analytics workspace.
             ("customDimensions.", "", _USAGE.replace("@", "customDimensions.")),

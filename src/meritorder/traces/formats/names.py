@@ -72,6 +72,10 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens"),
         *("input_token_details.cache_read", "cached_content_token_count", "gen_ai.usage.cache_read.input_tokens"),
     ),
+    "reasoning": (
+        *("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
+        *("reasoning_tokens", "thoughts_tokens", "thinking_tokens"),
+    ),
     "model": ("model", "model_name", "model_id", "gen_ai.request.model", "modell", "modele", "modelo", "modello"),
     "tenant": (
         "tenant",

@@ -225,3 +225,36 @@ def test_kinds_that_never_have_counts(tmp_path: Path, column: str, counted: str,
 def test_rows_of_intervals_are_sums(tmp_path: Path, name: str) -> None:
     text = f"{name},prompt_tokens,completion_tokens\n2026-11-02T09:00:00Z,500,90\n2026-11-02T09:05:00Z,500,90\n"
     assert "sums of several requests: 2 rows, 1,000 input and 180 output" in refused(written(tmp_path, text))
+
+
+def test_total_shows_that_thoughts_are_apart(tmp_path: Path) -> None:
+    """100 + 20 + 80 are the total of 200, so 100 tokens were generated; in the last row they are inside."""
+    rows = [{"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 200}] * 2
+    rows.append({"prompt_tokens": 100, "completion_tokens": 90, "total_tokens": 190})
+    usage = [row | {"completion_tokens_details": {"reasoning_tokens": 80}} for row in rows]
+    log = lines(*({"ts": f"2026-11-02T09:00:0{place}Z", "usage": counts} for place, counts in enumerate(usage)))
+    trace = read_trace([written(tmp_path, log, "log.jsonl")])
+    assert trace.requests["output_tokens"].to_list() == [100, 100, 90]
+    assert any("in 2 of 3 rows with thought tokens" in text for text in trace.report.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("2026-11-0{} 00:00:00", "2026-11-0{} 23:59:59"), ("2026-11-02T0{}:00:00Z", "2026-11-02T1{}:00:00Z")],
+)
+def test_rows_of_whole_hours_are_sums(tmp_path: Path, start: str, end: str) -> None:
+    rows = "".join(f"{start.format(hour)},{end.format(hour)},900,90\n" for hour in range(1, 5))
+    text = f"start_time,end_time,prompt_tokens,completion_tokens\n{rows}"
+    assert "4 rows, 3,600 input and 360 output tokens; add --aggregate" in refused(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"at": {"$date": "2026-11-02T09:00:00Z"}, "promptTokens": {"$numberInt": "5"}, "completionTokens": 3},
+        {"Item": {"ts": {"S": "2026-11-02T09:00:00Z"}, "prompt_tokens": {"N": "5"}, "completion_tokens": {"N": "3"}}},
+    ],
+)
+def test_values_within_their_type(tmp_path: Path, record: dict[str, object]) -> None:
+    trace = read_trace([written(tmp_path, lines(record), "export.jsonl")])
+    assert (trace.epoch_s, cells(trace, *LENGTHS)) == (1793610000.0, [(0.0, 5, 0, 3)])

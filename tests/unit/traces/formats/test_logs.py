@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.samples.trace_files import LENGTHS, cells, lines, refused, written
 
@@ -246,9 +247,12 @@ def test_bedrock_logs_of_cloudwatch(tmp_path: Path, column: str) -> None:
         "input": {"inputTokenCount": 12, "cacheReadInputTokenCount": 40},
         "output": {"outputTokenCount": 7},
     }
-    trace = read(tmp_path, {"@timestamp": minute(2), column: json.dumps(call)})
-    assert trace.report.format == "bedrock"
-    assert cells(trace, *LENGTHS[1:]) == [(52, 40, 7)]
+    record = {"@timestamp": minute(2), column: json.dumps(call)}
+    table = tmp_path / "insights.csv"
+    pl.DataFrame([record]).write_csv(table)
+    for trace in (read(tmp_path, record), read_trace([table])):
+        assert trace.report.format == "bedrock"
+        assert cells(trace, *LENGTHS[1:]) == [(52, 40, 7)]
 
 
 def span(place: int, operation: str, parent: str, **more: object) -> dict[str, Any]:
@@ -298,9 +302,27 @@ def otlp() -> list[dict[str, Any]]:
     return [{"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": spans[:4]}, {"spans": spans[4:]}]}]}]
 
 
-@pytest.mark.parametrize("form", ["flat", "otlp", "dotted"])
+def tempo() -> list[dict[str, Any]]:
+    return [{"batches": otlp()[0]["resourceSpans"]}]
+
+
+def jaeger() -> list[dict[str, Any]]:
+    """Return a trace as Jaeger's API does: attributes are tags, and times microseconds."""
+    spans = [
+        {
+            "spanID": record["spanId"],
+            "startTime": int(record["startTimeUnixNano"]) // 1000,
+            "tags": [{"key": key, "type": "string", "value": value} for key, value in record["attributes"].items()],
+        }
+        for record in SPANS
+    ]
+    return [{"data": [{"traceID": "t", "spans": spans, "processes": {}}]}]
+
+
+@pytest.mark.parametrize("form", ["flat", "otlp", "dotted", "tempo", "jaeger"])
 def test_spans_of_models_are_requests(tmp_path: Path, form: str) -> None:
-    trace = read(tmp_path, *{"flat": SPANS, "dotted": dotted(), "otlp": otlp()}[form])
+    forms = {"flat": SPANS, "dotted": dotted(), "otlp": otlp(), "tempo": tempo(), "jaeger": jaeger()}
+    trace = read(tmp_path, *forms[form])
     assert trace.report.format == "otel"
     assert cells(trace, *LENGTHS) == [(place - 1.0, 200 + place, 64, 20) for place in range(1, 6)]
     assert trace.report.set_aside == {Kind.PARENT: 1, Kind.ERROR: 1, Kind.NO_GENERATION: 1}
