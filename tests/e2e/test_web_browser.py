@@ -183,6 +183,11 @@ def test_unreadable_file_is_explained(browser: Any, address: str, tmp_path: Path
     page.wait_for_selector("[role=alert]", timeout=ANSWER_MS)
     assert "columns" in page.inner_text("[role=alert]")
     assert page.locator("#columns").count() == 1
+    page.check("input[value=audit]")
+    page.click("text=Run again")
+    page.wait_for_selector("h1:has-text('What is overpaid in this bill?')", timeout=ANSWER_MS)
+    page.wait_for_selector("[role=alert]", timeout=ANSWER_MS)
+    assert page.inner_text("[role=alert]").startswith("notes.csv: not a bill of a known format")
     page.close()
 
 

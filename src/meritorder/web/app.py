@@ -179,5 +179,6 @@ _MESSAGES: Final = {
     404: "There is no such page.",
     405: "This page cannot be used in this way.",
     409: "The work on this file goes on.",
+    413: "The file is too large for these pages; the command line takes it.",
     422: "A field cannot be used.",
 }

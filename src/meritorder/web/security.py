@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,8 @@ REPORT_HEADERS: Final = {
 }
 """Headers of a report: a page that holds its scripts itself, and may not act as one of ours."""
 
+MAX_BODY_BYTES: Final = 4 * 2**30
+"""The largest upload: larger files are for the command line, which needs no copy of them."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
@@ -47,6 +50,16 @@ class Secured:
             await self._application(scope, receive, send)
             return
 
+        received_bytes = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > MAX_BODY_BYTES:
+                raise HTTPException(413)
+            return message
+
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -54,8 +67,13 @@ class Secured:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
-        await (PlainTextResponse(refusal, 403) if refusal else self._application)(scope, receive, send_secured)
+        headers = Headers(scope=scope)
+        answer, refusal = self._application, self._refusal(scope["method"], headers)
+        if refusal is not None:
+            answer = PlainTextResponse(refusal, 403)
+        elif int(headers.get("content-length", 0)) > MAX_BODY_BYTES:  # a number, as the server has checked
+            answer = PlainTextResponse(f"More than {MAX_BODY_BYTES // 2**30} GiB: use the command line.\n", 413)
+        await answer(scope, receive_limited, send_secured)
 
     def _refusal(self, method: str, headers: Headers) -> str | None:
         """Return why a request is refused; None if it is not."""

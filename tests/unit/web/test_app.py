@@ -6,8 +6,10 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+from starlette.testclient import TestClient
 
 from meritorder.records.estimation import Estimate
+from meritorder.web import security
 from meritorder.web.app import create_app
 from meritorder.web.pages import calculator
 from meritorder.web.pages.form import CalculatorForm
@@ -115,3 +117,18 @@ def test_unknown_page_is_named() -> None:
     status, _, page = _get("/nothing")
     assert status == 404
     assert "There is no such page." in page
+
+
+def test_announced_upload_has_a_limit() -> None:
+    status, _, text = _get("/data", method="POST", **{"content-length": str(security.MAX_BODY_BYTES + 1)})
+    assert status == 413
+    assert "4 GiB" in text
+
+
+def test_unannounced_upload_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "MAX_BODY_BYTES", 100)
+    opening = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    with TestClient(create_app(())) as browser:
+        answer = browser.post("/data", content=iter([opening, b"1," * 50]), headers=headers)
+    assert (answer.status_code, "too large" in answer.text) == (413, True)

@@ -35,11 +35,12 @@ STUDIES: Final = {
     "plan": Study("What is the cheapest plan for it?", "plan", _TRACE_OPTIONS),
     "audit": Study("What is overpaid in this bill?", "audit", {"columns": "--columns", "model": "--model"}, reads=""),
 }
+_FIRST: Final = next(iter(STUDIES))
 
 
 async def show_form(request: Request) -> Response:
     """Return the form."""
-    return html(request, "data.html.j2", {"studies": STUDIES, "error": None})
+    return html(request, "data.html.j2", {"studies": STUDIES, "chosen": _FIRST, "error": None})
 
 
 async def receive(request: Request) -> Response:
@@ -48,7 +49,7 @@ async def receive(request: Request) -> Response:
         upload = form.get("file")
         fields = _fields(form)
         if not isinstance(upload, UploadFile) or not upload.filename or fields.get("study") not in STUDIES:
-            values = {"studies": STUDIES, "error": "Choose a file, and what to find out about it."}
+            values = {"studies": STUDIES, "chosen": _FIRST, "error": "Choose a file, and what to find out about it."}
             return html(request, "data.html.j2", values, 422)
         jobs: Jobs = request.app.state.jobs
         job = jobs.create(upload.filename, fields, request.state.viewer.key)
@@ -65,7 +66,9 @@ async def run_again(request: Request) -> Response:
         fields = _fields(form)
     if not job.is_over:
         raise HTTPException(409)
-    job.fields |= {name: text for name, text in fields.items() if name in _TRACE_OPTIONS}
+    if fields.get("study") not in STUDIES:
+        raise HTTPException(422)
+    job.fields |= {name: text for name, text in fields.items() if name == "study" or name in _TRACE_OPTIONS}
     jobs: Jobs = request.app.state.jobs
     jobs.start(job, commands(job))
     return RedirectResponse(f"/data/{job.id}", _SEE_OTHER)
@@ -74,7 +77,8 @@ async def run_again(request: Request) -> Response:
 async def show_job(request: Request) -> Response:
     """Return how far the work is, or what came of it."""
     job = _job(request)
-    return html(request, "job.html.j2", {"job": job, "study": STUDIES[job.fields["study"]], "states": JobState})
+    values = {"job": job, "studies": STUDIES, "chosen": job.fields["study"], "states": JobState}
+    return html(request, "job.html.j2", values)
 
 
 async def show_steps(request: Request) -> Response:

@@ -123,6 +123,8 @@ class Jobs:
         """Run the commands of a job one after another, once it is its turn."""
         job.commands = list(commands)
         job.state, job.output, job.error = JobState.WAITING, "", ""
+        for written in (REPORT, PLAN):
+            (job.folder / written).unlink(missing_ok=True)
         job.say("waiting for other work")
         self._tasks[job.id] = asyncio.create_task(self._run(job))
 
@@ -149,7 +151,7 @@ class Jobs:
             for number, arguments in enumerate(job.commands):
                 code, output, error = await _run_command(job, arguments)
                 if code:
-                    job.fail(error or f"the command ended with code {code}")
+                    job.fail(error.removeprefix("meritorder: ") or f"the command ended with code {code}")
                     return
                 if number == 0:
                     job.output = output
