@@ -64,7 +64,7 @@ async def test_failure_is_the_line_of_the_command(tmp_path: Path) -> None:
     jobs.start(job, [["inspect", job.file.name], ["never", "run"]])
     await _finish(job)
     assert job.state is JobState.FAILED
-    assert job.error.startswith("")
+    assert job.error.startswith("trace.csv: ")
     await jobs.close()
 
 
@@ -76,7 +76,7 @@ async def test_endless_line_ends_in_an_error(tmp_path: Path) -> None:
     jobs.start(job, [["inspect", job.file.name]])
     said = await _finish(job)
     assert job.state is JobState.FAILED
-    assert job.error.startswith("meritorder: trace.csv: ")
+    assert job.error.startswith("trace.csv: ")
     assert len(job.error) < 10_000
     assert max(map(len, said)) <= 200
     await jobs.close()
