@@ -90,7 +90,13 @@ def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) ->
     source = f"SkyPilot catalog {path.name}; dated by the file"
     offers: dict[tuple[str, str, PricingModel], Offer] = {}
     reasons: dict[str, str] = {}
-    rows = [(f"{path}, row {number}", row) for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
+    rows = []
+    for number, row in enumerate(csv.DictReader(text.splitlines()), 2):
+        where = f"{path}, row {number}"
+        if None in row or None in row.values():
+            reasons[where] = "has another number of cells than the header"
+        else:
+            rows.append((where, row))
     for machine in _machines(rows):
         known = hardware.get(plain_hardware(_hardware_name(machine.accelerators)))
         if known is None:

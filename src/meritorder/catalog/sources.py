@@ -60,6 +60,8 @@ def _read_skypilot(content: bytes, where: str, as_of: str, hardware: Hardwares) 
     header = {cell.strip().strip('"') for cell in text.partition("\n")[0].split(",")}
     if not header >= skypilot.COLUMNS:
         raise CatalogError("is no SkyPilot catalog: its columns are others", where=where)
+    if not text.endswith("\n"):
+        raise CatalogError("is cut off: its last line has no end", where=where)
     path = Path(*where.split("/")[-2:])
     try:
         offers, rejected = skypilot.read(text, path, as_of, hardware)

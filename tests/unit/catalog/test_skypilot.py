@@ -43,6 +43,16 @@ def test_bad_price_leaves_out_its_row(write: Write, price: str) -> None:
     assert reasons[f"{path}, row 10"].startswith("Price must be a positive number")
 
 
+@pytest.mark.parametrize("row", ["9x,H100,8,1,1,,3,20,1,00,us-east,us-east-a", "9x,H100,8,1,1,,3.2,1.0"])
+def test_shifted_cells_leave_out_row(write: Write, row: str) -> None:
+    """A comma as decimal point, and a row that ends early, would put a price or a region into another column."""
+    path = write("primus/vms.csv", SKYPILOT + f"{row}\n")
+    catalog = load([path])
+    assert "9x" not in {offer.instance for offer in catalog.select_offers(provider="primus")}
+    reasons = {rejection.what: rejection.reason for rejection in catalog.rejected}
+    assert reasons[f"{path}, row 10"] == "has another number of cells than the header"
+
+
 @pytest.mark.parametrize("gpus", ["0.25", "1.5", "0", "-1", "nan", "many", ""])
 def test_part_of_gpu_leaves_out_row(write: Write, gpus: str, caplog: pytest.LogCaptureFixture) -> None:
     path = write("secundus.csv", SKYPILOT.splitlines()[0] + f"\nslice,L4,{gpus},2,8,,0.2,,eu,\nnode,L4,4,9,9,,3,,eu,\n")

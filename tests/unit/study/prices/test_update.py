@@ -136,6 +136,7 @@ def test_spot_keeps_known_interruptions(tmp_path: Path) -> None:
 PATH = "/skypilot/runpod/vms.csv"
 HOSTILE = {
     "truncated": (Answer(RUNPOD, sent_bytes=len(RUNPOD) // 2), "ended early"),
+    "cut off before it was sent": (Answer(RUNPOD[:-9]), "is cut off"),
     "missing": (Answer(b"gone", 404), "404"),
     "failing": (Answer(b"oops", 500), "500"),
     "a web page": (Answer(b"\n<!doctype html><html>Sign in</html>", headers={"Content-Type": "text/csv"}), "web page"),
