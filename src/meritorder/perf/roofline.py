@@ -1,10 +1,12 @@
-"""Step times from data sheets, where nothing was measured: the peak rates times a typical efficiency.
+"""Step times from data sheets: an estimate where nothing was measured, and the least that any step takes.
 
-Used only on request, or as the start of a calibration; marked by `Provenance.ROOFLINE`.
+The estimate is of the peak rates times a typical efficiency. It is used only on request, or as the start of a
+calibration, and marked by `Provenance.ROOFLINE`.
 """
 
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from meritorder.domain import Hardware, Model, Provenance, Replica
@@ -18,6 +20,9 @@ _COMPUTE_EFFICIENCY: Final = 0.6
 # Engines use 0.9 of the memory (vLLM's gpu_memory_utilization), of which activations take about this much.
 _MEMORY_SHARE: Final = 0.9
 _ACTIVATIONS_BYTES: Final = 1.5e9
+# Share of the active parameters that every token of a prompt multiplies: embeddings are looked up, and the output layer
+# multiplies last tokens only; together they are an eighth of an 8B model, less of larger ones.
+_PROMPT_SHARE: Final = 0.85
 _WEIGHT_BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53, "fp4": 0.56, "int4": 0.53}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _STEP_TOKENS: Final = (1, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384)
@@ -74,6 +79,26 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
         mixed_base_s=[step_s(tokens) for tokens in _STEP_TOKENS],
         prefill_per_pair_s=4 * model.kv_bytes_per_token / operations,
     )
+
+
+def within_peak(profile: Profile, model: Model, hardware: Hardware) -> Profile:
+    """Return a profile whose steps take at least what the peak rates of its hardware allow.
+
+        base(n) >= prompt share 2 active n / peak operations               n tokens, in steps with prompts or decodes
+
+    A correction that was fitted to few prompts may scale them below it.
+    """
+    token_s = 2 * _PROMPT_SHARE * model.active_parameters / (_peak_flops(hardware, profile.precision) * profile.gpus)
+    decode_s = np.maximum(profile.decode_base_s, token_s * np.array(profile.decode_sequences))
+    mixed_s = np.maximum(profile.mixed_base_s, token_s * np.array(profile.step_tokens))
+    return msgspec.structs.replace(profile, decode_base_s=decode_s.tolist(), mixed_base_s=mixed_s.tolist())
+
+
+def _peak_flops(hardware: Hardware, precision: str) -> float:
+    """Return the most operations per second with weights in a precision, with four bits at most twice those of fp8."""
+    if precision in {"bf16", "fp16"} or not hardware.fp8_flops:
+        return hardware.bf16_flops
+    return hardware.fp8_flops * (1 if precision in {"fp8", "int8"} else 2)
 
 
 def profile_from_timings(

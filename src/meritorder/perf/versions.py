@@ -30,6 +30,8 @@ _RELEASES: Final = {
     "sglang": Releases("SGLang", ((0, 4), *((0, 5, patch) for patch in range(15))), 0.8),
     "trtllm": Releases("TensorRT-LLM", ((0, 20), (0, 21), *((1, minor) for minor in range(4))), 3.3),
 }
+_MOST_AHEAD: Final = 30
+"""Releases after the newest known one that a version may be: two years of vLLM, beyond which nothing is known."""
 _VERSION: Final = re.compile(r"v?(\d+(?:\.\d+)*)(?:[a-z.+-][\w.+-]*)?")
 
 
@@ -44,15 +46,24 @@ class Engine(NamedTuple):
         """Read `vllm` or `vllm@0.10`.
 
         Raises:
-            ConfigError: The version is none.
+            ConfigError: The version is none, or far beyond the releases that are known.
         """
         name, at, version = text.strip().partition("@")
         name = _OTHER_NAMES.get(name.lower(), name.lower())
-        if at and _numbers(version) is None:
+        numbers = _numbers(version)
+        if at and numbers is None:
             raise ConfigError(
                 f"{version!r} is no version",
                 where="--engine",
                 fix="write the engine's name or NAME@VERSION: vllm@0.10.2",
+            )
+        known = _RELEASES.get(name)
+        if known and numbers and _place(name, numbers) >= len(known.versions) + _MOST_AHEAD:
+            newest = ".".join(map(str, known.versions[-1]))
+            raise ConfigError(
+                f"{known.name} has no version {version}",
+                where="--engine",
+                fix=f"the newest that is known here is {newest}; leave out the version if yours is much newer",
             )
         return cls(name, version.removeprefix("v"))
 

@@ -1,9 +1,11 @@
+import msgspec
 import pytest
 
 from meritorder import catalog
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
-from meritorder.perf.roofline import roofline
+from meritorder.perf.roofline import roofline, within_peak
+from meritorder.perf.shipped import find_profiles
 
 CATALOG = catalog.load(())
 
@@ -29,6 +31,17 @@ def test_experts_read_more_with_tokens() -> None:
     assert profile.decode_base_s[0] == pytest.approx(2 * model.active_parameters / (0.8 * 3.35e12), rel=1e-3)
     assert profile.decode_base_s == sorted(profile.decode_base_s)
     assert profile.decode_base_s[-1] == pytest.approx(2 * model.parameters / (0.8 * 3.35e12), rel=1e-3)
+
+
+def test_steps_are_raised_to_the_peak_rates() -> None:
+    """Prompts a hundred times as fast as they are run at the peak: 0.85 x 2 x 8.03e9 operations at 1,978 TFLOPS."""
+    model, hardware = CATALOG.find_model("llama-3.1-8b"), CATALOG.find_hardware("h100")
+    (plain,) = find_profiles(model, "h100", engine="vllm", precision="fp8", gpus=1)
+    assert within_peak(plain, model, hardware) == plain
+    fast = msgspec.structs.replace(plain, mixed_base_s=[step_s / 100 for step_s in plain.mixed_base_s])
+    raised = within_peak(fast, model, hardware)
+    assert raised.mixed_base_s[-1] == pytest.approx(0.85 * 2 * 8.03e9 * 16384 / 1978e12, rel=1e-3)
+    assert raised.decode_base_s == plain.decode_base_s
 
 
 def test_weights_beyond_memory_refused() -> None:

@@ -41,6 +41,14 @@ def test_no_version_is_refused(text: str) -> None:
         Engine.parse(text)
 
 
+def test_version_far_beyond_the_newest_is_refused() -> None:
+    assert Engine.parse("vllm@0.40").version == "0.40"
+    assert Engine.parse("abacus@99.1").version == "99.1"
+    for text in ("vllm@99.1", "sglang@0.5.99", "tensorrt-llm@2026.11"):
+        with pytest.raises(ConfigError, match=r"has no version .* the newest that is known here"):
+            Engine.parse(text)
+
+
 def test_middle_version_is_by_release_not_by_text() -> None:
     assert middle_version("vllm", ["0.9.0", "0.19.0", "0.12.1", "nightly-dev", ""]) == "0.12.1"
     assert middle_version("vllm", ["nightly-dev"]) == ""

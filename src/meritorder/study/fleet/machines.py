@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -19,7 +18,7 @@ from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, 
 from meritorder.offers import Offer
 from meritorder.perf.memory import resized
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.roofline import roofline
+from meritorder.perf.roofline import roofline, within_peak
 from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles, shipped_errors
 from meritorder.perf.siblings import SIBLINGS, from_sibling
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
@@ -270,9 +269,13 @@ def _known_profiles(
                 catalog, model, hardware, engine=options.served_by.name, precision=precision, gpus=options.tp
             )
         except (PerformanceError, MissingExtraError) as error:
+            problem: PerformanceError | MissingExtraError = error
             if options.roofline:
-                yield from _rooflines(model, hardware, options, precision)
-            problems.append(_too_large(model, hardware, options, precision) or error)
+                try:
+                    yield from _rooflines(model, hardware, options, precision)
+                except PerformanceError as unfit:
+                    problem = unfit
+            problems.append(_too_large(model, hardware, options, precision) or problem)
 
 
 def measured_profiles(
@@ -280,20 +283,28 @@ def measured_profiles(
 ) -> list[Profile]:
     """Return the corrected profiles of measured step times, of the hardware or of a sibling with its chip.
 
+    No step is faster than the hardware.
+
     Raises:
         PerformanceError: There are no measurements; the message names those that exist.
     """
     if hardware.id not in SIBLINGS:
         found = find_profiles(model, hardware.id, engine=engine, precision=precision, gpus=gpus)
-        return [apply_correction(profile) for profile in found]
+        return [within_peak(apply_correction(profile), model, hardware) for profile in found]
     sibling = catalog.find_hardware(SIBLINGS[hardware.id])
     found = find_profiles(model, sibling.id, engine=engine, precision=precision, gpus=gpus or 1)
     return [from_sibling(apply_correction(profile), sibling, hardware) for profile in found]
 
 
-def _rooflines(model: Model, hardware: Hardware, options: CompareOptions, precision: str) -> Iterable[Profile]:
-    """Yield profiles estimated from data sheets, as slow as servers usually are, for each number of GPUs that fits."""
+def _rooflines(model: Model, hardware: Hardware, options: CompareOptions, precision: str) -> list[Profile]:
+    """Return profiles estimated from data sheets, as slow as servers usually are, for each number of GPUs that fits.
+
+    Raises:
+        PerformanceError: The weights fit on none.
+    """
     slower = shipped_errors().roofline_slower
+    found: list[Profile] = []
+    unfit: list[PerformanceError] = []
     for gpus in (options.tp,) if options.tp else (1, 2, 4, _MAX_GPUS):
         replica = Replica(
             model=model.id,
@@ -302,9 +313,16 @@ def _rooflines(model: Model, hardware: Hardware, options: CompareOptions, precis
             engine=options.served_by.name,
             precision=precision,
         )
-        with suppress(PerformanceError):
+        try:
             plain = roofline(model, hardware, replica, as_of=hardware.as_of).slowed(slower)
-            yield msgspec.structs.replace(plain, source=f"{plain.source}, {slower:.1f} times as slow, as servers are")
+        except PerformanceError as error:
+            unfit.append(error)
+            continue
+        source = f"{plain.source}, {slower:.1f} times as slow, as servers are"
+        found.append(msgspec.structs.replace(plain, source=source))
+    if not found:
+        raise unfit[-1]
+    return found
 
 
 def _own_profiles(path: Path, model: Model) -> list[Profile]:

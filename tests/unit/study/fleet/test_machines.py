@@ -52,6 +52,15 @@ def test_too_little_memory_leaves_larger_replicas() -> None:
     assert "no memory for context" in str(problems[0])
 
 
+def test_estimates_that_do_not_fit_say_so() -> None:
+    """DeepSeek R1 takes 625 GiB in FP8: within the 640 of eight A100, but nothing is left to run in."""
+    catalog = facts.load(())
+    stated = CompareOptions(hardware=("a100",), engine="vllm", roofline=True)
+    problems: list[Exception] = []
+    assert not list(candidate_profiles(catalog, catalog.find_model("deepseek-r1"), stated, problems))
+    assert "do not fit in memory" in str(problems[0])
+
+
 def test_long_requests_fit_as_published() -> None:
     """GPUStack served requests of 32,080 tokens with Qwen3-32B in bf16 on one H100, in vLLM's default settings."""
     assert served([], tp=1)[0].kv_capacity_tokens >= 32_080
