@@ -206,7 +206,8 @@ class TimeAxis:
         if self.start_epoch_s is None:
             title = f"{self._unit()[1]} from the start of the {of}"
             scale = alt.Scale(nice=False, zero=False)
-            return alt.X(self.field, axis=alt.Axis(title=title, grid=False), scale=scale)
+            axis = alt.Axis(title=title, grid=False, tickCount=8, labelOverlap=True)
+            return alt.X(self.field, axis=axis, scale=scale)
         by_day = 2 * SECONDS_PER_DAY < self.span_s <= 2 * SECONDS_PER_WEEK
         axis = alt.Axis(tickCount="day" if by_day else 6, format=self._tick_format())
         axis.title, axis.grid, axis.labelOverlap = None, False, True

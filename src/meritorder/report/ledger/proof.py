@@ -57,7 +57,8 @@ def _headline(report: LedgerReport) -> list[tuple[str, str, str]]:
     promised = report.deadlines.kept + report.deadlines.missed
     if promised:
         note = f"{report.deadlines.missed:,} of {promised:,} missed"
-        items.append(("Deadlines kept", format_share(report.deadlines.kept / promised, 1), note))
+        decimals = 1 if report.deadlines.missed else 0
+        items.append(("Deadlines kept", format_share(report.deadlines.kept / promised, decimals), note))
     return items
 
 
@@ -87,7 +88,7 @@ _KINDS: Final = {
 
 def _sure(report: LedgerReport) -> list[str]:
     """Return where the amounts come from."""
-    paid = "What was paid is exact by the prices of the gateway: every sum of the ledger is this amount."
+    paid = "What was paid is exact at the prices of the gateway: the rows of the ledger add up to it."
     texts = [paid, words.deadlines(report), words.bill(report)]
     if report.counterfactual is not None and report.saved_usd is not None:
         texts += [words.saving(report), f"The interval comes from {report.counterfactual.basis}."]

@@ -93,7 +93,7 @@ def saving(report: LedgerReport) -> str:
     low, high = (format_usd(usd) for usd in report.saved_interval)
     simulated = report.counterfactual
     against = f" ({simulated.arrangement}, {simulated.machine})" if simulated else ""
-    interval = f"between {low} and {high}; negative amounts are a loss"
+    interval = f"between {low} and {high}" + ("; negative amounts are a loss" if report.saved_interval[0] < 0 else "")
     if report.saved_usd < 0:
         return f"Cost {format_usd(-report.saved_usd)} more than real time alone{against}: saved {interval}."
     return f"Saved {format_usd(report.saved_usd)} against real time alone{against}: {interval}."
