@@ -158,7 +158,7 @@ class AnswerHandler(ResponseHandler):
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._lines: list[tuple[str, str]] = []
-        self._head_bytes = 0
+        self._bytes_since_body = 0  # of heads, trailers and announcements
         self._is_paused = False
         self._ends_s = self._stall_s = self._timer_s = _NEVER_S
         self._heard_s = 0.0
@@ -177,7 +177,7 @@ class AnswerHandler(ResponseHandler):
             stall_s: Longest silence of the server; None for no limit.
         """
         self._connection, self._answer = connection, Answer(self)
-        self._head_bytes = 0
+        self._bytes_since_body = 0
         self._heard_s = self._loop.time()
         self._ends_s, self._stall_s = ends_s, _NEVER_S if stall_s is None else stall_s
         self._set_timer(self._due_s())
@@ -190,17 +190,16 @@ class AnswerHandler(ResponseHandler):
             super().data_received(data)
             return
         self._heard_s = self._loop.time()
+        self._bytes_since_body += len(data)
         try:
             llhttp.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(error)
             return
-        if not answer.status:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self._fail(aiohttp.ServerDisconnectedError("its head is too large"))
-        elif answer.is_eof():
+        if answer.is_eof():
             self._release()
+        elif self._bytes_since_body > _MAX_HEAD_BYTES:
+            self._fail(aiohttp.ServerDisconnectedError("its head or its trailers are too large"))
         elif answer.size_bytes > BUFFER_BYTES and self.transport is not None:
             self._is_paused = True
             self.transport.pause_reading()
@@ -218,7 +217,7 @@ class AnswerHandler(ResponseHandler):
         self._llhttp = None  # it refers to this
         self._stop_timer()
         if answer is not None:
-            has_length = any(name.lower() in {"content-length", "transfer-encoding"} for name, _ in self._lines)
+            has_length = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
             if not answer.status:
                 answer.end(exc or aiohttp.ServerDisconnectedError())
             else:
@@ -243,8 +242,9 @@ class AnswerHandler(ResponseHandler):
         self._lines = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._lines.append((name.decode("latin-1"), value.decode("latin-1")))
+        """Take a header of the head; trailers say nothing that matters."""
+        if self._answer is not None and not self._answer.status:
+            self._lines.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it only announces another."""
@@ -257,6 +257,7 @@ class AnswerHandler(ResponseHandler):
 
     def on_body(self, part: bytes) -> None:
         """Take a part of the body."""
+        self._bytes_since_body = 0
         if self._answer is not None and not self._answer.is_eof():
             self._answer.feed(part)
 

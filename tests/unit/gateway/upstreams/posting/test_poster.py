@@ -215,6 +215,20 @@ async def test_answers_end_as_they_announce(answer: bytes, body: bytes | None) -
             assert await read(await poster_.post(URL(server.url), b"{}", timeout_s=5)) == body
 
 
+@pytest.mark.parametrize(
+    "endless", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"]
+)
+async def test_endless_heads_and_trailers_are_refused(endless: bytes) -> None:
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.send(endless)
+        for _ in range(2**20):
+            await wire.send(endless if b"100" in endless else b"name: value\r\n" * 100)
+
+    async with LocalServer(handler) as server, poster() as poster_:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await read(await poster_.post(URL(server.url), b"{}", timeout_s=20))
+
+
 async def test_unasked_answers_close_their_connection() -> None:
     """Else the next post would take them for its own."""
 
