@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 # Longer than the connection pools of most clients: the client must be the one that closes first.
 _KEEP_ALIVE_S: Final = 120
+_SWITCH_INTERVAL_S: Final = 0.0005  # Python's default is ten times as long
 _GC_THRESHOLD: Final = 10_000  # allocations between collections; Python's default is 700
 _COLLECTOR_VARIABLES: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 _INSTALL: Final = "pip install 'meritorder[telemetry]'"
@@ -80,7 +81,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        _tune_garbage_collection()
+        _tune_interpreter()
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             authenticator = self._service.context.authenticator
@@ -99,12 +100,14 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _tune_garbage_collection() -> None:
-    """Exclude all current objects from garbage collection, and collect less often.
+def _tune_interpreter() -> None:
+    """Exclude all current objects from garbage collection, collect less often, and let the event loop run sooner.
 
     Requests leave no reference cycles, but a full collection over the imported modules blocks the event loop for tens
-    of milliseconds.
+    of milliseconds. A thread that reads the input of a batch gives the interpreter up after the switch interval only,
+    each time that the event loop wants it.
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 10, 10)
