@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +78,11 @@ class Account:
         spec = self.spec()
         return default_folder(self.provider, spec.endpoint().base_url, spec.api_key or "")
 
+    def has_listed_prices(self) -> bool:
+        """Tell whether its prices are those of the provider: not if its API is elsewhere."""
+        own = replace(self.spec(), base_url="").endpoint()
+        return self.url in {"", own.base_url}
+
 
 def proxy_settings(
     account: Account, folder: Path, models: tuple[str, ...], *, host: str, port: int, poll: str
@@ -105,7 +110,7 @@ def proxy_settings(
             "models": [name],
             "batch": True,
             "batch_poll": poll,
-            **({} if account.url else _prices(account, name)),
+            **(_prices(account, name) if account.has_listed_prices() else {}),
         }
         for name in names
     ]
