@@ -10,7 +10,7 @@ WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 2)')
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture dist chart-check image-check assets clean
+.PHONY: help setup demo tour test test-slow test-nightly lint format types imports check bench validate docs mutants picture dist chart-check image-check assets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ setup: $(STAMP) ## create the virtual environment in .venv
 
 demo: $(STAMP) ## compare the cost of a sample week, and run the gateway on a small model
 	@$(BIN)/python -m meritorder demo
+
+tour: $(STAMP) ## serve a small model in real time and as planned, and compare what was paid: five minutes, then a web page
+	@$(BIN)/python -m bench.tour
 
 test: $(STAMP) ## run the tests, on all processors (seven minutes on two)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -103,4 +106,4 @@ assets: ## copy the scripts of other projects that the pages use; needs npm, and
 	@cp assets/node_modules/vega/LICENSE src/meritorder/report/static/vega-LICENSE.txt
 
 clean: ## remove what the targets and tools create
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build assets/node_modules demo dist answers
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build assets/node_modules demo tour dist answers

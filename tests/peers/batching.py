@@ -49,6 +49,9 @@ class Engine:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        if scope["path"] == "/health":
+            await respond(send, 200, b"{}")
+            return
         if scope["path"] == "/metrics":
             running, waiting = len(self.running), len(self.waiting)
             text = f"llamacpp:requests_processing {running}\nllamacpp:requests_deferred {waiting}\n"
