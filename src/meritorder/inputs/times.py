@@ -154,14 +154,14 @@ def decide_times(
         InputError: No value is a time, or a spreadsheet rounded the numbers.
     """
     samples = table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")[column]
+    if samples.is_empty():
+        return TimeStyle(absolute=False, unit_s=unit_s or 1.0, present=False)
     if samples.dtype == pl.Date:
         return TimeStyle(absolute=True)
     if isinstance(samples.dtype, pl.Datetime):
         return TimeStyle(absolute=True, assumptions=() if samples.dtype.time_zone else (ZONE_ASSUMED,))
     if not (samples.dtype.is_numeric() or samples.dtype == pl.String):
         raise InputError(f"a column of {samples.dtype} has no times", where=where)
-    if samples.is_empty():
-        return TimeStyle(absolute=False, unit_s=unit_s or 1.0, present=False)
     plain = samples.to_frame().select(number(pl.col(column), samples.dtype))[column].drop_nulls()
     if plain.len() * 2 > samples.len():
         return _of_numbers(samples, plain, unit_s, where=where)

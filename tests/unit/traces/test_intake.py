@@ -48,6 +48,13 @@ def test_bad_json_and_late_deadlines(tmp_path: Path) -> None:
     assert _LATE + "1" in trace.report.assumptions
 
 
+@pytest.mark.parametrize("dtype", [pl.Null, pl.String, pl.Float64, pl.Date, pl.Datetime])
+def test_empty_deadlines_are_none(dtype: type[pl.DataType]) -> None:
+    deadlines = pl.Series("deadline", [None, None], dtype=dtype)
+    requests = pl.DataFrame({"time": [0.0, 1.0], "input_tokens": [1, 1], "output_tokens": [1, 1]})
+    assert read_trace([requests.with_columns(deadlines)]).requests["deadline_s"].to_list() == [None, None]
+
+
 def test_only_five_bad_rows_are_shown(tmp_path: Path) -> None:
     trace = read_trace([written(tmp_path, HEADER + "1,-1,1\n" * 50 + "1,1,1\n")])
     assert trace.report.bad_rows == 50
