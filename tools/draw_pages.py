@@ -21,7 +21,7 @@ PAGES: Final = {
     "calculator": ("/", "#answer h1"),
     "data": ("/data", "#file"),
     "plan": ("/plan", "#decisions"),
-    "live": ("/live", "#venues-table"),
+    "live": ("/live", ".headline:not(:has-text('being simulated'))"),
     "batches": ("/batches", "#new"),
     "ledger": ("/ledger?by=tenant&saved=1", "#groups"),
     "proof": ("/proof", ".proof"),
