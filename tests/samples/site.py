@@ -118,9 +118,10 @@ def status() -> dict[str, Any]:
     spent = {"lane": "deferrable", "model": "m", "venue": "own", "requests": 7, "input_tokens": 1, "output_tokens": 2}
     return {
         "plan": None,
-        "venues": [venue | {"allowed": 6, "alert": None}],
+        "venues": [venue | {"allowed": 6, "alert": None, "usd_per_hour": 0.86}],
         "queued": {"m": 190},
         "batches": [batch | {"expires_at": time.time() + 3600}],
+        "realtime": {"streams_last_minute": 40, "ttft_s": 0.62, "slo_ttft_s": 2.0, "slo_attainment": 0.99},
         "ledger": [spent | {"cost_usd": 1.5}],
     }
 

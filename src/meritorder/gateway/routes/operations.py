@@ -131,6 +131,7 @@ class Operations:
         }
 
     def _venue(self, venue: Venue) -> dict[str, Any]:
+        rented, price = venue.rented, venue.table.price
         return {
             "name": venue.name,
             "models": sorted(venue.served),
@@ -142,6 +143,9 @@ class Operations:
             "deferrable": len(venue.deferrable),
             "allowed": self._headroom.max_backfill(venue),
             "alert": self._headroom.alerts().get(venue.name),
+            "usd_per_hour": rented and rented.picousd_per_hour / PICOUSD_PER_USD,
+            "input_usd_per_mtok": price and float(price.input_usd_per_mtok),
+            "output_usd_per_mtok": price and float(price.output_usd_per_mtok),
         }
 
     def _gauges(self) -> list[Gauge]:

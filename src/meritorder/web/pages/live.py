@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from meritorder.errors import MeritorderError
 from meritorder.gateway.app.client import FINAL_STATUSES, GatewayClient
-from meritorder.units import format_duration
+from meritorder.report.wording import MISSING
+from meritorder.units import format_duration, format_usd
 from meritorder.web.access import Viewer
 from meritorder.web.figures import PLOT_HEIGHT, Chart, Series, time_chart
 from meritorder.web.render import fragment, html
@@ -197,6 +198,7 @@ class LiveGateway:
             "error": self.error,
             "now": now,
             "status": status,
+            "prices": {venue["name"]: _price(venue) for venue in status.get("venues", ())},
             "realtime": status.get("realtime"),
             "saving": self.saving,
             "sequences": sum(venue["seats"] or 0 for venue in status.get("venues", ())),
@@ -329,3 +331,14 @@ def _moment(status: Mapping[str, Any], at_s: float) -> Moment:
         queued=sum(status["queued"].values()),
         done={batch["id"]: batch["done"] + batch["failed"] for batch in status["batches"]},
     )
+
+
+def _price(venue: Mapping[str, Any]) -> str:
+    """Return what a venue costs; a dash if it states nothing."""
+    prices = []
+    if venue.get("usd_per_hour") is not None:
+        prices.append(f"{format_usd(venue['usd_per_hour'])} an hour")
+    if venue.get("input_usd_per_mtok") is not None:
+        read, written = format_usd(venue["input_usd_per_mtok"]), format_usd(venue["output_usd_per_mtok"])
+        prices.append(f"{read} in, {written} out per million tokens")
+    return "; ".join(prices) or MISSING

@@ -142,3 +142,19 @@ def test_saving_is_shown_to_admins_alone(*, is_admin: bool) -> None:
         return await anext(view.events())
 
     assert ('Saved today</dt><dd><span class="figure">$3.20</span>' in asyncio.run(shown())) is is_admin
+
+
+@pytest.mark.parametrize(
+    ("prices", "text"),
+    [
+        ({}, "\N{EN DASH}"),
+        ({"usd_per_hour": 0.86, "input_usd_per_mtok": None}, "$0.86 an hour"),
+        (
+            {"usd_per_hour": None, "input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.32},
+            "$0.10 in, $0.32 out per million tokens",
+        ),
+    ],
+)
+def test_venue_states_its_price(prices: dict[str, float | None], text: str) -> None:
+    with client(gateway(venues=[VENUE | {"allowed": 6, "alert": None} | prices])) as browser:
+        assert f"<td>{text}</td>" in browser.get("/live").text
