@@ -64,15 +64,16 @@ class Answer:
             self.end(aiohttp.ClientPayloadError("encoded in a way that was not accepted"))
 
     def feed(self, part: bytes) -> None:
-        """Add a part."""
-        self._parts.append(part)
-        self.size_bytes += len(part)
+        """Add a part, unless nothing was to follow."""
+        if not self._is_complete:
+            self._parts.append(part)
+            self.size_bytes += len(part)
 
     def end(self, error: BaseException | None = None) -> None:
         """Note that nothing follows, or what its readers fail with."""
-        self._is_complete, self._handler = True, None
-        self._error = self._error or error
-        self.wake()
+        if not self._is_complete:
+            self._is_complete, self._error, self._handler = True, error, None
+            self.wake()
 
     def wake(self) -> None:
         """Wake its reader."""
@@ -158,6 +159,7 @@ class AnswerHandler(ResponseHandler):
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._lines: list[tuple[str, str]] = []
+        self._arrived: list[bytes] = []
         self._bytes_since_body = 0  # of heads, trailers and announcements
         self._is_paused = False
         self._ends_s = self._stall_s = self._timer_s = _NEVER_S
@@ -196,6 +198,7 @@ class AnswerHandler(ResponseHandler):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(error)
             return
+        self._pass_on(answer)
         if answer.is_eof():
             self._release()
         elif self._bytes_since_body > _MAX_HEAD_BYTES:
@@ -257,9 +260,7 @@ class AnswerHandler(ResponseHandler):
 
     def on_body(self, part: bytes) -> None:
         """Take a part of the body."""
-        self._bytes_since_body = 0
-        if self._answer is not None and not self._answer.is_eof():
-            self._answer.feed(part)
+        self._arrived.append(part)
 
     def on_message_complete(self) -> None:
         """End the answer."""
@@ -267,7 +268,15 @@ class AnswerHandler(ResponseHandler):
         if answer is not None and answer.status and llhttp is not None:
             if not llhttp.should_keep_alive():
                 self.force_close()
+            self._pass_on(answer)
             answer.end()
+
+    def _pass_on(self, answer: Answer) -> None:
+        """Pass on what has arrived of the body, as one part."""
+        if self._arrived:
+            answer.feed(b"".join(self._arrived))
+            self._arrived.clear()
+            self._bytes_since_body = 0
 
     def _release(self) -> None:
         """Return the connection to the pool, unless its server may take what follows for the rest of the request."""

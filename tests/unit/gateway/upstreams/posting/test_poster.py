@@ -191,6 +191,7 @@ async def test_long_answers_wait_for_their_reader(*, compressed: bool) -> None:
     [
         (b"HTTP/1.1 200 OK\r\n\r\n{}", b"{}"),
         (b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}", b"{}"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}SSH-2.0\r\n", b"{}"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", None),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", None),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: zip\r\n\r\n{}", None),
