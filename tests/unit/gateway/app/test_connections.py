@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from meritorder.gateway.app.connections import Connections
-from meritorder.gateway.wire.asgi import Receive, Scope, Send
+from meritorder.gateway.wire.asgi import Receive, Scope, Send, client_of
 
 pytestmark = pytest.mark.asyncio
 CLIENT_TIME_S = 30.0
@@ -27,8 +27,10 @@ class Server:
         self.connections = Connections(CLIENT_TIME_S, limit)
         self.disconnects = 0
         self.clients: list[asyncio.StreamWriter] = []
+        self.left: list[str] = []
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client_of(scope).on_leaving = lambda: self.left.append(scope["path"])
         size, more = 0, scope["path"] != "/early"
         while more or scope["path"] == "/wait":
             message = await receive()
@@ -242,6 +244,7 @@ async def test_disconnect_reaches_the_request_that_runs() -> None:
         async with asyncio.timeout(5):
             while not server.disconnects:
                 await asyncio.sleep(0.01)
+        assert server.left == ["/wait"]
 
 
 async def test_connections_leave_descriptors_for_venues(monkeypatch: pytest.MonkeyPatch) -> None:
