@@ -33,6 +33,7 @@ _AWS_TYPE: Final = (
 )
 _AZURE_TYPE: Final = r"(?i)\b(Standard_[A-Z]+\d\w*)"
 _GCP_TYPE: Final = r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
+_OWN_WORDS: Final = ("text", "unit")
 _PREFIXED: Final = r"^(?:ml|db|cache)\."
 _TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
@@ -103,7 +104,7 @@ def _family(instance_type: pl.Expr) -> pl.Expr:
 def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
     """Return the kind that the first matching rule assigns, and the model that it extracts.
 
-    Types of machines and meters of one provider are those of charges without a provider too.
+    Types of machines and meters of one provider are those of charges without a provider too; texts and units are not.
     """
     kind: pl.Expr = pl.lit(None, dtype=pl.String)
     model: pl.Expr = pl.lit(None, dtype=pl.String)
@@ -112,7 +113,7 @@ def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
         matches = column.str.contains(rule["pattern"])
         if "provider" in rule:
             is_of = pl.col("provider") == rule["provider"]
-            matches &= is_of if rule["column"] == "text" else is_of.fill_null(value=True)
+            matches &= is_of if rule["column"] in _OWN_WORDS else is_of.fill_null(value=True)
         kind = pl.when(matches).then(pl.lit(rule["kind"])).otherwise(kind)
         extracted = column.str.extract(rule["model"]) if "model" in rule else pl.lit(None, dtype=pl.String)
         model = pl.when(matches).then(extracted).otherwise(model)

@@ -129,7 +129,7 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",
         where=source.name,
-        fix=f"name its columns, {declared.EXAMPLE}, or use one of: {', '.join(known.name for known in FORMATS)}",
+        fix=f"{declared.proposal(source.columns)}, or use one of: {', '.join(known.name for known in FORMATS)}",
     )
 
 

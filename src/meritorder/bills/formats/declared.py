@@ -8,7 +8,8 @@ alibabacloud.com/help/boa; Runpod REST API, "Pod billing history", docs.runpod.i
 """
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -305,6 +306,43 @@ FIELDS: Final = {
 
 BY_COLUMNS: Final = "columns"
 EXAMPLE: Final = "--columns start=Date,cost=Amount,instance=Product,hours=Hours"
+_WORDS: Final = {
+    "start": ("date|day|start|month|period|accrued|when|datum|fecha|debut", "end|before|invoice|billing"),
+    "end": ("end|until|fin", ""),
+    "cost": (
+        "cost|amount|total|charge|spend|betrag|montant|importe",
+        "unit|price|rate|before|list|credits?|tax|tokens?",
+    ),
+    "instance": ("instance|product|resource|sku|item|gpu|produit|hardware", "id|name|category|code"),
+    "hours": ("hours?", "price|rate"),
+    "model": ("model", "id"),
+    "provider": ("provider|vendor", "account|id"),
+    "service": ("service|product", "category|type|level|id|code"),
+    "currency": ("currency", "usage"),
+    "account": ("account|project|workspace|projet", "id"),
+}
+"""Words of a column that may be meant by a name of `FIELDS`, and words that it does not have."""
+_WORD_BOUNDARY: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z\u00c0-\u024f]+")
+
+
+def proposal(columns: Collection[str]) -> str:
+    """Return the `--columns` line that could be meant, as far as names show; an example if they do not."""
+    named: dict[str, str] = {}
+    for field_, (wanted, unwanted) in _WORDS.items():
+        words = {name: _WORD_BOUNDARY.sub(" ", name).lower().replace("é", "e").split() for name in columns}
+        meant = [
+            name
+            for name, parts in words.items()
+            if (name not in named.values() or field_ == "service")  # a product may be a machine or a service
+            and any(re.fullmatch(wanted, part) for part in parts)
+            and not any(re.fullmatch(unwanted, part) for part in parts)
+        ]
+        if meant:
+            named[field_] = min(meant, key=lambda name: (len(words[name]), name))
+    if not {"start", "cost"} <= set(named):
+        return f"name its columns, {EXAMPLE}"
+    pairs = shlex.quote(",".join(f"{name}={column}" for name, column in named.items()))
+    return f"if this is right, add --columns {pairs}; else correct it"
 
 
 def by_columns(named: Mapping[str, str]) -> BillFormat:
@@ -323,6 +361,7 @@ def by_columns(named: Mapping[str, str]) -> BillFormat:
     missing = [name for name in ("start", "cost") if name not in named]
     if missing:
         raise BillError(f"a bill needs its {' and '.join(missing)}", where="--columns", fix=f"write {EXAMPLE}")
+    columns = {FIELDS[name]: (column,) for name, column in named.items()}
     constants = {"purchase": str(PurchaseOption.ON_DEMAND)}
     if "hours" in named:
         constants["unit"] = "Hours"
@@ -330,7 +369,7 @@ def by_columns(named: Mapping[str, str]) -> BillFormat:
         name=BY_COLUMNS,
         title="columns named by hand",
         recognized_by=(),
-        columns={FIELDS[name]: (column,) for name, column in named.items()},
+        columns=columns,
         constants=constants,
     )
     needed = frozenset(term for column in named.values() for term in column.split("+"))
