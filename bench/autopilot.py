@@ -15,14 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from msgspec import structs
 from tests.samples.fleets import profile
 
 from meritorder import catalog
 from meritorder.domain import BackfillLimits, Slo
 from meritorder.gateway.config import AutopilotTable, BudgetTable
 from meritorder.offers import machine_id
-from meritorder.perf.profile import Residuals
 from meritorder.perf.shipped import to_toml
 from meritorder.records.autopilot import APPLIED, Decision
 from meritorder.records.planfile import Plan, PlanPool, PoolSchedule, Promises
@@ -51,7 +49,6 @@ _PATIENCE_S: Final = 7200.0
 _PACE_S: Final = 0.42
 _USD: Final = 2.0
 _SPEED: Final = 1 / 40
-_PACE_RATIOS: Final = [0.9, 1.0, 1.1]
 """Half a second a step, so that a few thousand requests a day need several machines."""
 _PAYMENT: Final = "on demand"
 _CLOUDS: Final = ("bench-cloud", "rival-cloud")
@@ -96,11 +93,7 @@ class World:
     rows: list[pl.DataFrame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # As of a calibrated engine: known well enough to tell that it slows down by a third.
-        known = structs.replace(
-            profile(faster=_SPEED), residuals=Residuals(basis="these engines", pace_ratios=_PACE_RATIOS)
-        )
-        (self.folder / "profile.toml").write_text(to_toml([known]))
+        (self.folder / "profile.toml").write_text(to_toml([profile(faster=_SPEED)]))
         truths = [*[Day()] * self.history_days, *self.week]
         self.rows = [self._requests(number, round(day.demand * self.requests)) for number, day in enumerate(truths)]
 

@@ -1,4 +1,8 @@
-"""Drift: predicted against measured latency by workload, and cost, within the interval of the profile."""
+"""Drift: predicted against measured latency by workload, and cost.
+
+The ledger of a day measures an engine better than a profile of machines like it: whatever the interval of the profile,
+the speed that was measured is that of the next prediction. The interval tells how much workloads may differ in it.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +22,7 @@ Floats = NDArray[np.float64]
 
 _LEVELS: Final = (0.05, 0.95)
 _LEAST: Final = 0.1
-"""Deviations below this are noise of medians, whatever the profile."""
+"""Deviations below this are noise of medians."""
 _MIN_REQUESTS: Final = 20
 _COST: Final = 0.15
 
@@ -44,13 +48,13 @@ def measure_drift(judged: Judged, rows: pl.DataFrame, paid_usd_per_day: float | 
         paid_usd_per_day=paid_usd_per_day,
         slower=slower,
     )
-    outside = [workload for workload in workloads if not low <= workload.ratio <= high]
-    if outside:
+    if any(abs(workload.ratio - 1) > _LEAST for workload in workloads):
         common = float(np.average([drifted.ratio for drifted in workloads], weights=[w.requests for w in workloads]))
         strange = [drifted for drifted in workloads if not low <= drifted.ratio / common <= high]
         if strange:
             return structs.replace(drift, stop_because=_latency_reason(strange[0], low, high))
-        return structs.replace(drift, slower=slower * common)
+        if abs(common - 1) > _LEAST:
+            return structs.replace(drift, slower=slower * common)
     return structs.replace(drift, stop_because=_cost_reason(judged.alternative.usd_per_day, paid_usd_per_day, high))
 
 
