@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +41,7 @@ _TIMEOUT_S: Final = 3600.0
 
 def run(kills: int = KILLS, lines: int = LINES, stores: tuple[str, ...] = ("sqlite", "postgresql")) -> dict[str, Any]:
     """Run the clients on each store while its processes are killed."""
-    return {store: _on(store, kills, lines) for store in stores}
+    return {store: survive(store, kills, lines, gateways=_GATEWAYS[store], faults=_FAULTS[store]) for store in stores}
 
 
 class _Site:
@@ -95,20 +95,21 @@ class _Site:
 
 
 @contextmanager
-def _site(store: str) -> Iterator[tuple[_Site, str]]:
+def _site(store: str, gateways: int) -> Iterator[tuple[_Site, str]]:
     """Run a site; return it and the URL of its store."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(postgres.server()) if store == "postgresql" else None
         url = server.url if server else stack.enter_context(fresh_url(store, folder, "kills"))
-        site = _Site(folder, url, _GATEWAYS[store], server)
+        site = _Site(folder, url, gateways, server)
         stack.callback(site.stop)
         yield site, url
 
 
-def _on(store: str, kills: int, lines: int) -> dict[str, Any]:
+def survive(store: str, kills: int, lines: int, *, gateways: int, faults: Sequence[str]) -> dict[str, Any]:
+    """Run the clients on gateways that share a store, with faults in turn at random times; return what came of it."""
     draw = random.Random(0)  # noqa: S311 - when to kill
-    with _site(store) as (site, url):
+    with _site(store, gateways) as (site, url):
         client = OpenAI(base_url=f"{site.urls[0]}/v1", api_key="none", max_retries=20, timeout=60)
         batch_id = _create(client, lines)
         real_time, stored = RealTime(site.urls, 1), [Stored(site.urls, seed) for seed in (2, 3)]
@@ -119,7 +120,7 @@ def _on(store: str, kills: int, lines: int) -> dict[str, Any]:
         done: Counter[str] = Counter()
         for number in range(kills):
             time.sleep(draw.uniform(0.05, _MAX_UPTIME_S))
-            fault = _FAULTS[store][number % len(_FAULTS[store])]
+            fault = faults[number % len(faults)]
             site.fail(fault, draw)
             done[fault] += 1
         in_time = client.batches.retrieve(batch_id).status in {"validating", "in_progress"}
