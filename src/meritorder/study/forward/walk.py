@@ -4,9 +4,9 @@ Each day is simulated by itself. Machines that the load of the hour before midni
 what may wait beyond its end is served after it, on machines that this day pays for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -88,6 +88,8 @@ class UnseenDays:
         floor: Fewest machines in each slot of a day, or of a week if the trace covers one, from midnight of the first
             day on; empty without a floor. With days to come, in each slot of these.
         scores: How good each method of forecasting was.
+        best_usd: The least that any simulated policy paid on each day, the first among them, by index; None if none
+            kept its promises.
         coming: The days to come, if any are asked for.
     """
 
@@ -96,6 +98,7 @@ class UnseenDays:
     policy: FleetPolicy | RealtimePolicy
     floor: tuple[int, ...]
     scores: MethodScores
+    best_usd: Mapping[int, float | None] = field(default_factory=dict)
     coming: Coming | None = None
 
     @property
@@ -184,12 +187,14 @@ def walk_forward(
         progress("simulating the coming days")
         midnight_s = None if epoch_s is None else epoch_s - epoch_s % SECONDS_PER_DAY
         coming = forecast_coming(history, fitted, baseline, days=coming_days, midnight_s=midnight_s, holidays=holidays)
+    best_usd = [simulations.best_usd(place) for place in range(len(whole))]
     return UnseenDays(
-        days=tuple(_with_best(day, simulations.best_usd(place)) for place, day in enumerate(judged, 1)),
+        days=tuple(_with_best(day, usd) for day, usd in zip(judged, best_usd[1:], strict=True)),
         left_out={day.index: day.hole_s for day in days if day.hole_s > 0},
         policy=fitted.policy,
         floor=floor_of(coming) if coming else _next_floor(history, fitted, epoch_s, holidays),
         scores=history.scores(fitted.machine, len(whole)),
+        best_usd={day.index: usd for day, usd in zip(whole, best_usd, strict=True)},
         coming=coming,
     )
 

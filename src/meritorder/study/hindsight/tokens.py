@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.catalog.tokens import turnaround_s
+from meritorder.catalog.tokens import cost_usd, turnaround_s
 from meritorder.offers import TokenPrice
 from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.fleet.load import TraceLoad
 
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,16 @@ class TokenPurchase:
     members: Bools
     prices: Mapping[int, TokenPrice]
     usd: float
+
+    def usd_by_request(self, load: TraceLoad) -> Floats:
+        """Return what each request costs, zero if it is not bought, shape (requests,)."""
+        usd = np.zeros(len(load))
+        for workload, price in self.prices.items():
+            bought = np.flatnonzero(self.members & (load.workload == workload))
+            usd[bought] = cost_usd(
+                price, load.input_tokens[bought], load.cached_tokens[bought], load.output_tokens[bought]
+            )
+        return usd
 
 
 def token_purchases(load: TraceLoad, prices: Sequence[TokenPrice], tiers: Collection[str]) -> Iterator[TokenPurchase]:

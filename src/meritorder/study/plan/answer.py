@@ -74,13 +74,10 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     progress("judging the policy on days that it has not seen")
     groups, forward = arrangements.groups, None
     if not options.hindsight:
-        forward = judge_forward(groups, options, trace.epoch_s, progress, span_s=promised.span_s)
-    trials = [group.cheapest for group in groups] if forward is None else forward.trials
-    served = [
-        Served(group=group, trial=trial)
-        for group, trial in zip(groups, trials, strict=True)
-        if len(made.models[group.model].load)  # not all of it is bought as tokens
-    ]
+        forward = judge_forward(groups, made.bought, options, trace.epoch_s, progress, span_s=promised.span_s)
+    ways = [Served(group=group, trial=group.cheapest) for group in groups] if forward is None else forward.served
+    # A model of which hindsight buys everything as tokens has no machines.
+    served = [way for way in ways if len(made.models[way.group.model].load)]
     policy, policy_outcome = _policy(made, KnownPlan.of(served, setting, reactive=True), setting)
     tested: Sequence[planfile.CommitmentBacktest] = ()
     if options.backtest is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
 from meritorder.study.hindsight.search import search_schedule
-from meritorder.study.hindsight.tokens import token_purchases
+from meritorder.study.hindsight.tokens import TokenPurchase, token_purchases
 from meritorder.study.plan.arranged import ArrangedPool, Served, arranged_pools, executable_arrangement
 from meritorder.study.plan.arranged_explained import explain_arrangements
 from meritorder.study.plan.arrangements import Arrangements, KnownArrangements
@@ -150,6 +150,7 @@ class HindsightPlan:
         bound_usd: Lower bound on the cost of any policy of the family.
         hard_bound_usd: Lower bound on the cost of anything.
         baseline_usd: Cost of the cheapest real time.
+        bought: What it buys as tokens of the requests of each group.
     """
 
     plan: ExecutablePlan
@@ -161,6 +162,7 @@ class HindsightPlan:
     bound_usd: float
     hard_bound_usd: float
     baseline_usd: float
+    bought: Mapping[Arrangements, TokenPurchase] = field(default_factory=dict)
 
 
 def plan_with_hindsight(
@@ -240,6 +242,7 @@ def plan_with_hindsight(
         bound_usd=bound_usd,
         hard_bound_usd=hard_bound_usd,
         baseline_usd=arrangements.baseline_usd,
+        bought={} if attempt else {served.group: served.bought for served in known.served if served.bought},
     )
 
 

@@ -142,6 +142,7 @@ def joined(plans: Sequence[HindsightPlan]) -> HindsightPlan:
         bound_usd=sum(made.bound_usd for made in plans),
         hard_bound_usd=sum(made.hard_bound_usd for made in plans),
         baseline_usd=sum(made.baseline_usd for made in plans),
+        bought={group: purchase for made in plans for group, purchase in made.bought.items()},
     )
 
 

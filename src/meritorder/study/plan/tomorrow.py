@@ -1,11 +1,13 @@
 """The policy of tomorrow: fitted to the days of a trace, and judged on days that it had not seen."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meritorder.errors import InfeasibleError
 from meritorder.records.evidence import Interval
@@ -17,9 +19,14 @@ from meritorder.study.forward import walk
 from meritorder.study.forward.baseline import RealtimePolicy
 from meritorder.study.forward.coming import Coming, ForecastDay
 from meritorder.study.forward.policy import SLOT_S, slot_loads
+from meritorder.study.forward.tokens import TokensByDay
+from meritorder.study.hindsight.tokens import TokenPurchase
+from meritorder.study.plan.arranged import Served
 from meritorder.study.plan.arrangements import Arrangements
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.units import SECONDS_PER_DAY, format_duration, utc
+
+Floats = NDArray[np.float64]
 
 # The saving of the days lies within these quantiles of its spread.
 _SPREAD: Final = (0.1, 0.9)
@@ -33,22 +40,29 @@ class Forward:
 
     Args:
         record: The days, as the plan file has them.
-        trials: The policy of each group, simulated on the whole trace.
+        served: How the policy serves each group on the whole trace.
         coming: The days to come, if any are asked for.
     """
 
     record: WalkForward
-    trials: list[Trial]
+    served: list[Served]
     coming: ComingDays | None = None
 
 
 def judge_forward(
-    groups: Sequence[Arrangements], options: PlanOptions, epoch_s: float | None, progress: Progress, *, span_s: float
+    groups: Sequence[Arrangements],
+    bought: Mapping[Arrangements, TokenPurchase],
+    options: PlanOptions,
+    epoch_s: float | None,
+    progress: Progress,
+    *,
+    span_s: float,
 ) -> Forward | None:
     """Fit a policy to the days of a trace, and judge it day by day; None if the trace has fewer than two whole days.
 
     Args:
         groups: The known arrangements, with their machines.
+        bought: What is bought as tokens of the requests of a group, where that has cost less so far.
         options: The holidays, and the days to come.
         epoch_s: Unix time of time 0 of the trace; None if it has no dates.
         progress: Receives each step.
@@ -58,18 +72,19 @@ def judge_forward(
         InfeasibleError: Days to come are asked for, and there are no two whole days to forecast them from.
     """
     walks: list[walk.UnseenDays] = []
-    # The days of a plan are those of its trace, whichever model has the first request.
-    loads = [replace(group.load.on_trace_clock, span_s=span_s) for group in groups]
-    for group, load in zip(groups, loads, strict=True):
-        walked = walk.walk_forward(
-            load,
-            group.search.machines,
+    served: list[Served] = []
+    for group in groups:
+        walking = partial(
+            walk.walk_forward,
+            machines=group.search.machines,
             batch_machines=group.search.batch_machines,
             epoch_s=epoch_s,
             holidays=options.holidays,
-            coming_days=options.coming_days,
             progress=progress,
         )
+        # The days of a plan are those of its trace, whichever model has the first request.
+        load = replace(group.load.on_trace_clock, span_s=span_s)
+        walked = walking(load, coming_days=options.coming_days)
         if walked is None or not walked.days:
             if options.coming_days:
                 raise InfeasibleError(
@@ -78,12 +93,23 @@ def judge_forward(
                     fix="give a longer history, or leave --for out",
                 )
             return None
+        way = Served(group=group, trial=_on_whole_trace(load, walked, epoch_s))
+        purchase = bought.get(group)
+        rest = load if purchase is None else load.select(~purchase.members)
+        walked_rest = walking(rest) if purchase and len(rest) else None
+        if purchase and (walked_rest or not len(rest)):
+            usd = _usd_by_day(purchase.usd_by_request(load), load, epoch_s)
+            tokens = TokensByDay(served=walked, rest=walked_rest, usd=usd)
+            walked = replace(walked, days=tokens.days)
+            if tokens.are_bought_after(max(walked.best_usd)):
+                trial = _on_whole_trace(rest, walked_rest, epoch_s) if walked_rest else None
+                way = Served(group=group, trial=trial, bought=purchase)
         walks.append(walked)
-    trials = [_on_whole_trace(load, walked, epoch_s) for load, walked in zip(loads, walks, strict=True)]
+        served.append(way)
     coming = [walked.coming for walked in walks if walked.coming]
     return Forward(
         record=_record(walks, epoch_s),
-        trials=trials,
+        served=served,
         coming=_coming(coming, epoch_s, options.holidays) if coming else None,
     )
 
@@ -125,6 +151,13 @@ def _coming_day(parts: Sequence[ForecastDay], epoch_s: float | None, holidays: f
         kept=all(part.kept for part in parts),
         holiday=name in holidays,
     )
+
+
+def _usd_by_day(usd: Floats, load: TraceLoad, epoch_s: float | None) -> dict[int, float]:
+    """Return the cost of the requests of each day, by its index."""
+    first_s = 0.0 if epoch_s is None else epoch_s % SECONDS_PER_DAY
+    by_day = np.bincount(((load.arrived_s + first_s) // SECONDS_PER_DAY).astype(int), weights=usd)
+    return dict(enumerate(by_day.tolist()))
 
 
 def _on_whole_trace(load: TraceLoad, walked: walk.UnseenDays, epoch_s: float | None) -> Trial:

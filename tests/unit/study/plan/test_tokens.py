@@ -124,3 +124,31 @@ def test_configured_venues_alone_sell_tokens(tmp_path: Path) -> None:
     assert replay(made, trace).total_usd == pytest.approx(made.policy_outcome.total_usd)
     config.write_text("")
     assert not planned(trace, tmp_path / "w.toml", config=config).apis
+
+
+def test_unseen_day_buys_tokens(tmp_path: Path) -> None:
+    """Two days of forty requests, a day of which costs less as tokens than a machine for an hour."""
+    rng = np.random.default_rng(5)
+    requests = pl.DataFrame(
+        {
+            "time": np.sort(np.concatenate([rng.uniform(0, 86_300, 40) + 86_400 * day for day in range(2)])),
+            "input_tokens": 100,
+            "output_tokens": 50,
+            "tenant": "jobs",
+        }
+    )
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        """
+        [[venue]]
+        name = "house"
+        url = "http://house/v1"
+        models = ["qwen3-32b"]
+        price = { input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0 }
+        """
+    )
+    forward = planned(read_trace([requests]), tmp_path / "w.toml", config=config).walk_forward
+    assert forward is not None
+    assert forward.total_usd == pytest.approx(40 * (100 * 1.0 + 50 * 2.0) / 1e6)
+    assert forward.days[0].hindsight_usd == pytest.approx(forward.total_usd)
+    assert forward.baseline_usd > 1.0
