@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from meritorder.catalog.tokens import cost_usd, turnaround_s
 from meritorder.offers import TokenPrice
 from meritorder.study.compare.arrangements import price_tokens
+from meritorder.study.compare.token_only import patience_s
 from meritorder.study.fleet.load import TraceLoad
 
 Bools = NDArray[np.bool_]
@@ -52,11 +53,11 @@ def token_purchases(load: TraceLoad, prices: Sequence[TokenPrice], tiers: Collec
     for index in np.unique(load.workload[load.deferrable]).tolist():
         members = load.deferrable & (load.workload == index)
         requests, access = load.select(members), load.workloads[index].access
-        patience_s = float((requests.deadline_s - requests.arrived_s).min())
+        shortest_s = float(patience_s(requests).min())
         usd = {
             price: price_tokens(price, requests)
             for price in prices
-            if price.tier in tiers and access.permits(price.provider, "") and turnaround_s(price) <= patience_s
+            if price.tier in tiers and access.permits(price.provider, "") and turnaround_s(price) <= shortest_s
         }
         if usd:
             price = min(usd, key=usd.__getitem__)

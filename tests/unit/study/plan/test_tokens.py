@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from meritorder.catalog import load
+from meritorder.catalog import load as load_catalog
 from meritorder.planner.solve.highs import Effort
 from meritorder.records.planfile import Plan, read_plan, write_plan
+from meritorder.study.fleet.workloads import assign_workloads
+from meritorder.study.hindsight.tokens import token_purchases
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.study.schedule.options import PlanOptions
@@ -108,7 +110,7 @@ def test_configured_venues_alone_sell_tokens(tmp_path: Path) -> None:
         price = { input_usd_per_mtok = 0.001 }
         """
     )
-    catalog = load()
+    catalog = load_catalog()
     prices = purchasable(catalog.find_model("qwen3-32b"), catalog, config)
     assert [(price.provider, price.provider_model, price.tier, price.input_usd_per_mtok) for price in prices] == [
         ("house", "house-model", "batch", 0.01),
@@ -152,3 +154,16 @@ def test_unseen_day_buys_tokens(tmp_path: Path) -> None:
     assert forward.total_usd == pytest.approx(40 * (100 * 1.0 + 50 * 2.0) / 1e6)
     assert forward.days[0].hindsight_usd == pytest.approx(forward.total_usd)
     assert forward.baseline_usd > 1.0
+
+
+def test_a_day_is_patience_for_batches() -> None:
+    """What may wait a day may wait for batches, whose answers come within one, at whatever time it arrives."""
+    arrived_s = np.linspace(0.1, 50_000.7, 400)
+    requests = {"time": arrived_s, "input_tokens": 100, "output_tokens": 50, "deadline": arrived_s + 86_400}
+    options = PlanOptions(model="qwen3-32b")
+    load = assign_workloads(read_trace([pl.DataFrame(requests)]), options).load(options)
+    assert (load.deadline_s - load.arrived_s).min() < 86_400  # by the last digit
+    catalog = load_catalog()
+    prices = purchasable(catalog.find_model("qwen3-32b"), catalog, None)
+    (purchase,) = token_purchases(load, prices, {"batch"})
+    assert purchase.members.all()
