@@ -6,6 +6,7 @@ interval = expected / f to expected x f,    f = the surge factor of the errors o
 
 import datetime as dt
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -132,22 +133,33 @@ def forecast_store(store: "Administration", *, now_s: float, days: int) -> Spend
         TraceError: There are too few past days.
     """
     spend = forecast_spend(account_days(store, ("day",), from_s=None, to_s=None), now_s=now_s, days=days)
-    summed = store.summed_days()
+    summed = [day for day in store.summed_days() if day < now_s // SECONDS_PER_DAY]
     if len(summed) <= _MIN_PAST:
         return spend
-    sums = store.daily_sums(_OWNERS, first=summed[0], last=summed[-1])
-    budgets = (_forecast_budget(state, sums, now_s=now_s, days=days) for state in store.budget_states())
+    costs = _costs_by_owner(store.daily_sums(_OWNERS, first=summed[0], last=summed[-1]))
+    budgets = []
+    for state in store.budget_states():
+        own = {summed[0]: 0.0} | costs.get(state.budget.id, {})
+        budgets.append(_forecast_budget(state, _spend(own, summed[-1] + 1), now_s=now_s, days=days))
     return structs.replace(spend, budgets=tuple(budgets))
 
 
-def _forecast_budget(
-    state: "BudgetState", sums: Mapping[str, Sequence[Any]], *, now_s: float, days: int
-) -> BudgetForecast:
+def _costs_by_owner(sums: Mapping[str, Sequence[Any]]) -> dict[str, dict[int, float]]:
+    """Return what the calls of each day cost, by the id of a budget that they count towards: a key's or a team's."""
+    costs: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for day, key_id, team, picousd in zip(*(sums[name] for name in ("day", *_OWNERS, "cost_picousd")), strict=True):
+        for owner in (key_id, None if team is None else team_id(team)):
+            if owner is not None:
+                costs[owner][day] += picousd / PICOUSD_PER_USD
+    return costs
+
+
+def _forecast_budget(state: "BudgetState", past: Spend, *, now_s: float, days: int) -> BudgetForecast:
     """Return what of a budget will be spent at the end of its period, or of the coming days if it does not renew.
 
     Args:
         state: The budget.
-        sums: What the calls of whole days cost, as columns `day`, `key_id`, `team` and `cost_picousd`.
+        past: What its calls cost on whole days.
         now_s: Epoch seconds.
         days: Days to come, for budgets that do not renew.
 
@@ -155,13 +167,8 @@ def _forecast_budget(
         TraceError: There are too few past days.
     """
     budget = state.budget
-    costs = dict.fromkeys(sums["day"], 0.0)
-    for day, key_id, team, picousd in zip(*(sums[name] for name in ("day", *_OWNERS, "cost_picousd")), strict=True):
-        if budget.id == (key_id if budget.team is None else team_id(team or "")):
-            costs[day] += picousd / PICOUSD_PER_USD
     ends_s = now_s + days * SECONDS_PER_DAY if state.renews_s is None else state.renews_s
     today, last = (int(moment_s // SECONDS_PER_DAY) for moment_s in (now_s, ends_s))
-    past = _spend(costs, max(costs, default=today) + 1)
     expected = expect(past, last + 1 - past.next_day)
     begins_s = np.arange(today, last + 1) * SECONDS_PER_DAY
     to_come_s = np.minimum(begins_s + SECONDS_PER_DAY, ends_s) - np.maximum(begins_s, now_s)

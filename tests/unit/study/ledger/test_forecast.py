@@ -113,8 +113,9 @@ def test_budget_is_spent_when_its_calls_reach_it(tmp_path: Path) -> None:
     config.write_text(f'[store]\nurl = "sqlite:///{tmp_path}/store.db"\n')
     now_s = (20_500 + 11) * _DAY_S + 7200.0
     with Administration(config) as store:
+        store.set_team("crew", KeyLimits(budget="1000"))
         for name in ("spends", "idles"):
-            store.create_key(KeyRequest(name=name))
+            store.create_key(KeyRequest(name=name, team="crew"))
         spends, idles = sorted((report.key for report in store.list_keys().keys), key=lambda key: key.name)[::-1]
         days = range(20_500, 20_511)
         rows = [_call(day * _DAY_S + 100, spends.id) for day in days]
@@ -125,8 +126,6 @@ def test_budget_is_spent_when_its_calls_reach_it(tmp_path: Path) -> None:
         for key in (spends, idles):
             store.update_key(key.id, KeyLimits(budget="15"))
         coming = forecast_store(store, now_s=now_s, days=10)
-    budgets = {round(budget.expected_usd, 6): budget for budget in coming.budgets}
-    assert set(budgets) == {21.0, 0.0}
-    assert budgets[21.0].spent_usd == 11.0
-    assert budgets[21.0].spent_on == (dt.date(1970, 1, 1) + dt.timedelta(days=20_515)).isoformat()
-    assert budgets[0.0].spent_on is None
+    fifth = (dt.date(1970, 1, 1) + dt.timedelta(days=20_515)).isoformat()
+    budgets = {(budget.limit_usd, round(budget.expected_usd, 6), budget.spent_on) for budget in coming.budgets}
+    assert budgets == {(15.0, 21.0, fifth), (15.0, 0.0, None), (1000.0, 21.0, None)}
