@@ -196,7 +196,7 @@ async def test_long_answers_wait_for_their_reader(*, compressed: bool) -> None:
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", None),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: zip\r\n\r\n{}", None),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: gzip\r\n\r\n{}", None),
-        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"{}")[:-9], None),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"{}", mtime=0)[:-9], None),
         (b"HTTP/1.1 200 OK\r\na: " + b"b" * 2**17, None),
         (b"HTTP/1.1 101 Switch\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n{}", None),
         (b"SSH-2.0\r\n", None),
