@@ -133,6 +133,8 @@ class Answer:
         """
         if self._error is not None:
             raise self._error
+        if self._decoder is not None and self._decoder.unconsumed_tail:
+            return self._decoded(self._decoder, b"")  # before more of it is read
         parts, self._parts = self._parts, []
         self.size_bytes = 0
         if self._handler is not None:

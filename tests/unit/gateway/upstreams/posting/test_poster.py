@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -184,6 +185,28 @@ async def test_long_answers_wait_for_their_reader(*, compressed: bool) -> None:
         assert size == len(whole)
         await read(await poster_.post(URL(server.url), b"{}", timeout_s=5))
     assert server.connections == 1
+
+
+async def test_compressed_streams_are_read_as_they_are_decoded() -> None:
+    """A thousandth of what is decoded arrives; it must not pile up before its decoder."""
+    compressor = zlib.compressobj(wbits=31)
+    blocks = [compressor.compress(bytes(2**20)) + compressor.flush(zlib.Z_FULL_FLUSH) for _ in range(2)]
+
+    async def handler(_: Asked, wire: Wire) -> None:
+        await wire.begin(headers={"content-encoding": "gzip"})
+        await wire.part(blocks[0])
+        while True:
+            await wire.part(blocks[1] * 256)
+
+    async with LocalServer(handler) as server, poster() as poster_:
+        posted = await poster_.post(URL(server.url), b"{}", timeout_s=20)
+        for _ in range(40):
+            assert 0 < len(await posted.content.readany()) <= BUFFER_BYTES
+            await asyncio.sleep(0)
+        decoder = posted.content._decoder
+        assert decoder is not None
+        assert len(decoder.unconsumed_tail) + posted.content.size_bytes < 6 * BUFFER_BYTES
+        posted.close()
 
 
 @pytest.mark.parametrize(
