@@ -344,3 +344,15 @@ def test_training_machines_are_not_inference(
 
 def test_instance_named_for_a_notebook(focus: Write) -> None:
     assert kind(focus(MACHINE | {"x_SkuInstanceType": "1x A10 notebook"})) is None
+
+
+def test_gateway_of_vercel_sells_tokens(focus: Write) -> None:
+    assert kind(focus({"ProviderName": "Vercel", "ServiceName": "AI Gateway"})) == "tokens"
+
+
+def test_units_speak_for_their_own_provider(tmp_path: Path) -> None:
+    """Hours of our own export are those of machines; storage that another seller counts in hours is not."""
+    path = tmp_path / "invoice.csv"
+    path.write_text("Day,Product,Hours,Net\n2026-10-01,Persistent storage,24,3.10\n")
+    named = {"start": "Day", "instance": "Product", "hours": "Hours", "cost": "Net"}
+    assert bills.read(path, columns=named).groups["kind"].to_list() == [None]
