@@ -23,6 +23,7 @@ from meritorder.errors import InfeasibleError, MeritorderError
 from meritorder.metering.capacity import PaidCapacity, Span
 from meritorder.offers import Offer
 from meritorder.perf.accuracy import expected_accuracy
+from meritorder.policy.replicas import DECISION_S
 from meritorder.records.accounting import Counterfactual, LaneSpend, LedgerReport, Use
 from meritorder.sim.pools import Scheduled
 from meritorder.study.fleet.fleets import Trial, simulate_fleet
@@ -281,6 +282,7 @@ def _as_it_ran(machine: CandidateMachine, load: TraceLoad, ran: _Ran, epoch_s: f
         "as it ran",
         load,
         ((machine, machine.pool(scaling, realtime=True, backfill=_backfill(machine, load))),),
+        decision_s=min(DECISION_S, slot_s),
     )
 
 

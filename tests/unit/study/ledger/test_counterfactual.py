@@ -135,12 +135,12 @@ def test_several_models_claim_nothing() -> None:
 
 
 def test_short_period_follows_starts() -> None:
-    """In slots of a minute, 75 seconds of a machine would be simulated as 60, too far from what was paid."""
-    start_s, span_s = 45.0, 120.0
-    arrived_s = np.linspace(start_s, span_s - 5, 25)
+    """In slots of a minute, 72 seconds of a machine would be simulated as 60, too far from what was paid."""
+    start_s, ready_s, span_s = 48.0, 53.0, 120.0
+    arrived_s = np.linspace(ready_s, span_s - 5, 25)
     rows = _attempts(arrived_s, arrived_s, np.full(25, 2.0)).with_columns(replica=pl.lit("r0"))
     (machine,) = _replicas(1)
-    ran_s = [_EPOCH_S + time_s for time_s in (start_s, start_s, span_s)]
+    ran_s = [_EPOCH_S + time_s for time_s in (start_s, ready_s, span_s)]
     machine = replace(machine, **dict(zip(("started_s", "ready_s", "ended_s"), ran_s, strict=True)))
     period = replace(whole_period(rows, [machine]), from_s=_EPOCH_S)
     report = account(cost_all(rows, [machine], period), (), real_time=CompareOptions())
