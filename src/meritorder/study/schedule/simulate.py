@@ -5,6 +5,7 @@ It sees only what the plan file records, so that `simulate --plan` reproduces wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from msgspec import structs
@@ -36,6 +37,8 @@ from meritorder.units import SECONDS_PER_HOUR
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+_TICKS: Final = 60  # of a slot of a schedule: 15 seconds of a quarter of an hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,12 @@ def simulate_plan(
     return total_outcome(plan, outcomes, machines), outcomes
 
 
+def _tick_s(plan: ExecutablePlan) -> float:
+    """Return the time between decisions: a schedule of short slots is followed more exactly than a load."""
+    follows_clock = plan.policy is None and not plan.scalings
+    return min(DECISION_S, plan.slot_s / _TICKS) if follows_clock else DECISION_S
+
+
 def _simulate_model(
     plan: ExecutablePlan,
     model: str,
@@ -150,6 +159,7 @@ def _simulate_model(
             sim_pools,
             horizon_s=load.span_s,
             bin_s=load.bin_s,
+            tick_s=_tick_s(plan),
         ).delayed(load.begin_s)
     return ModelOutcome(
         requests=len(load),
