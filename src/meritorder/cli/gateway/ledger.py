@@ -97,6 +97,8 @@ def ledger(
 
     if (config is None) == (file is None):
         raise ConfigError("give exactly one of the two", where="FILE/--config", fix="name a ledger, or a gateway")
+    if send and not digest:
+        raise ConfigError("there is nothing to send", where="--send", fix="write it with --digest")
     if digest:
         _digest(config, send=send)
         return
@@ -142,6 +144,8 @@ def _digest(config: Path | None, *, send: bool) -> None:
     now_s = time.time()
     end_s = now_s - now_s % SECONDS_PER_DAY
     with Administration(config) as store:
+        if send and not store.has_receivers:
+            raise ConfigError("no receiver is configured", where="--send", fix="add a [[webhook]] to the configuration")
         by = ("tenant",)
         week = account_days(store, by, from_s=end_s - _WEEK_S, to_s=end_s)
         before = coming = None

@@ -216,9 +216,14 @@ class Administration:
 
         return self._database.read_now(read)
 
+    @property
+    def has_receivers(self) -> bool:
+        """Whether the configuration names receivers of events."""
+        return self._outbox.has_receivers
+
     def announce(self, kind: str, item_id: str, **content: object) -> None:
         """Queue an event for the receivers of all tenants' events; the gateway delivers it."""
-        if self._outbox.has_receivers:
+        if self.has_receivers:
             self._database.submit(lambda store: self._outbox.announce(store, None, kind, item_id, **content)).result()
 
     def budget_states(self) -> Sequence[BudgetState]:

@@ -48,6 +48,7 @@ def test_window_cuts_what_was_paid(exported: Path) -> None:
         ({"file": Path("a.csv"), "by": "squad"}, "unknown 'squad'"),
         ({"file": Path("a.csv"), "start": "soon"}, "'soon' is not a time"),
         ({"file": Path("a.csv"), "digest": True}, "needs a gateway"),
+        ({"file": Path("a.csv"), "send": True}, "nothing to send"),
         ({"file": Path("a.csv"), "forecast": "month"}, "'month' is not a number of days"),
         ({"file": Path("a.csv"), "forecast": "999d"}, "up to 366d"),
         ({"config": Path("b.toml"), "start": "2026-11-02", "end": "2026-11-01"}, "ends before it starts"),
@@ -114,6 +115,13 @@ def test_digest_is_shown_and_queued(tmp_path: Path, capsys: pytest.CaptureFixtur
     (body,) = database.read_now(lambda connection: connection.execute(select(WEBHOOKS.c.body)).scalars().all())
     database.close()
     assert "$168.00 were paid" in json.loads(body)["text"]
+
+
+def test_digest_without_receiver_is_refused(tmp_path: Path) -> None:
+    copy_migrated(tmp_path / "store.db")
+    (tmp_path / "gateway.toml").write_text(f'[store]\nurl = "sqlite:///{tmp_path}/store.db"\n')
+    with pytest.raises(ConfigError, match="no receiver is configured"):
+        ledger(config=tmp_path / "gateway.toml", digest=True, send=True)
 
 
 def test_duration_is_before_now() -> None:
