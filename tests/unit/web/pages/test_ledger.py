@@ -145,7 +145,7 @@ def test_sums_of_days_answer_what_needs_no_rows() -> None:
 
 
 def test_saving_of_today_is_not_waited_for() -> None:
-    """The machines are of no known kind, so that real time alone cannot be simulated: nothing is claimed."""
+    """The model is not known, so that real time alone cannot be simulated: nothing is claimed."""
     asked_s: list[float] = []
 
     def read_today(from_s: float | None, _: float) -> Any:  # noqa: ANN401
@@ -161,7 +161,7 @@ def test_saving_of_today_is_not_waited_for() -> None:
 
     waiting, known = asyncio.run(ask())
     assert waiting == ("\N{EN DASH}", "real time alone is being simulated")
-    assert known[1].startswith("no saving is claimed: ")
+    assert known[1] == "no saving is claimed: unknown model 'm'"
     assert [from_s % 86_400 for from_s in asked_s] == [0.0]
 
 
