@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from bench.tour import story
-from bench.tour.service import CATALOG, ENGINES, ROOT, SCHEDULE, Commands
+from bench.tour.service import CATALOG, ENGINES, LOG, ROOT, SCHEDULE, Commands
 from bench.tour.traffic import REPORTS, SLOT_S, WORKLOADS, Day, fitting_day, send
 from meritorder import documents
 from meritorder.errors import MeritorderError
@@ -69,8 +69,12 @@ class Tour:
         print(story.INTRODUCTION, flush=True)
         progress = self._serve_realtime()
         self._account("realtime", progress.realtime_s, progress.day)
-        self._calibrate()
-        self._plan(progress)
+        try:
+            self._calibrate()
+            self._plan(progress)
+        except MeritorderError:
+            self._file.unlink()  # the next tour measures again
+            raise
         self._serve_planned(progress)
         self._account("planned", progress.planned_s or 0, progress.day)
         print(story.conclusion(self._folder, progress.day, progress.realtime_s, progress.planned_s or 0))
@@ -91,7 +95,13 @@ class Tour:
                 time.sleep(60)
 
     def _read(self) -> Progress:
-        return msgspec.json.decode(self._file.read_bytes(), type=Progress)
+        try:
+            progress = msgspec.json.decode(self._file.read_bytes(), type=Progress)
+        except msgspec.DecodeError as error:
+            raise MeritorderError(f"{self._file}: {error}; delete {self._folder} to begin anew") from None
+        if progress.engine != self._engine:
+            raise MeritorderError(f"{self._folder} has a tour of the {progress.engine} engine; delete it to begin anew")
+        return progress
 
     def _write(self, progress: Progress) -> None:
         files.write_bytes(self._file, msgspec.json.format(msgspec.json.encode(progress)))
@@ -107,9 +117,7 @@ class Tour:
     def _serve_realtime(self) -> Progress:
         if not self._missing(story.REALTIME, "tour.json"):
             return self._read()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
-        shutil.copy(CATALOG, self._folder)
+        self._begin_anew()
         self._commands.write_gateway("gateway.toml", self._engine)
         keys = {name: self._create_key(name) for name in (*WORKLOADS, _ADMIN)}
         with self._commands.gateway("--config", "gateway.toml") as url:
@@ -120,6 +128,15 @@ class Tour:
         progress = Progress(engine=self._engine, day=day, keys=keys, realtime_s=started_s)
         self._write(progress)
         return progress
+
+    def _begin_anew(self) -> None:
+        """Empty the folder, which is a new one or that of a tour."""
+        if self._folder.exists() and any(self._folder.iterdir()) and not (self._folder / LOG).exists():
+            raise MeritorderError(f"{self._folder} has other files; name a new folder")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        (self._folder / LOG).touch()
+        shutil.copy(CATALOG, self._folder)
 
     def _create_key(self, name: str) -> str:
         kind = ("--admin",) if name == _ADMIN else ("--tenant", name)
@@ -144,13 +161,6 @@ class Tour:
     def _calibrate(self) -> None:
         if not self._missing(story.CALIBRATION, "profile.toml"):
             return
-        try:
-            self._fit_profile()
-        except MeritorderError:
-            self._file.unlink()  # the next tour measures again
-            raise
-
-    def _fit_profile(self) -> None:
         self._commands.run(
             *("calibrate", "realtime.csv", "--model", MODEL, "--hardware", _MACHINE, "--tp", "1"),
             *("--max-num-seqs", str(MAX_SEQUENCES), "--max-num-batched-tokens", str(_STEP_TOKENS)),

@@ -20,7 +20,7 @@ CATALOG: Final = Path(__file__).with_name("catalog.toml")
 SCHEDULE: Final = "schedule.json"
 USD_PER_HOUR: Final = 2.0
 ENGINES: Final = ("local", "modelled")
-_LOG: Final = "tour.log"
+LOG: Final = "tour.log"
 _GRACE_S: Final = "10"
 _MODELLED: Final = (sys.executable, "-m", "tests.peers.batching", "--port", "{port}", "--token-s", "0.01")
 
@@ -43,7 +43,7 @@ class Commands:
         """
         print(f"  $ meritorder {' '.join(arguments)}", flush=True)
         done = subprocess.run(_command(arguments), cwd=self.folder, capture_output=True, text=True, check=False)
-        with (self.folder / _LOG).open("a", encoding="utf-8") as log:
+        with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(done.stdout + done.stderr)
         if done.returncode:
             raise MeritorderError(done.stderr.strip().rpartition("\n")[2].removeprefix("meritorder: "))
@@ -75,7 +75,7 @@ class Commands:
         """Run `meritorder serve`, with the API key of its pages' viewer, yield its URL, and stop it in the end."""
         print(f"  $ meritorder serve {' '.join(arguments)}", flush=True)
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        with (self.folder / _LOG).open("a", encoding="utf-8") as log:
+        with (self.folder / LOG).open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, parent_watchdog.__file__, _GRACE_S, *_command(("serve", *arguments))],
                 cwd=self.folder,
@@ -89,7 +89,7 @@ class Commands:
         try:
             url = process.stdout.readline().strip().rpartition(" ")[2] if process.stdout else ""
             if not url.startswith("http"):
-                raise MeritorderError(f"the gateway did not start; {self.folder / _LOG} says why")
+                raise MeritorderError(f"the gateway did not start; {self.folder / LOG} says why")
             yield url
         finally:
             process.communicate()  # closes its standard input, upon which it ends
