@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
 from meritorder.sim.saturation import saturate
+from meritorder.study.bound.parts import partitions
 from meritorder.study.bound.path import PathCost, idle_until, is_short
 from meritorder.study.bound.realtime import RealtimeBound
-from meritorder.study.bound.violations import WindowCurves, latency_alone_s
+from meritorder.study.bound.violations import WindowCurves, allowed_violations, latency_alone_s
 from meritorder.study.bound.waiting import Cover, Waiting
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -33,10 +34,11 @@ _SATURATION_REQUESTS: Final = 2000
 _WINDOWS: Final = ((1, 0), (1, 1), (2, 2), (4, 2), (9, 0))
 _WINDOWS_OF_MANY: Final = ((9, 0), (1, 0))
 _MANY_REQUESTS: Final = 100_000
+# Accesses whose parts are bounded at most, and requests.
+_MOST_PARTED: Final = 4
+_MOST_PARTED_REQUESTS: Final = 20_000
 # Below this utilization the violations are those of single ticks, which the shortest windows find; above, they are not.
 _SPARSE_UTILIZATION: Final = 0.3
-# A violation that its workload does not permit counts as this many times more than are allowed.
-_STRICT: Final = 100
 _ONE: Final = Fixed(instances=1)
 _ROUNDING: Final = 1e-9
 
@@ -135,7 +137,7 @@ def lower_bound_usd(
         members = np.isin(load.access, accesses)
         if not members.any():
             continue
-        allowed, weight = _allowed_violations(load, members)
+        allowed, weight = allowed_violations(load, members)
         part = _Component(
             load=load.select(members),
             supplies=[supply for supply in supplies if _permitted(load, supply)[members].any()],
@@ -162,24 +164,6 @@ def _independent(load: TraceLoad, supplies: Sequence[Supply]) -> list[list[int]]
             groups.remove(group)
         groups.append((accesses, places))
     return [sorted(accesses) for accesses, _ in groups]
-
-
-def _allowed_violations(load: TraceLoad, members: Bools) -> tuple[int, NDArray[np.int64]]:
-    """Return the violations among some real-time requests that keep the SLO of each workload and of all.
-
-    Returns:
-        allowed: How many.
-        weight: As how many one of each request counts: as more than are allowed where its workload permits none.
-    """
-    realtime = ~load.deferrable
-    by_workload = np.zeros(len(load.workloads), np.int64)
-    for index, workload in enumerate(load.workloads):
-        count = int(np.count_nonzero(realtime & members & (load.workload == index)))
-        share = 1 - workload.slo.attainment if workload.slo else 1.0
-        by_workload[index] = math.floor(count * share + _ROUNDING)
-    all_allowed = math.floor(np.count_nonzero(realtime) * (1 - load.attainment) + _ROUNDING)
-    allowed = min(int(by_workload.sum()), all_allowed)
-    return allowed, np.where(by_workload[load.workload] > 0, 1, _STRICT * (allowed + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,16 +194,32 @@ class _Component:
     def whole_usd(self) -> float:
         """Return the bound that knows whole machines and the SLO.
 
-        If the requests differ in access, each access is bounded as if it were alone, and the highest bound counts.
+        If the requests differ in access, each access is bounded as if it were alone, and the highest bound counts, or
+        that of real time alone.
         """
-        numbers = np.unique(self.load.access)
+        numbers = tuple(np.unique(self.load.access).tolist())
         if len(numbers) > 1:
-            return max(self._only(self.load.access == number).whole_usd() for number in numbers)
+            return max(self._parted_usd(numbers), *(self._only(self.load.access == n).whole_usd() for n in numbers))
         if self.load.deferrable.all():
             return self._deferrable_usd()
         if np.isfinite(self.tokens_usd[~self.load.deferrable]).any():
             return 0.0
         return self._realtime_usd()
+
+    def _parted_usd(self, accesses: tuple[int, ...]) -> float:
+        """Return the bound of real-time work alone: the least, over the ways to part the accesses, of the parts' sum.
+
+        A part are the accesses that one kind of replica serves, wherever any of them may run; kinds share no machine.
+        """
+        realtime = ~self.load.deferrable
+        buys = bool(np.isfinite(self.tokens_usd[realtime]).any())
+        if buys or len(accesses) > _MOST_PARTED or not 0 < np.count_nonzero(realtime) <= _MOST_PARTED_REQUESTS:
+            return 0.0
+        usd: dict[tuple[int, ...], float] = {}
+        for some in {part for parts in partitions(accesses) for part in parts}:
+            members = realtime & np.isin(self.load.access, some)
+            usd[some] = self._only(members)._realtime_usd() if members.any() else 0.0  # noqa: SLF001 - a part of itself
+        return min(sum(usd[part] for part in parts) for parts in partitions(accesses))
 
     def _only(self, members: Bools) -> "_Component":
         permitted = [supply for supply in self.supplies if _permitted(self.load, supply)[members].any()]

@@ -4,6 +4,7 @@ The requests of a window are served alone, by n machines that are idle before. T
 if fewer other requests and more machines never do harm, which the simulator keeps but for small effects of order.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -26,6 +27,9 @@ _ALONE_MARGIN: Final = 0.97
 # Time for a window's requests to drain, in multiples of the slowest of them alone, and of their work.
 _DRAIN_LATENCIES: Final = 3.0
 _DRAIN_WORK: Final = 2.0
+# A violation that its workload does not permit counts as this many times more than are allowed.
+_STRICT: Final = 100
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(slots=True, kw_only=True)
@@ -237,6 +241,24 @@ class WindowCurves:
         before_s = np.concatenate(([0.0], np.maximum.accumulate(done_s)[:-1]))
         done_s[-1] = 0.0  # nothing follows the last window, whose machines stay until its requests are done
         return violations, (done_s <= ends_s) & (before_s <= begins_s)
+
+
+def allowed_violations(load: TraceLoad, members: Bools) -> tuple[int, Ints]:
+    """Return the violations among some real-time requests that keep the SLO of each workload and of all.
+
+    Returns:
+        allowed: How many.
+        weight: As how many one of each request counts: as more than are allowed where its workload permits none.
+    """
+    realtime = ~load.deferrable
+    by_workload = np.zeros(len(load.workloads), np.int64)
+    for index, workload in enumerate(load.workloads):
+        count = int(np.count_nonzero(realtime & members & (load.workload == index)))
+        share = 1 - workload.slo.attainment if workload.slo else 1.0
+        by_workload[index] = math.floor(count * share + _ROUNDING)
+    all_allowed = math.floor(np.count_nonzero(realtime) * (1 - load.attainment) + _ROUNDING)
+    allowed = min(int(by_workload.sum()), all_allowed)
+    return allowed, np.where(by_workload[load.workload] > 0, 1, _STRICT * (allowed + 1))
 
 
 def _entries(arrived_s: Floats, busy: Ints, place: Ints, *, window_s: float, before: int) -> tuple[Ints, Ints, Floats]:

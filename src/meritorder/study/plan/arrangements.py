@@ -19,6 +19,7 @@ from meritorder.domain import Access, Model
 from meritorder.errors import CatalogError, InfeasibleError, MeritorderError
 from meritorder.planner.model.supply import Holdings
 from meritorder.records.planproof import Credit
+from meritorder.study.bound.parts import partitions
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
@@ -205,15 +206,8 @@ def _partitions(accesses: tuple[Access, ...]) -> Iterator[list[tuple[Access, ...
     if len(accesses) > _MAX_ACCESSES_PARTED:
         yield [(access,) for access in accesses]
         yield [accesses]
-        return
-    if not accesses:
-        yield []
-        return
-    first, *rest = accesses
-    for size in range(len(accesses)):
-        for others in combinations(rest, size):
-            left = tuple(access for access in rest if access not in others)
-            yield from ([(first, *others), *parts] for parts in _partitions(left))
+    else:
+        yield from partitions(accesses)
 
 
 def kept_usd(trial: Trial) -> float:

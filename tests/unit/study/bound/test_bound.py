@@ -140,6 +140,36 @@ def test_separate_accesses_add_up() -> None:
     assert bound_usd(free, *machines) < sum(parts)
 
 
+def test_rules_that_do_not_bind_cost_nothing() -> None:
+    """Two tenants each deny a provider that nobody would use: the bound is that of one that denies none."""
+    asked = load([5.0, 400.0, 800.0, 1200.0], slo=STRICT, span_s=3000.0)
+    first, second = asked.workloads[0], replace(asked.workloads[0], name="other")
+    denied = tuple(
+        replace(workload, access=Access(deny_provider=frozenset({name})))
+        for workload, name in ((first, "nobody"), (second, "no one"))
+    )
+    alternate = replace(asked, workloads=denied, workload=np.array([0, 1, 0, 1], np.int32))
+    together = bound_usd(asked)
+    assert bound_usd(alternate) == pytest.approx(together)
+    assert together > 1.2 * max(bound_usd(alternate.select(alternate.workload == number)) for number in (0, 1))
+
+
+def test_parts_of_accesses_run_on_their_own_kinds() -> None:
+    """One may use all machines, the other a dear kind only: the least of both on that, and each on its own."""
+    asked = load([5.0, 2000.0, 2000.0], slo=STRICT, span_s=3000.0)
+    anywhere, near = asked.workloads[0], replace(asked.workloads[0], name="near")
+    near = replace(near, access=Access(allow_hardware=frozenset({"h200"})))
+    asked = replace(asked, workloads=(anywhere, near), workload=np.array([0, 0, 1], np.int32))
+    cheap = machine(asked)
+    for usd_per_hour in (2.1, 50.0):
+        box = offer(hardware="h200", instance="other", usd_per_hour=usd_per_hour)
+        dear = machine(asked, box=box, replica=profile(hardware="h200"))
+        free = replace(asked, workloads=tuple(replace(w, access=Access()) for w in asked.workloads))
+        apart = bound_usd(asked.select(asked.workload == 0), cheap) + bound_usd(asked.select(asked.workload == 1), dear)
+        assert bound_usd(asked, cheap, dear) <= min(bound_usd(free, dear), apart) * (1 + 1e-9)
+        assert bound_usd(asked, cheap, dear) >= bound_usd(free, cheap, dear) * (1 - 1e-9)
+
+
 def test_hard_bound_prices_work_alone() -> None:
     asked = load(np.arange(1.0, 100.0), 300, 80)
     candidate = machine(asked)
