@@ -2,7 +2,8 @@
 
 A correction is fitted without the rows of one architecture, and judged on these. It is used for other models of a kind,
 dense or mixture of experts, only if it lowers the median error of the time of a request over all rows of that kind that
-were left out: that of the plain tables, or for a correction of one hardware that of a correction of host time alone.
+were left out by a tenth, since less is chance: that of the plain tables, or for a correction of one hardware that of a
+correction of host time alone.
 """
 
 from collections import defaultdict
@@ -23,6 +24,7 @@ from meritorder.perf.profile import Floats
 _ROWS: Final = 60
 _ROUNDS: Final = 4
 _ENOUGH: Final = 10
+_CHANCE: Final = 0.1
 
 
 def earned(rows: Sequence[Row], corrections: Sequence[Correction], progress: Callable[[str], None]) -> list[Correction]:
@@ -57,7 +59,7 @@ def _transfers(rows: Sequence[Row]) -> dict[str, list[float]]:
     host_only = len({row.hardware for row in rows}) > 1
     found = {}
     for kind, (before, after) in left_out_ratios(rows, host_only=host_only).items():
-        if np.median(np.abs(after)) < np.median(np.abs(before)):
+        if np.median(np.abs(after)) < (1 - _CHANCE) * np.median(np.abs(before)):
             found[kind] = [round(float(ratio), 4) for ratio in np.exp(np.quantile(after, LEVELS))]
     return found
 

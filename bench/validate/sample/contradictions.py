@@ -1,6 +1,6 @@
-"""Rows that the sample itself contradicts with another measurement of the same configuration.
+"""Rows that another measurement of the same configuration contradicts, or those of their kernels alone.
 
-The rules depend on the sample alone, not on simulations, and apply to both halves.
+The rules depend on measurements alone, not on simulations, and apply to both halves.
 
 A *configuration* is a system, engine, architecture, precision, split over GPUs, pair of lengths and concurrency. A
 *run* is all measurements of one system, engine, architecture and precision on one day with one version.
@@ -12,12 +12,18 @@ A *configuration* is a system, engine, architecture, precision, split over GPUs,
    of one configuration in one run the faster, if it is faster by as much.
 3. A row is dropped if the same run had, with the same split and lengths and at most 8 clients, a TTFT of more than
    1.5 s: without a queue that means that the server was not warm.
+4. A row is dropped if its prompts took less than 0.9 of the time that their kernels take alone: in the time of a
+   request each client has one prompt. Such a server had prompts in its cache.
 """
 
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final
+
+import numpy as np
+
+from meritorder.perf.profile import Profile
 
 Row = Mapping[str, Any]
 
@@ -26,6 +32,7 @@ _ENOUGH: Final = 3
 _SPECULATIVE: Final = 0.8
 _FEW_CLIENTS: Final = 8
 _COLD_MS: Final = 1500.0
+_KERNELS_SHARE: Final = 0.9
 _SAME: Final = {
     "deepseek-ai/DeepSeek-V3": "deepseek-ai/DeepSeek-R1",
     "nvidia/DeepSeek-R1-NVFP4": "deepseek-ai/DeepSeek-R1",
@@ -41,6 +48,20 @@ def contradicted(rows: Iterable[Row]) -> dict[str, str]:
         rest = [row for row in all_rows if row["id"] not in reasons]
         reasons |= rule(rest)
     return reasons
+
+
+def has_cached_prompts(profile: Profile, clients: int, prompt_tokens: float, request_s: float) -> bool:
+    """Return whether a closed loop took less time than the kernels of its prompts do alone.
+
+    Args:
+        profile: Measured kernels of its server.
+        clients: Requests in flight.
+        prompt_tokens: Mean length of a prompt.
+        request_s: Mean time of a request.
+    """
+    token_s = float(np.min(np.array(profile.mixed_base_s) / np.array(profile.step_tokens)))
+    prompt_s = prompt_tokens * token_s + prompt_tokens**2 / 2 * profile.prefill_per_pair_s
+    return request_s < _KERNELS_SHARE * clients * prompt_s
 
 
 def _far_from_others(rows: list[Row]) -> dict[str, str]:

@@ -24,8 +24,10 @@ MODELS: Final = {
     "Llama-3.1-8B-Instruct-FP8": ("llama-3.1-8b",),
     "Qwen3-235B-A22B-FP8": ("qwen3-235b-a22b",),
     "Qwen3-32B-NVFP4": ("qwen3-32b",),
+    # Layers of one size: 2,880 wide, 64 heads, experts of 2,880; the smaller has fewer of them, and fewer layers.
+    "gpt-oss-120b": ("gpt-oss-120b", "gpt-oss-20b"),
 }
-"""Names in the sample -> `Model.id` of each model of that architecture; others differ by case only."""
+"""Names in the sample -> `Model.id` of each model with these layers, its own first; others differ by case only."""
 _SPLIT_COLUMNS: Final = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 _MEASUREMENT: Final = ("system", "backend", "isl", "osl", "concurrency", "silicon_ttft_ms", "silicon_tpot_ms")
 

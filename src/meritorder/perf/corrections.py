@@ -24,7 +24,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         engine: Engine.
         model: `Model.id` of its rows; "" for a correction of all models of the engine.
         precision: Precision that it applies to; "" for any.
-        fitted_to: Models and precisions of its rows, such as "llama-3.1-70b fp8", with all models of an architecture.
+        fitted_to: Models and precisions of its rows, such as "llama-3.1-70b fp8", with all models of these layers.
         engine_versions: Version of the servers of each of these, the median, where it is known.
         transfers: Kinds of models, "dense" or "experts", whose errors such a correction lowered without having seen
             the model (`bench.validate.left_out`), with measured / simulated times of requests there: quantiles.

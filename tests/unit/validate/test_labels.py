@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
-from bench.validate.sample.contradictions import contradicted
-from bench.validate.sample.labels import correct_labels, drop_repeated
+from bench.validate.sample.contradictions import contradicted, has_cached_prompts
+from bench.validate.sample.labels import correct_labels, drop_repeated, models_of
+from tests.samples.fleets import profile
 
 SPLIT = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "batch_size")
 
@@ -83,3 +85,17 @@ def test_cold_run_dropped_at_all_concurrencies() -> None:
     cold = [row(concurrency=4, silicon_ttft_ms=5000.0), row(id="b", concurrency=64, silicon_ttft_ms=9000.0)]
     assert set(contradicted(cold)) == {"a", "b"}
     assert contradicted([cold[1]]) == {}
+
+
+@pytest.mark.parametrize(("request_s", "cached"), [(3.5, True), (3.7, False)])
+def test_prompts_faster_than_kernels_were_cached(request_s: float, cached: bool) -> None:  # noqa: FBT001
+    """Four clients, 1,000 tokens at 1 ms each: 0.9 of 4 s. Pairs add nothing here."""
+    kernels = msgspec.structs.replace(
+        profile(), step_tokens=[1, 1000], mixed_base_s=[0.01, 1.0], prefill_per_pair_s=0.0
+    )
+    assert has_cached_prompts(kernels, 4, 1000.0, request_s) is cached
+
+
+def test_models_with_the_same_layers_share_corrections() -> None:
+    assert models_of("gpt-oss-120b") == ("gpt-oss-120b", "gpt-oss-20b")
+    assert models_of("Qwen3-235B-A22B") == ("qwen3-235b-a22b",)
