@@ -21,7 +21,7 @@ from importlib.metadata import requires
 from typing import Final
 
 _OF_EXTRA: Final = re.compile(r"([\w-]+).*extra == '(\w+)'")  # as in the metadata of an installed package
-_EXTRAS_OF_COMMANDS: Final = frozenset({"study", "gateway", "client", "mcp"})
+_EXTRAS_OF_COMMANDS: Final = frozenset({"study", "gateway", "client", "mcp", "ray"})
 
 
 class MeritorderError(Exception):

@@ -40,7 +40,7 @@ async def test_openai_client_accepts_stand_in() -> None:
         openai.types.chat.ChatCompletion.model_validate(found["response"]["body"])
         assert (await client.batches.cancel(made[1].id)).status == "cancelling"
         with pytest.raises(openai.NotFoundError):
-            await client.models.list()
+            await client.fine_tuning.jobs.list()
 
 
 async def test_anthropic_client_accepts_stand_in() -> None:
