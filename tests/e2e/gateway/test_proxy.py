@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 from tests.e2e.gateway.conftest import Process, environment, start
-from tests.e2e.gateway.test_provider_batches import until
+from tests.e2e.gateway.test_provider_batches import KINDS, Scene, until
 from tests.samples.command import meritorder_in_process
 from tests.samples.http_server import LocalServer
 from tests.samples.providers import OpenAIBatchApi
@@ -31,10 +31,10 @@ async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIBatchApi]:
         yield provider
 
 
-async def run_proxy(server: LocalServer, folder: Path, *options: str) -> Process:
+async def run_proxy(server: LocalServer, folder: Path, *options: str, provider: str = "openai") -> Process:
     arguments = ["--url", f"{server.url}/v1", "--folder", str(folder), "--port", "0"]
     arguments += ["--collect", "200ms", "--poll", "200ms", *options]
-    return await asyncio.to_thread(start, ["-m", "meritorder", "proxy", "openai", *arguments], folder / "log")
+    return await asyncio.to_thread(start, ["-m", "meritorder", "proxy", provider, *arguments], folder / "log")
 
 
 async def kill(proxy: Process) -> None:
@@ -42,9 +42,10 @@ async def kill(proxy: Process) -> None:
     await asyncio.to_thread(proxy.stop)
 
 
-async def ask(proxy: Process, number: int, **headers: str) -> httpx2.Response:
+async def ask(proxy: Process, number: int, fields: dict[str, Any] | None = None, **headers: str) -> httpx2.Response:
     """Make a call as a program in any language does."""
-    body = {"model": "m", "messages": [{"role": "user", "content": f"number {number}"}], "user": f"{number}"}
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": f"number {number}"}]}
+    body |= {"user": f"{number}"} if fields is None else fields
     async with httpx2.AsyncClient(timeout=60) as client:
         headers = KEY | {"Meritorder-Deadline": "24h"} | headers
         return await client.post(f"{proxy.url}/v1/chat/completions", json=body, headers=headers)
@@ -76,6 +77,23 @@ async def test_killed_proxy_asks_once(api: OpenAIBatchApi, tmp_path: Path) -> No
     assert (await ask(proxy, 1, Authorization="Bearer other")).status_code == 401
     assert (await ask(proxy, 1, **{"Meritorder-Deadline": "soon"})).status_code == 400
     await kill(proxy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["anthropic", "gemini"])
+@pytest.mark.asyncio
+async def test_other_providers_answer(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{kind.upper()}_API_KEY", "key")
+    provider: Any = KINDS[kind](now=lambda: dt.datetime.now(dt.UTC))
+    async with provider.server as server:
+        proxy = await run_proxy(server, tmp_path, "--models", "m", provider=kind)
+        calls = [asyncio.create_task(ask(proxy, number, fields={"max_tokens": 8})) for number in range(2)]
+        batches = Scene(kind, provider, tmp_path)
+        batches.end(await batches.submitted(1), lambda _: "ok")
+        answers = await asyncio.gather(*calls)
+        await kill(proxy)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert all(answer.json()["choices"][0]["message"]["content"] for answer in answers)
 
 
 @pytest.mark.slow
