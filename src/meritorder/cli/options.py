@@ -209,3 +209,6 @@ OptionalConfigFile = Annotated[
 ApiKeyVariable = Annotated[
     str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the API key.")
 ]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")]
+PromptColumn = Annotated[str, typer.Option("--prompt", metavar="COLUMN", help="Column of the prompts.")]

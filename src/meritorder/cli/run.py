@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from meritorder.cli.options import ApiKeyVariable, JsonFile
+from meritorder.cli.options import ApiKeyVariable, JsonFile, PromptColumn
 from meritorder.cli.parsing import parse_duration, progress
 from meritorder.deadlines import parse_deadline
 from meritorder.errors import ConfigError
@@ -33,7 +33,7 @@ def run(
         ),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model of rows that name none.")] = "",
-    prompt: Annotated[str, typer.Option("--prompt", metavar="COLUMN", help="Column of the prompts.")] = "prompt",
+    prompt: PromptColumn = "prompt",
     id_: Annotated[
         str,
         typer.Option("--id", metavar="COLUMN", help="Column that identifies rows; else custom_id, id, or the content."),

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from meritorder.cli.options import ApiKeyVariable, HtmlFile, JsonFile
+from meritorder.cli.options import ApiKeyVariable, HtmlFile, JsonFile, PromptColumn
 from meritorder.errors import ConfigError
 from meritorder.units import format_duration
 
@@ -49,7 +49,7 @@ def batch(
         bool, typer.Option("--in-order", help="Write results and errors to one file, in the order of the input.")
     ] = False,
     model: Annotated[str, typer.Option("--model", help="Model of prompts; by default the gateway's only one.")] = "",
-    prompt: Annotated[str, typer.Option("--prompt", metavar="COLUMN", help="Column of the prompts.")] = "prompt",
+    prompt: PromptColumn = "prompt",
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="Limit on the answers to prompts.")
     ] = None,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.gateway.ui import start_beside
-from meritorder.cli.options import CatalogFiles, ConfigFile, JsonFile, OptionalConfigFile
+from meritorder.cli.options import CatalogFiles, ConfigFile, Host, JsonFile, OptionalConfigFile, Port
 from meritorder.cli.parsing import parse_names, progress
 from meritorder.errors import ConfigError
 
@@ -84,8 +84,8 @@ def proxy(
         Path | None,
         typer.Option("--folder", metavar="DIR", help="Its store; by default one of the account, in the state folder."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     collect: Annotated[
         str, typer.Option("--collect", metavar="TIME", help="How long a call waits for others of its batch.")
     ] = "5s",

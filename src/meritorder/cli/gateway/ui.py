@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from meritorder.cli.gateway.ledger import account_gateway, read_gateway
-from meritorder.cli.options import ApiKeyVariable, OptionalConfigFile
+from meritorder.cli.options import ApiKeyVariable, Host, OptionalConfigFile, Port
 from meritorder.cli.parsing import parse_names
 from meritorder.errors import ConfigError
 from meritorder.gateway.venues import parent_watchdog
@@ -28,8 +28,8 @@ _MAX_PAUSE_S: Final = 30.0
 
 
 def ui(
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8090,
+    host: Host = "127.0.0.1",
+    port: Port = 8090,
     gateway: Annotated[
         str, typer.Option("--gateway", metavar="URL", help="Gateway whose work and batches the pages show.")
     ] = "",
