@@ -63,7 +63,8 @@ def test_shadow_says_what_was_saved(server: str, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     answer = json.loads(target.read_text())
     assert answer["schema"] == "meritorder.shadow/1"
-    assert len(answer["periods"]) == 2
+    # Two periods; a machine that is busy at their border makes one or three of them.
+    assert sum(period["requests"] for period in answer["periods"]) == answer["whole"]["requests"] > 0
     assert answer["whole"]["input_tokens"] == 1000 * answer["whole"]["requests"]
     assert "would have been saved" in result.output
 
