@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.oracle.billing import bill_hour
 from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
@@ -124,9 +124,16 @@ def commit(use: np.ndarray, committed: float) -> float:
 
 @settings(max_examples=25, deadline=None)
 @given(use=st.lists(st.integers(0, 9), min_size=3, max_size=24), committed=st.floats(2.03, 9.87))
+@example(use=[0, 0, 0, 3, 2], committed=4.0)  # two of five slots at 4 of 10 dollars: both answers cost the same
 def test_program_follows_break_even_rule(use: list[int], committed: float) -> None:
     levels = np.array(use, float)
-    assert commit(levels, committed) == machines_to_commit(levels, committed, 10.0)
+
+    def cost_usd(machines: float) -> float:
+        return committed * machines * levels.size + 10.0 * np.maximum(levels - machines, 0.0).sum()
+
+    by_rule = machines_to_commit(levels, committed, 10.0)
+    assert cost_usd(commit(levels, committed)) == pytest.approx(cost_usd(by_rule))
+    assert cost_usd(by_rule) == pytest.approx(min(cost_usd(machines) for machines in range(10)))
 
 
 def test_break_even_rule_over_scenarios() -> None:
