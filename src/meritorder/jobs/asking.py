@@ -18,7 +18,7 @@ from meritorder.jobs.output import OutputFolder, hash_ids
 from meritorder.jobs.rows import RowRequest, RowRules
 from meritorder.jobs.spending import Allowance
 
-DEADLINE: Final = "the deadline has passed"
+DEADLINE: Final = "the deadline, or the time that the budget pays for, is over"
 BUDGET: Final = "the budget is spent"
 
 _OK: Final = 200
@@ -95,8 +95,9 @@ class RowAnswerer:
     async def __call__(self, table: pa.Table) -> pa.Table:
         """Answer rows and write their answers; return sums of them, how many rows were left, and why."""
         requests = [self._rules.to_request(row) for row in table.to_pylist()]
-        is_new = ~np.isin(hash_ids(request.id for request in requests), self._answered, assume_unique=False)
-        outcomes = await asyncio.gather(*(self._answer(requests[place]) for place in np.flatnonzero(is_new)))
+        hashes = hash_ids(request.id for request in requests)
+        first, after = (np.searchsorted(self._answered, hashes, side) for side in ("left", "right"))
+        outcomes = await asyncio.gather(*(self._answer(requests[place]) for place in np.flatnonzero(first == after)))
         answers = [outcome for outcome in outcomes if isinstance(outcome, dict)]
         left = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if answers:

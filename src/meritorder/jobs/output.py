@@ -95,14 +95,17 @@ class OutputFolder:
         return sorted(file.base_name for file in listed if file.extension == _SUFFIX[1:] and file.base_name[0] != ".")
 
     def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Return a file of answers; a file of anything else in the folder is refused before one is changed."""
         path = posixpath.join(self._inside, name)
         try:
-            return parquet.read_table(path, filesystem=self._filesystem, columns=columns)
+            is_ours = parquet.read_schema(path, filesystem=self._filesystem).equals(SCHEMA)
+            if is_ours:
+                return parquet.read_table(path, filesystem=self._filesystem, columns=columns)
+            fault = "its columns are others"
         except (ArrowException, OSError) as error:
-            fix = "remove it, and its rows are asked again; or name another folder"
-            raise ConfigError(
-                f"is no file of answers: {error}", where=posixpath.join(self.path, name), fix=fix
-            ) from None
+            fault = str(error)
+        fix = "give the answers a folder of their own with --out"
+        raise ConfigError(f"is no file of answers: {fault}", where=posixpath.join(self.path, name), fix=fix)
 
     def _replace(self, name: str, table: pa.Table) -> None:
         path = posixpath.join(self._inside, name)

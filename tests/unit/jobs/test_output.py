@@ -8,6 +8,9 @@ from meritorder.errors import ConfigError
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from meritorder.jobs.output import OutputFolder, hash_ids
 
 
@@ -41,3 +44,12 @@ def test_foreign_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(ConfigError, match=r"notes\.parquet.*no file of answers"):
         OutputFolder(str(tmp_path)).remove_repeated()
+
+
+def test_other_tables_are_never_changed(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.parquet"
+    parquet.write_table(pa.table({"id": ["a", "a"], "prompt": ["x", "y"]}), rows)
+    before = rows.read_bytes()
+    with pytest.raises(ConfigError, match=r"rows\.parquet.*its columns are others"):
+        OutputFolder(str(tmp_path)).remove_repeated()
+    assert rows.read_bytes() == before
