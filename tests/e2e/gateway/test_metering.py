@@ -136,6 +136,28 @@ def test_unknown_machine_is_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_held_call_has_its_receipt(tmp_path: Path) -> None:
+    """Only the call ran: its receipt is what the ledger says of the id that the client was given."""
+    config = _configuration(tmp_path, _venue("small", f"usd_per_hour = {USD_PER_HOUR}"))
+    gateway = _serve(config)
+    try:
+        client = OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
+        messages: Any = [{"role": "user", "content": "hello"}]
+        answer = client.chat.completions.with_raw_response.create(
+            model="small", messages=messages, max_tokens=20, extra_headers={"meritorder-deadline": "1h"}
+        )
+        request_id = answer.headers["x-request-id"]
+        shown = run(tmp_path, "batch", "receipt", request_id, "--json", "receipt.json", "--url", gateway.url)
+    finally:
+        gateway.stop()
+    assert shown.returncode == 0, shown.stderr
+    assert f"paid for the request {request_id}" in shown.stdout
+    receipt = json.loads((tmp_path / "receipt.json").read_text())["receipt"]
+    assert (receipt["completed"], receipt["deadline_kept"], receipt["output_tokens"]) == (1, True, 20)
+    report = _report(tmp_path, config, "--by", "request")
+    assert {row["by"]["request"]: row["paid_usd"] for row in report["rows"]}[request_id] == receipt["paid_usd"]
+
+
 def test_quote_receipt_and_ledger_agree(tmp_path: Path) -> None:
     """Only the batch ran: what machines were paid for while busy is its cost; it is charged its quote."""
     lanes = "[lanes]\nhonor_quotes = true\n"

@@ -38,7 +38,11 @@ Url = Annotated[str, typer.Option("--url", metavar="URL", help="URL of the gatew
 def batch(
     action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")],
     what: Annotated[
-        str, typer.Argument(metavar="FILE|ID", help="File of requests to submit, or id of a batch or quote.")
+        str,
+        typer.Argument(
+            metavar="FILE|ID",
+            help="File of requests to submit, or id of a batch or quote; of a receipt also that of a request.",
+        ),
     ] = "",
     window: Annotated[str, typer.Option("--window", metavar="24h", help="Completion window.")] = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until it has finished.")] = False,
@@ -142,18 +146,18 @@ def _quote(client: "GatewayClient", path: Path, json: Path | None, rules: _Rules
     report.render(quote, Console())
 
 
-def _receipt(client: "GatewayClient", batch_id: str, json: Path | None, html: Path | None) -> None:
-    """Show the receipt of a batch, and write it to files."""
+def _receipt(client: "GatewayClient", subject_id: str, json: Path | None, html: Path | None) -> None:
+    """Show the receipt of a batch or a request, and write it to files."""
     from meritorder import documents
     from meritorder.records.receipts import RECEIPT_SCHEMA, SignedReceipt
     from meritorder.report import files
     from meritorder.report.ledger import receipt as report
 
     files.check_target(json, html)
-    body = client.receipt(batch_id)
-    command = f"meritorder batch receipt {batch_id}"
+    body = client.receipt(subject_id)
+    command = f"meritorder batch receipt {subject_id}"
     signed = documents.decode(
-        body, SignedReceipt, schema=RECEIPT_SCHEMA, what="a receipt", command=command, where=batch_id
+        body, SignedReceipt, schema=RECEIPT_SCHEMA, what="a receipt", command=command, where=subject_id
     )
     if json:
         files.write_bytes(json, body)

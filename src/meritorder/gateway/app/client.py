@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
@@ -18,6 +19,7 @@ from meritorder.errors import ConfigError
 T = TypeVar("T")
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _LISTED: Final = 20
+_BATCH: Final = "batch_"  # how the ids of batches begin
 _RECEIPT_POLL_S: Final = 1.0
 _RECEIPT_WAIT_S: Final = 90.0  # what a finished batch ran on is recorded within a minute
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -117,13 +119,13 @@ class GatewayClient:
             return self.batch(batch_id)
         return self._run(self._json("POST", f"/v1/batches/{batch_id}/{action}"))
 
-    def receipt(self, batch_id: str) -> bytes:
-        """Return the receipt of a finished batch.
+    def receipt(self, subject_id: str) -> bytes:
+        """Return the receipt of a finished batch, or of a request outside batches.
 
         Raises:
-            ConfigError: The batch has not ended, or what it ran on is not recorded to its end.
+            ConfigError: It has not ended, or what it ran on is not recorded to its end.
         """
-        return self._run(self._receipt(batch_id))
+        return self._run(self._receipt(subject_id))
 
     def fault_of_receipt(self, receipt: bytes) -> str:
         """Return what is wrong with a receipt; empty if the gateway signed it and it was not changed."""
@@ -216,11 +218,12 @@ class GatewayClient:
         async with self._session() as session, session.request(method, self._url + path, data=body) as response:
             return await self._checked(response)
 
-    async def _receipt(self, batch_id: str) -> bytes:
+    async def _receipt(self, subject_id: str) -> bytes:
+        kind = "batches" if subject_id.startswith(_BATCH) else "requests"
         give_up_s = time.monotonic() + _RECEIPT_WAIT_S
         async with self._session() as session:
             while True:
-                async with session.get(f"{self._url}/v1/batches/{batch_id}/receipt") as response:
+                async with session.get(f"{self._url}/v1/{kind}/{quote(subject_id, safe='')}/receipt") as response:
                     if response.status == 200:
                         return await response.read()
                     if response.status != 202:
@@ -228,7 +231,7 @@ class GatewayClient:
                     status = (await response.json())["status"]
                 if status not in FINAL_STATUSES or time.monotonic() > give_up_s:
                     raise ConfigError(
-                        "there is no receipt yet", where=batch_id, fix=f"it is {status}; wait for its end"
+                        "there is no receipt yet", where=subject_id, fix=f"it is {status}; wait for its end"
                     )
                 await asyncio.sleep(_RECEIPT_POLL_S)
 

@@ -22,6 +22,8 @@ from meritorder.gateway.lanes.deferred import DeferredCalls
 from meritorder.gateway.lanes.history import EarlierTurns
 from meritorder.gateway.lanes.realtime import RealTime
 from meritorder.gateway.routes.batches import Batches
+from meritorder.gateway.routes.billing.quotes import Quotes
+from meritorder.gateway.routes.billing.receipts import ReceiptRoutes
 from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.conversations import Conversations
 from meritorder.gateway.routes.files import Files
@@ -30,7 +32,6 @@ from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.openapi.document import OpenApi
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.pages import Pages
-from meritorder.gateway.routes.quotes import Quotes
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.routes.venues import VenueRoutes
 from meritorder.gateway.state.context import Context
@@ -120,7 +121,8 @@ class Service:
                 # Calls bypass these routes; they answer 405 to other methods.
                 *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
                 *Files(context).routes(),
-                *Batches(context, self._receipts).routes(),
+                *Batches(context).routes(),
+                *ReceiptRoutes(context, self._receipts).routes(),
                 *Quotes(context, Quoting(context, venues, self.dispatcher, self._operations.live_cost)).routes(),
                 *Completions(context).routes(),
                 *Responses(context, self.dispatcher).routes(),

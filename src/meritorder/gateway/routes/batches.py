@@ -1,10 +1,8 @@
-"""`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume; receipts."""
+"""`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume."""
 
-import contextlib
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -15,11 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder import documents
-from meritorder.errors import ConfigError
-from meritorder.gateway import decoding
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, small_object, whole_body
+from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, small_object
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
@@ -32,15 +27,12 @@ from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import BatchObject, batch_object, list_object
 from meritorder.gateway.workers.quoting import price_picousd
-from meritorder.gateway.workers.receipts import Receipts
-from meritorder.records.receipts import Quote, Signature
+from meritorder.records.receipts import Quote
 from meritorder.units import parse_duration_s
 
 _COMPARED: Final = ("endpoint", "completion_window", "input_file_id", "metadata", "output_expires_after_s")
 
 
-_RECEIPT_RETRY_S: Final = 2
-_log: Final = logging.getLogger(__name__)
 _QUOTE_HEADER: Final = "meritorder-quote"
 _QUOTE_PREFIX: Final = "quote_"
 
@@ -71,28 +63,6 @@ def _add(connection: Connection, fields: dict[str, Any], quote: TakenQuote | Non
     return batch
 
 
-@contextlib.contextmanager
-def _signing() -> Iterator[None]:
-    """Answer 503 if the key of receipts cannot be used."""
-    try:
-        yield
-    except ConfigError as error:
-        _log.error("receipts cannot be signed: %s", error)
-        raise ApiError(503, "Receipts cannot be signed now.", code="receipt_key_unusable") from None
-
-
-class _Signed(msgspec.Struct):
-    """A signed receipt, whose receipt is as it was written."""
-
-    receipt: msgspec.Raw
-    signature: Signature
-
-
-def _signed(body: bytes) -> _Signed:
-    checks.json_object(body)
-    return msgspec.json.decode(body, type=_Signed)
-
-
 def _batch_id(tenant: str, idempotency_key: str) -> str:
     """Return the id of the batch that a tenant's idempotency key creates."""
     return "batch_" + hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).hexdigest()[:32]
@@ -101,9 +71,8 @@ def _batch_id(tenant: str, idempotency_key: str) -> str:
 class Batches:
     """The routes of batches."""
 
-    def __init__(self, context: Context, receipts: Receipts) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._receipts = receipts
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -111,8 +80,6 @@ class Batches:
             Route("/v1/batches", self.create, methods=["POST"]),
             Route("/v1/batches", self.list, methods=["GET"]),
             Route("/v1/batches/{batch_id}", self.retrieve, methods=["GET"]),
-            Route("/v1/batches/{batch_id}/receipt", self.receipt, methods=["GET"]),
-            Route("/v1/receipts/verify", self.verify_receipt, methods=["POST"]),
             Route("/v1/batches/{batch_id}/cancel", self.cancel, methods=["POST"]),
             Route("/v1/batches/{batch_id}/pause", self.pause, methods=["POST"]),
             Route("/v1/batches/{batch_id}/resume", self.resume, methods=["POST"]),
@@ -237,29 +204,6 @@ class Batches:
     async def retrieve(self, request: Request) -> Response:
         """Return a batch."""
         return json_response((await self._objects([await self._batch(request)]))[0])
-
-    async def receipt(self, request: Request) -> Response:
-        """Return the signed receipt of a finished batch; until there is one, 202 and what is promised."""
-        batch = await self._batch(request)
-        with _signing():
-            receipt = await self._receipts.of(batch)
-        if receipt is None:
-            pending = documents.encode(await self._receipts.pending(batch))
-            headers = {"retry-after": str(_RECEIPT_RETRY_S)}
-            return Response(pending, 202, media_type="application/json", headers=headers)
-        return Response(receipt, media_type="application/json")
-
-    async def verify_receipt(self, request: Request) -> Response:
-        """Return whether a receipt was signed by this gateway and not changed since."""
-        await caller(self._context, request)
-        body = await whole_body(self._context, request)
-        try:
-            signed = await decoding.run(_signed, body)
-            with _signing():
-                fault = self._receipts.signer.fault(bytes(signed.receipt), signed.signature)
-        except ValueError as error:
-            raise invalid_request(f"This is not a receipt: {error}.", code="invalid_receipt") from None
-        return json_response({"object": "receipt.verification", "valid": not fault, "reason": fault or None})
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a batch: running requests may finish, and answers are preserved."""

@@ -103,7 +103,7 @@ def interrupted_entry(request: ClaimedRequest, run: Run, *, preempted: bool) -> 
 
     What it generated is counted as lost with the answer of the request, however many attempts that takes.
     """
-    no_answer = RequestAnswer(request_id=request.id or f"{request.batch_seq}-{request.line}", status_code=None)
+    no_answer = RequestAnswer(request_id=f"{request.batch_seq}-{request.line}", status_code=None)
     return _queued_entry(request, no_answer, run, words.PREEMPTED if preempted else words.RETRIED, 0)
 
 
@@ -137,7 +137,7 @@ def _queued_entry(
     request: ClaimedRequest, answer: RequestAnswer, run: Run, how_ended: str, cost_picousd: int | None
 ) -> LedgerEntry:
     return LedgerEntry(
-        request_id=answer.request_id,
+        request_id=request.id or answer.request_id,
         arrived_s=request.arrived_s,
         started_s=run.started_s,
         ended_s=run.ended_s,

@@ -57,7 +57,7 @@ def steps(tenant: str) -> Mapping[str, Step]:
         ),
         "batches": partial(_delete_some, table=BATCHES, where=BATCHES.c.tenant == tenant),
         "stored answers": partial(_delete_some, table=STORED_ANSWERS, where=STORED_ANSWERS.c.tenant == tenant),
-        "receipts": partial(_delete_some, table=RECEIPTS, key="batch_id", where=RECEIPTS.c.tenant == tenant),
+        "receipts": partial(_delete_some, table=RECEIPTS, key="subject_id", where=RECEIPTS.c.tenant == tenant),
         "quotes": partial(
             _change_some,
             table=QUOTES,

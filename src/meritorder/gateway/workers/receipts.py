@@ -1,4 +1,4 @@
-"""Receipts: what a finished batch cost, exactly as the ledger has it, computed once and signed."""
+"""Receipts: what a batch or a request cost, exactly as the ledger has it, computed once and signed."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,8 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.signing import Signer
 from meritorder.gateway.store.billing import capacity, quotes, receipts
-from meritorder.gateway.store.billing.receipts import PlaceUse, ReplicaUse
+from meritorder.gateway.store.billing.quotes import StoredQuote
+from meritorder.gateway.store.billing.receipts import EndedRequest, PlaceUse, ReplicaUse, Rows
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.venues.venues import Venues
@@ -31,7 +32,7 @@ from meritorder.records.receipts import PendingReceipt, Receipt, ReceiptPlace, S
 from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, exact_usd, format_count, utc
 
 _SETTLE_S: Final = 5.0
-_UNSEEN_S: Final = 60.0  # how long the end of what a batch ran on may be unknown, as while another gateway records it
+_UNSEEN_S: Final = 60.0  # how long the end of what a subject ran on may be unknown, as while another gateway records it
 _NO_SAVING: Final = (
     "real time alone was not simulated for it; `meritorder ledger --counterfactual` does so for a period"
 )
@@ -42,14 +43,103 @@ _ListPrice = Callable[[PlaceUse], int | None]
 
 @dataclass(slots=True)
 class _MachineCost:
-    """What machines cost while a batch ran on them, by venue, and how many of its attempts nothing was paid for."""
+    """What machines cost while a subject ran on them, by venue, and how many of its attempts nothing was paid for."""
 
     picousd: dict[str, int]
     unpaid: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a receipt is of: a batch, or a request outside batches.
+
+    Args:
+        id: Its id.
+        batch: The batch; None for a request.
+        tenant: Whose it is.
+        model: Its model; empty if there are several or none.
+        endpoint: Its endpoint.
+        status: Its state.
+        created_s: When it was created or arrived, epoch seconds.
+        ended_s: When it ended; None while it runs.
+        deadline_s: By when it has to end; None in real time.
+        total: Its requests.
+        completed: Of them, those with a result.
+        failed: Of them, those that failed.
+    """
+
+    id: str
+    batch: Batch | None
+    tenant: str
+    model: str
+    endpoint: str
+    status: str
+    created_s: float
+    ended_s: float | None
+    deadline_s: float | None
+    total: int
+    completed: int
+    failed: int
+
+    @classmethod
+    def of_batch(cls, batch: Batch) -> "Subject":
+        """Return a batch."""
+        return cls(
+            id=batch.id,
+            batch=batch,
+            tenant=batch.tenant,
+            model=batch.model or "",
+            endpoint=batch.endpoint,
+            status=batch.status,
+            created_s=batch.created_s,
+            ended_s=_ended_s(batch),
+            deadline_s=batch.expires_s,
+            total=batch.total,
+            completed=batch.done,
+            failed=batch.failed,
+        )
+
+    @classmethod
+    def of_request(cls, tenant: str, request_id: str, request: EndedRequest) -> "Subject":
+        """Return a request outside batches that has ended."""
+        succeeded = request.status_code is not None and 200 <= request.status_code < 300
+        return cls(
+            id=request_id,
+            batch=None,
+            tenant=tenant,
+            model=request.model,
+            endpoint=request.endpoint,
+            status="completed" if succeeded else "failed",
+            created_s=request.arrived_s,
+            ended_s=request.ended_s,
+            deadline_s=request.deadline_s,
+            total=1,
+            completed=int(succeeded),
+            failed=int(not succeeded),
+        )
+
+    @property
+    def rows(self) -> Rows:
+        """Which rows of the ledger are of it."""
+        return receipts.of_request(self.tenant, self.id) if self.batch is None else receipts.of_batch(self.batch.seq)
+
+    @property
+    def batch_id(self) -> str:
+        """The id of the batch; empty for a request."""
+        return "" if self.batch is None else self.id
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request; empty for a batch."""
+        return self.id if self.batch is None else ""
+
+    def quote(self, connection: Connection) -> StoredQuote | None:
+        """Return the quote that it uses."""
+        return None if self.batch is None else quotes.of_batch(connection, self.tenant, self.id)
+
+
 class Receipts:
-    """Issues the receipts of batches.
+    """Issues the receipts of batches, and of requests outside batches.
 
     Args:
         context: The shared state.
@@ -67,50 +157,68 @@ class Receipts:
         self.signer = Signer(context.settings.receipt_key)
         self.signer.check()
 
-    async def of(self, batch: Batch) -> bytes | None:
-        """Return the receipt of a batch as JSON; None while it runs, or what it ran on is not recorded to its end.
+    async def find_request(self, tenant: str, request_id: str) -> Subject | None:
+        """Return a tenant's request outside batches; None if none of that id has ended.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        await self._context.ledger_writer.flush()
+        find = partial(receipts.find_request, tenant=tenant, request_id=request_id)
+        ended = await self._context.database.read_soon(find)
+        return None if ended is None else Subject.of_request(tenant, request_id, ended)
+
+    async def stored(self, tenant: str, subject_id: str) -> bytes | None:
+        """Return the receipt that a tenant's batch or request has; None if it has none yet.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        return await self._context.database.read_soon(partial(receipts.get, tenant=tenant, subject_id=subject_id))
+
+    async def of(self, subject: Subject) -> bytes | None:
+        """Return a receipt as JSON; None while its subject runs, or what it ran on is not recorded to its end.
 
         Raises:
             ConfigError: The key cannot be read or created.
             StoreUnavailableError: The database cannot be reached.
         """
-        context = self._context
-        stored = await context.database.read_soon(partial(receipts.get, tenant=batch.tenant, batch_id=batch.id))
-        ended_s = _ended_s(batch)
+        context, ended_s = self._context, subject.ended_s
+        stored = await self.stored(subject.tenant, subject.id)
         if stored is not None or ended_s is None:
             return stored
         await context.ledger_writer.flush()
         await self._meter.record()
         now_s = context.now_s()
-        draft = partial(_draft, batch=batch, ended_s=ended_s, now_s=now_s, list_price=self._list_picousd)
+        draft = partial(_draft, subject=subject, ended_s=ended_s, now_s=now_s, list_price=self._list_picousd)
         receipt = await context.database.read(draft)
         if receipt is None:
             return None
         signature = self.signer.sign(documents.encode(receipt))
         body = documents.encode(SignedReceipt(receipt=receipt, signature=signature))
-        add = partial(_add, batch=batch, receipt=receipt, body=body, ended_s=ended_s, now_s=now_s)
+        add = partial(_add, subject=subject, receipt=receipt, body=body, ended_s=ended_s, now_s=now_s)
         try:
             return await context.database.write(add)
         except IntegrityError:  # another gateway has issued it at the same moment
             return await context.database.write(add)
 
-    async def pending(self, batch: Batch) -> PendingReceipt:
-        """Return what is promised to a batch that has no receipt yet.
+    async def pending(self, subject: Subject) -> PendingReceipt:
+        """Return what is promised to a subject that has no receipt yet.
 
         Raises:
             StoreUnavailableError: The database cannot be reached.
         """
-        of_batch = partial(quotes.of_batch, tenant=batch.tenant, batch_id=batch.id)
-        quote = await self._context.database.read_soon(of_batch)
+        quote = await self._context.database.read_soon(subject.quote)
         quoted = None if quote is None or quote.quoted_picousd is None else exact_usd(quote.quoted_picousd)
         return PendingReceipt(
-            batch_id=batch.id,
-            status=batch.status,
-            created_at=_iso(batch.created_s),
-            deadline_at=_iso(batch.expires_s),
-            total=batch.total,
-            completed=batch.done,
-            failed=batch.failed,
+            batch_id=subject.batch_id,
+            request_id=subject.request_id,
+            status=subject.status,
+            created_at=_iso(subject.created_s),
+            deadline_at=None if subject.deadline_s is None else _iso(subject.deadline_s),
+            total=subject.total,
+            completed=subject.completed,
+            failed=subject.failed,
             quote_id=None if quote is None else quote.id,
             quoted_usd=quoted,
             is_honored=quote is not None and quote.honored,
@@ -132,7 +240,7 @@ class Receipts:
         for seq in await self._context.database.read(quotes.unsettled):
             batch = await self._context.database.read(partial(batches.by_seq, seq=seq))
             if batch is not None:
-                await self.of(batch)
+                await self.of(Subject.of_batch(batch))
 
     def _list_picousd(self, used: PlaceUse) -> int | None:
         """Return what the tokens of a venue would cost as single calls there; None if it has no price."""
@@ -144,15 +252,17 @@ class Receipts:
         )
 
 
-def _add(connection: Connection, batch: Batch, receipt: Receipt, body: bytes, *, ended_s: float, now_s: float) -> bytes:
-    """Add a receipt and settle the quote of its batch, and return the receipt that the batch has."""
-    stored = receipts.add(connection, batch.tenant, batch.id, body, now_s=now_s)
-    quote = quotes.of_batch(connection, batch.tenant, batch.id)
-    if quote is not None:
+def _add(
+    connection: Connection, subject: Subject, receipt: Receipt, body: bytes, *, ended_s: float, now_s: float
+) -> bytes:
+    """Add a receipt and settle the quote of its batch, and return the receipt that the subject has."""
+    stored = receipts.add(connection, subject.tenant, subject.id, body, now_s=now_s)
+    quote = subject.quote(connection)
+    if subject.batch is not None and quote is not None:
         quotes.settle(
             connection,
             quote,
-            batch.seq,
+            subject.batch.seq,
             paid_picousd=int(receipt.paid_usd * PICOUSD_PER_USD),
             charged_picousd=int(receipt.charged_usd * PICOUSD_PER_USD),
             ended_s=ended_s,
@@ -170,15 +280,15 @@ def _ended_s(batch: Batch) -> float | None:
 
 
 def _draft(
-    connection: Connection, batch: Batch, *, ended_s: float, now_s: float, list_price: _ListPrice
+    connection: Connection, subject: Subject, *, ended_s: float, now_s: float, list_price: _ListPrice
 ) -> Receipt | None:
-    """Return the receipt of a batch; None if its end is not recorded yet."""
-    used, on = receipts.places(connection, batch.seq), receipts.replicas(connection, batch.seq)
+    """Return the receipt of a subject; None if its end is not recorded yet."""
+    used, on = receipts.places(connection, subject.rows), receipts.replicas(connection, subject.rows)
     paid = capacity.paid(connection) if on else []
     if now_s - ended_s < _UNSEEN_S and any(not _is_recorded(place, paid) for place in on):
         return None
-    machines = _machine_cost(connection, batch.seq, on, paid)
-    quote = quotes.of_batch(connection, batch.tenant, batch.id)
+    machines = _machine_cost(connection, subject.rows, on, paid)
+    quote = subject.quote(connection)
     places = tuple(_place(place, machines.picousd, list_price(place)) for place in used)
     listed = [place.list_usd for place in places if place.attempts and place.venue]
     paid_usd = sum((place.paid_usd for place in places), Decimal(0))
@@ -186,25 +296,28 @@ def _draft(
     charged_usd = paid_usd
     if quote is not None and quote.honored and quote.quoted_picousd is not None:
         # A line without a result is not charged.
-        charged_usd = exact_usd(quote.quoted_picousd * batch.done // max(batch.total, 1))
+        charged_usd = exact_usd(quote.quoted_picousd * subject.completed // max(subject.total, 1))
     unlisted = [place.venue for place in places if place.venue and place.list_usd is None]
     list_usd = None if unlisted else sum((usd for usd in listed if usd is not None), Decimal(0))
     real_time_usd = list_usd if _is_by_tokens(used) else None
     saved_usd = None if real_time_usd is None else real_time_usd - paid_usd
+    deadline_s = subject.deadline_s
+    kept = None if deadline_s is None else subject.status == "completed" and ended_s <= deadline_s
     return Receipt(
-        batch_id=batch.id,
-        tenant=batch.tenant,
-        model=batch.model or "",
-        endpoint=batch.endpoint,
-        status=batch.status,
-        created_at=_iso(batch.created_s),
+        batch_id=subject.batch_id,
+        request_id=subject.request_id,
+        tenant=subject.tenant,
+        model=subject.model,
+        endpoint=subject.endpoint,
+        status=subject.status,
+        created_at=_iso(subject.created_s),
         ended_at=_iso(ended_s),
-        deadline_at=_iso(batch.expires_s),
-        deadline_kept=batch.status == "completed" and ended_s <= batch.expires_s,
-        spare_s=round(batch.expires_s - ended_s, 3),
-        total=batch.total,
-        completed=batch.done,
-        failed=batch.failed,
+        deadline_at=None if deadline_s is None else _iso(deadline_s),
+        deadline_kept=kept,
+        spare_s=None if deadline_s is None else round(deadline_s - ended_s, 3),
+        total=subject.total,
+        completed=subject.completed,
+        failed=subject.failed,
         attempts=sum(place.attempts for place in places),
         input_tokens=sum(place.input_tokens for place in places),
         cached_tokens=sum(place.cached_tokens for place in places),
@@ -228,7 +341,7 @@ def _draft(
 
 
 def _is_by_tokens(used: Sequence[PlaceUse]) -> bool:
-    """Return whether all of a batch was paid by its tokens, each attempt at a price."""
+    """Return whether all was paid by its tokens, each attempt at a price."""
     reached = [place for place in used if place.venue]
     return bool(reached) and all(place.price_basis in _BY_TOKENS and not place.unpriced for place in reached)
 
@@ -269,7 +382,7 @@ def _warnings(used: Sequence[PlaceUse], machines: _MachineCost, unlisted: Sequen
 
 
 def _is_recorded(place: ReplicaUse, paid: Sequence[Paid]) -> bool:
-    """Return whether what a batch ran on is recorded until the batch's last attempt there ended."""
+    """Return whether what a subject ran on is recorded until its last attempt there ended."""
     return any(
         record.venue == place.venue and record.started_s <= place.to_s <= record.ended_s
         for record in paid
@@ -277,10 +390,8 @@ def _is_recorded(place: ReplicaUse, paid: Sequence[Paid]) -> bool:
     )
 
 
-def _machine_cost(
-    connection: Connection, batch_seq: int, on: Sequence[ReplicaUse], paid: Sequence[Paid]
-) -> _MachineCost:
-    """Return what a batch's attempts cost as shares of the machines that they ran on.
+def _machine_cost(connection: Connection, own: Rows, on: Sequence[ReplicaUse], paid: Sequence[Paid]) -> _MachineCost:
+    """Return what a subject's attempts cost as shares of the machines that they ran on.
 
     Whole hours are shared, as in the ledger, so that both round in the same way.
     """
@@ -292,7 +403,7 @@ def _machine_cost(
         if not units:
             unpaid[place.venue] += place.attempts
         for replica, unit in units.items():
-            attempts = receipts.attempts_on(connection, place.venue, replica, batch_seq, from_s=from_s, to_s=to_s)
+            attempts = receipts.attempts_on(connection, place.venue, replica, own, from_s=from_s, to_s=to_s)
             shares = share(attempts.starts_us, attempts.ends_us, *prices(unit))
             is_own = (shares.attempt >= 0) & attempts.own[shares.attempt]
             cost[place.venue] += int(shares.picousd[is_own].sum())

@@ -14,7 +14,7 @@ from meritorder.gateway.store.billing import capacity, daily
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.responses import stored_answers
 from meritorder.gateway.workers.daily_costs import sum_days
-from meritorder.gateway.workers.receipts import Receipts
+from meritorder.gateway.workers.receipts import Receipts, Subject
 from meritorder.units import SECONDS_PER_DAY
 
 _ROUND_S: Final = 60.0
@@ -71,7 +71,7 @@ class Retention:
         database = self._context.database
         for seq in await database.read(partial(daily.batches_without_receipt, before=day + 1)):
             batch = await database.read(partial(batches.by_seq, seq=seq))
-            if batch is not None and await self._receipts.of(batch) is None:
+            if batch is not None and await self._receipts.of(Subject.of_batch(batch)) is None:
                 return False
         return True
 

@@ -1,4 +1,4 @@
-"""A receipt of a batch: in a terminal, and as an HTML page that prints on one sheet."""
+"""A receipt of a batch or a request: in a terminal, and as an HTML page that prints on one sheet."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -41,24 +41,21 @@ def page(signed: SignedReceipt) -> str:
 
 def sentence(receipt: Receipt) -> str:
     """Return the answer in one sentence."""
+    if receipt.request_id:
+        return f"{format_usd(receipt.paid_usd)} were paid for the request {receipt.request_id}."
     requests = format_count(receipt.total, "request")
     return f"{receipt.paid_usd:,.2f} USD were paid for the {requests} of {receipt.batch_id}."
 
 
 def facts(receipt: Receipt) -> tuple[tuple[str, str], ...]:
     """Return what a receipt says, each with its title."""
-    spare = format_duration(abs(receipt.spare_s))
-    if receipt.deadline_kept:
-        deadline = f"kept, with {spare} to spare"
-    else:
-        deadline = f"missed by {spare}" if receipt.spare_s < 0 else f"not kept: the batch is {receipt.status}"
     quoted: tuple[tuple[str, str], ...] = ()
     if receipt.quoted_usd is not None:
         charged = f"{format_usd(receipt.charged_usd)}, quoted {format_usd(receipt.quoted_usd)} ({receipt.quote_id})"
         quoted = (("Charged", charged),)
     lost = f", {receipt.lost_tokens:,} lost by attempts that were cut off" if receipt.lost_tokens else ""
     return (
-        ("Batch", f"{receipt.batch_id}, {receipt.status}"),
+        ("Request" if receipt.request_id else "Batch", f"{receipt.request_id or receipt.batch_id}, {receipt.status}"),
         ("Tenant", receipt.tenant),
         ("Model", receipt.model or MISSING),
         ("Endpoint", receipt.endpoint),
@@ -69,9 +66,20 @@ def facts(receipt: Receipt) -> tuple[tuple[str, str], ...]:
         *quoted,
         ("Created", receipt.created_at),
         ("Ended", receipt.ended_at),
-        ("Deadline", f"{receipt.deadline_at}: {deadline}"),
+        ("Deadline", _deadline(receipt)),
         ("Issued", receipt.issued_at),
     )
+
+
+def _deadline(receipt: Receipt) -> str:
+    if receipt.spare_s is None:
+        return "none: it was answered in real time"
+    spare = format_duration(abs(receipt.spare_s))
+    if receipt.deadline_kept:
+        kept = f"kept, with {spare} to spare"
+    else:
+        kept = f"missed by {spare}" if receipt.spare_s < 0 else f"not kept: it is {receipt.status}"
+    return f"{receipt.deadline_at}: {kept}"
 
 
 def saving(receipt: Receipt) -> str:

@@ -64,7 +64,7 @@ def _fill(database: Database, tenant: str) -> None:
         connection.execute(STORED_ANSWERS.insert().values(answer | {"created_s": 1.0}))
         file = {"id": f"file_{tenant}", "tenant": tenant, "filename": tenant, "purpose": "batch", "bytes": 1}
         connection.execute(FILES.insert().values(file | {"blob": f"blob_{tenant}", "created_s": 1.0}))
-        receipt = {"tenant": tenant, "batch_id": batch.id, "body": tenant.encode(), "created_s": 1.0}
+        receipt = {"tenant": tenant, "subject_id": batch.id, "body": tenant.encode(), "created_s": 1.0}
         connection.execute(RECEIPTS.insert().values(receipt))
         quote = {"id": f"q_{tenant[0]}", "tenant": tenant, "input_file_id": file["id"], "body": tenant.encode()}
         times = {"created_s": 1.0, "valid_until_s": 1.0, "settled_s": 1.0}

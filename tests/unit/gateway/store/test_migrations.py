@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.store import keys, migrations
+from meritorder.gateway.store.billing import receipts
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key, Rates
 from meritorder.gateway.store.queue import batches, requests
@@ -87,6 +89,25 @@ def test_rows_survive_new_constraints(database: Database) -> None:
     (cost,) = database.read_now(lambda connection: connection.execute(DAILY_COSTS.select()).all())
     assert (cost.tenant, cost.paid_picousd, cost.input_tokens, cost.output_tokens) == ("t", 5, 3, 4)
     assert database.read_now(lambda connection: batches.delete_some_requests(connection, found.seq))
+
+
+def test_receipts_survive_those_of_requests(database: Database) -> None:
+    """Down to the tables of revision 16 and up again: batches keep their receipts, and rows are found by request."""
+    for subject_id in ("batch_1", "req_1"):
+        add = partial(receipts.add, tenant="t", subject_id=subject_id, body=subject_id.encode(), now_s=1.0)
+        database.submit(add).result()
+    row = {"request_id": "req_2", "arrived_s": 1.0, "ended_s": 2.0, "lane": "deferrable", "tenant": "t", "model": "m"}
+    row |= {"endpoint": "/", "input_tokens": 3, "cached_tokens": 0, "output_tokens": 4, "lost_tokens": 0}
+    row |= {"counted": True, "deadline_s": 9.0}
+    database.submit(lambda connection: connection.execute(LEDGER.insert().values(row))).result()
+    downgrade(database, "0016")
+    migrations.upgrade(database)
+    get = partial(receipts.get, tenant="t")
+    assert database.read_now(lambda connection: get(connection, subject_id="batch_1")) == b"batch_1"
+    assert database.read_now(lambda connection: get(connection, subject_id="req_1")) is None
+    ended = database.read_now(partial(receipts.find_request, tenant="t", request_id="req_2"))
+    assert ended is not None
+    assert (ended.ended_s, ended.deadline_s) == (2.0, 9.0)
 
 
 def test_windows_of_keys_survive_rates_of_teams(database: Database) -> None:

@@ -21,7 +21,8 @@ from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.queue.batches import Batch
-from meritorder.gateway.store.schema import BATCHES
+from meritorder.gateway.store.schema import BATCHES, LEDGER
+from meritorder.gateway.workers.receipts import Subject
 from meritorder.study.ledger.answer import account, cost_all
 from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 from meritorder.study.ledger.costing import Period
@@ -193,7 +194,7 @@ def test_waits_for_the_record_of_its_machine(gateway: _Gateway) -> None:
     gateway.ran(_run(0, 20))
     gateway.end(20)
     context = dataclasses.replace(gateway.service.context, now_s=lambda: DAY_S + 30)
-    receipts = _receipts(gateway.service)
+    receipts: Any = gateway.service._receipts
     receipts._context = context
     assert asyncio.run(receipts.of(_ended(gateway))) is None
     receipts._context = dataclasses.replace(context, now_s=lambda: DAY_S + 100)
@@ -202,15 +203,10 @@ def test_waits_for_the_record_of_its_machine(gateway: _Gateway) -> None:
     assert json.loads(body)["receipt"]["paid_usd"] == 10
 
 
-def _receipts(service: Service) -> Any:  # noqa: ANN401
-    route = next(route for route in service._routes.routes if getattr(route, "path", "").endswith("/receipt"))
-    return route.endpoint.__self__._receipts  # type: ignore[attr-defined]
-
-
-def _ended(gateway: _Gateway) -> Batch:
+def _ended(gateway: _Gateway) -> Subject:
     found = gateway.service.context.database.read_now(lambda connection: batches.get(connection, "default", "batch_1"))
     assert found is not None
-    return found
+    return Subject.of_batch(found)
 
 
 def test_receipt_does_not_change(gateway: _Gateway) -> None:
@@ -220,6 +216,55 @@ def test_receipt_does_not_change(gateway: _Gateway) -> None:
     first = call(gateway.service, "GET", "/v1/batches/batch_1/receipt").body
     gateway.ran(_run(0, 20, request_id="late"))
     assert call(gateway.service, "GET", "/v1/batches/batch_1/receipt").body == first
+
+
+def _held(gateway: _Gateway, request_id: str) -> Any:  # noqa: ANN401
+    return call(gateway.service, "GET", f"/v1/requests/{request_id}/receipt")
+
+
+def test_held_request_has_a_receipt(gateway: _Gateway) -> None:
+    """Two attempts, each beside the batch for part of its time: 3 + 4 / 2 + 6 / 2 dollars; 40 s before its deadline."""
+    gateway.rented(0, 100)
+    of_request = {"batch_seq": None, "tenant": "default", "request_id": "req_1", "deadline_s": DAY_S + 60}
+    lost = {"outcome": "preempted", "status_code": None, "output_tokens": 0}
+    gateway.ran(_run(3, 20), _run(0, 7, **of_request, **lost), _run(14, 20, **of_request, attempt=2))
+    reply = _held(gateway, "req_1")
+    assert reply.status == 200, reply.json
+    receipt = reply.json["receipt"]
+    assert (receipt["request_id"], receipt["batch_id"], receipt["paid_usd"]) == ("req_1", "", 3 + 2 + 3)
+    assert (receipt["total"], receipt["completed"], receipt["attempts"], receipt["status"]) == (1, 1, 2, "completed")
+    assert (receipt["deadline_kept"], receipt["spare_s"]) == (True, 40)
+    assert call(gateway.service, "POST", "/v1/receipts/verify", reply.json).json["valid"]
+    assert _held(gateway, "req_1").body == reply.body
+
+
+def test_real_time_request_has_no_deadline(gateway: _Gateway) -> None:
+    """A thousand tokens in and a tenth of it out at 2 and 8 USD a million: 0.0028 USD, as real time would cost."""
+    paid = {"venue": "api", "price_basis": "tokens", "cost_picousd": 2_800_000_000, "status_code": 500}
+    tokens = {"input_tokens": 1000, "output_tokens": 100, "started_s": DAY_S, "ended_s": DAY_S + 2}
+    gateway.ran({"batch_seq": None, "tenant": "default", "request_id": "req_1", "lane": "realtime", **paid, **tokens})
+    receipt = _held(gateway, "req_1").json["receipt"]
+    assert (receipt["paid_usd"], receipt["saved_usd"], receipt["status"]) == (0.0028, 0, "failed")
+    assert (receipt["deadline_at"], receipt["deadline_kept"], receipt["spare_s"]) == (None, None, None)
+
+
+def test_requests_of_others_and_of_batches_are_not_found(gateway: _Gateway) -> None:
+    lost = {"outcome": "preempted", "batch_seq": None, "tenant": "default"}
+    gateway.ran(
+        _run(0, 1, batch_seq=None, request_id="req_other"),
+        _run(0, 1, tenant="default", request_id="req_line"),
+        _run(0, 1, request_id="req_again", **lost),
+    )
+    assert [_held(gateway, name).status for name in ("req_other", "req_line", "req_again", "%00", "x" * 500)] == [
+        404
+    ] * 5
+
+
+def test_receipt_outlives_the_rows_of_its_request(gateway: _Gateway) -> None:
+    gateway.ran(_run(0, 1, batch_seq=None, tenant="default", request_id="req_1"))
+    first = _held(gateway, "req_1").body
+    gateway.service.context.database.submit(lambda connection: connection.execute(LEDGER.delete())).result()
+    assert _held(gateway, "req_1").body == first
 
 
 def test_unpaid_and_unpriced_are_named(gateway: _Gateway) -> None:

@@ -60,11 +60,19 @@ def signed(**changes: Any) -> SignedReceipt:  # noqa: ANN401
     [
         ({}, "kept, with 23 h to spare"),
         ({"deadline_kept": False, "spare_s": -600.0}, "missed by 10 min"),
-        ({"deadline_kept": False, "status": "cancelled"}, "not kept: the batch is cancelled"),
+        ({"deadline_kept": False, "status": "cancelled"}, "not kept: it is cancelled"),
     ],
 )
 def test_deadline_in_words(changes: dict[str, Any], says: str) -> None:
     assert says in dict(report.facts(signed(**changes).receipt))["Deadline"]
+
+
+def test_request_is_named_as_one() -> None:
+    alone = signed(batch_id="", request_id="req_1", paid_usd=Decimal("0.00012"), spare_s=None, deadline_at=None).receipt
+    assert report.sentence(alone) == "$0.00012 were paid for the request req_1."
+    facts = dict(report.facts(alone))
+    assert facts["Request"] == "req_1, completed"
+    assert facts["Deadline"] == "none: it was answered in real time"
 
 
 def test_saving_only_with_interval() -> None:

@@ -180,6 +180,13 @@ OPERATIONS: Final = (
         Object,
         statuses=(200, 202),
     ),
+    _get(
+        "getRequestReceipt",
+        "/v1/requests/{request_id}/receipt",
+        "Return the signed receipt of a request outside batches that has ended; 202 while there is none.",
+        Object,
+        statuses=(200, 202),
+    ),
     _post(
         "verifyReceipt",
         "/v1/receipts/verify",

@@ -236,11 +236,11 @@ def unsum(connection: Connection, times_s: Iterable[tuple[float | None, float]])
 
 def batches_without_receipt(connection: Connection, *, before: int) -> Sequence[int]:
     """Return the batches with rows before a day, and no receipt."""
-    has_receipt = and_(RECEIPTS.c.batch_id == BATCHES.c.id, RECEIPTS.c.tenant == BATCHES.c.tenant)
+    has_receipt = and_(RECEIPTS.c.subject_id == BATCHES.c.id, RECEIPTS.c.tenant == BATCHES.c.tenant)
     ended = select(LEDGER.c.batch_seq).where(
         LEDGER.c.ended_s < before * SECONDS_PER_DAY, LEDGER.c.batch_seq.is_not(None)
     )
-    without = ~select(RECEIPTS.c.batch_id).where(has_receipt).exists()
+    without = ~select(RECEIPTS.c.subject_id).where(has_receipt).exists()
     return list(connection.execute(select(BATCHES.c.seq).where(BATCHES.c.seq.in_(ended), without)).scalars())
 
 

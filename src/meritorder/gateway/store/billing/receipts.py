@@ -1,11 +1,11 @@
-"""Receipts of batches, and what the ledger knows of a batch."""
+"""Receipts, and what the ledger knows of their subjects: a batch, or a request outside batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, case, distinct, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, insert, or_, select
 
 from meritorder.gateway.store.schema import LEDGER, RECEIPTS
 from meritorder.metering.capacity import US_PER_S
@@ -14,11 +14,27 @@ from meritorder.metering.words import MACHINE, NOT_FINAL
 
 _READ_SIZE: Final = 10_000
 _BEGAN_S: Final = func.coalesce(LEDGER.c.started_s, LEDGER.c.ended_s)
+_IS_FINAL: Final = or_(LEDGER.c.outcome.is_(None), LEDGER.c.outcome.not_in(NOT_FINAL))
+
+Rows = ColumnElement[bool]
+"""Which rows of the ledger are of a subject."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRequest:
+    """A request outside batches that has ended, as the ledger has it; its deadline is None in real time."""
+
+    model: str
+    endpoint: str
+    arrived_s: float
+    ended_s: float
+    deadline_s: float | None
+    status_code: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceUse:
-    """What a batch used of one venue at one basis of price.
+    """What a subject used of one venue at one basis of price.
 
     Args:
         venue: The venue; None if none was reached.
@@ -47,7 +63,7 @@ class PlaceUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaUse:
-    """When and how often a batch ran on a replica, in epoch seconds; the replica is None in rows of older versions."""
+    """When and how often a subject ran on a replica, in epoch seconds; None for a replica in rows of older versions."""
 
     venue: str
     replica: str | None
@@ -58,40 +74,57 @@ class ReplicaUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaAttempts:
-    """All attempts on a replica within some time, in epoch microseconds; `own` are those of the batch."""
+    """All attempts on a replica within some time, in epoch microseconds; `own` are those of the subject."""
 
     starts_us: Integers
     ends_us: Integers
     own: np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def get(connection: Connection, tenant: str, batch_id: str) -> bytes | None:
-    """Return the receipt of a tenant's batch; None if it has none yet."""
-    of_batch = (RECEIPTS.c.tenant == tenant, RECEIPTS.c.batch_id == batch_id)
-    return connection.execute(select(RECEIPTS.c.body).where(*of_batch)).scalar()
+def get(connection: Connection, tenant: str, subject_id: str) -> bytes | None:
+    """Return the receipt of a tenant's batch or request; None if it has none yet."""
+    of_subject = (RECEIPTS.c.tenant == tenant, RECEIPTS.c.subject_id == subject_id)
+    return connection.execute(select(RECEIPTS.c.body).where(*of_subject)).scalar()
 
 
-def add(connection: Connection, tenant: str, batch_id: str, body: bytes, *, now_s: float) -> bytes:
-    """Add the receipt of a batch, and return the one that it has: the first stays."""
-    earlier = get(connection, tenant, batch_id)
+def add(connection: Connection, tenant: str, subject_id: str, body: bytes, *, now_s: float) -> bytes:
+    """Add a receipt, and return the one that its subject has: the first stays."""
+    earlier = get(connection, tenant, subject_id)
     if earlier is not None:
         return earlier
-    connection.execute(insert(RECEIPTS).values(tenant=tenant, batch_id=batch_id, body=body, created_s=now_s))
+    connection.execute(insert(RECEIPTS).values(tenant=tenant, subject_id=subject_id, body=body, created_s=now_s))
     return body
 
 
-def places(connection: Connection, batch_seq: int) -> Sequence[PlaceUse]:
-    """Return what a batch used, by venue and basis of price."""
-    is_final = or_(LEDGER.c.outcome.is_(None), LEDGER.c.outcome.not_in(NOT_FINAL))
+def of_batch(batch_seq: int) -> Rows:
+    """Return which rows are of a batch."""
+    return LEDGER.c.batch_seq == batch_seq
+
+
+def of_request(tenant: str, request_id: str) -> Rows:
+    """Return which rows are of a tenant's request outside batches."""
+    return and_(LEDGER.c.request_id == request_id, LEDGER.c.batch_seq.is_(None), LEDGER.c.tenant == tenant)
+
+
+def find_request(connection: Connection, tenant: str, request_id: str) -> EndedRequest | None:
+    """Return a tenant's request outside batches; None if no attempt has ended it."""
+    columns = (LEDGER.c[name] for name in EndedRequest.__dataclass_fields__)
+    query = select(*columns).where(of_request(tenant, request_id), _IS_FINAL).order_by(LEDGER.c.seq).limit(1)
+    row = connection.execute(query).first()
+    return EndedRequest(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def places(connection: Connection, own: Rows) -> Sequence[PlaceUse]:
+    """Return what a subject used, by venue and basis of price."""
     query = select(
         LEDGER.c.venue,
         LEDGER.c.price_basis,
         func.count(),
-        func.count(distinct(case((is_final, LEDGER.c.request_id)))),
+        func.count(distinct(case((_IS_FINAL, LEDGER.c.request_id)))),
         *(func.sum(LEDGER.c[name]) for name in ("input_tokens", "cached_tokens", "output_tokens", "lost_tokens")),
         func.sum(func.coalesce(LEDGER.c.cost_picousd, 0)),
         func.sum(case((LEDGER.c.cost_picousd.is_(None), 1), else_=0)),
-    ).where(LEDGER.c.batch_seq == batch_seq)
+    ).where(own)
     grouped = query.group_by(LEDGER.c.venue, LEDGER.c.price_basis).order_by(LEDGER.c.venue, LEDGER.c.price_basis)
     names = tuple(PlaceUse.__dataclass_fields__)
     rows = [dict(zip(names, row, strict=True)) for row in connection.execute(grouped)]
@@ -99,11 +132,11 @@ def places(connection: Connection, batch_seq: int) -> Sequence[PlaceUse]:
     return [PlaceUse(**{**row, **{name: int(row[name]) for name in names[2:]}}) for row in rows]
 
 
-def replicas(connection: Connection, batch_seq: int) -> Sequence[ReplicaUse]:
-    """Return the replicas that a batch ran on, and when."""
+def replicas(connection: Connection, own: Rows) -> Sequence[ReplicaUse]:
+    """Return the replicas that a subject ran on, and when."""
     query = (
         select(LEDGER.c.venue, LEDGER.c.replica, func.min(_BEGAN_S), func.max(LEDGER.c.ended_s), func.count())
-        .where(LEDGER.c.batch_seq == batch_seq, LEDGER.c.price_basis == MACHINE)
+        .where(own, LEDGER.c.price_basis == MACHINE)
         .group_by(LEDGER.c.venue, LEDGER.c.replica)
         .order_by(LEDGER.c.venue, LEDGER.c.replica)
     )
@@ -114,7 +147,7 @@ def replicas(connection: Connection, batch_seq: int) -> Sequence[ReplicaUse]:
 
 
 def attempts_on(
-    connection: Connection, venue: str, replica: str, batch_seq: int, *, from_s: float, to_s: float
+    connection: Connection, venue: str, replica: str, own: Rows, *, from_s: float, to_s: float
 ) -> ReplicaAttempts:
     """Return the attempts on a replica that overlap some time, whichever request they are of."""
     here: tuple[ColumnElement[bool], ...] = (
@@ -122,7 +155,7 @@ def attempts_on(
         or_(LEDGER.c.replica == replica, LEDGER.c.replica.is_(None)),
         LEDGER.c.price_basis == MACHINE,
     )
-    is_own = case((LEDGER.c.batch_seq == batch_seq, 1), else_=0)
+    is_own = case((own, 1), else_=0)
     query = select(_BEGAN_S, LEDGER.c.ended_s, is_own).where(*here, LEDGER.c.ended_s >= from_s, to_s > _BEGAN_S)
     pages = connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions()
     table = np.concatenate([np.empty((0, 3)), *(np.array([tuple(row) for row in page]) for page in pages)])

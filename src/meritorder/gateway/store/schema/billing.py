@@ -46,6 +46,12 @@ LEDGER: Final = Table(
         sqlite_where=text("batch_seq IS NOT NULL"),
         postgresql_where=text("batch_seq IS NOT NULL"),
     ),
+    Index(
+        "ix_ledger_request",
+        "request_id",
+        sqlite_where=text("batch_seq IS NULL"),
+        postgresql_where=text("batch_seq IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -119,12 +125,12 @@ CAPACITY: Final = Table(
     Column("stopped_s", Float),
 )
 
-# What a finished batch cost, signed; once it is there it does not change.
+# What a finished batch, or a request outside batches, cost, signed; once it is there it does not change.
 RECEIPTS: Final = Table(
     "receipts",
     METADATA,
     Column("tenant", Text, primary_key=True),
-    Column("batch_id", String(96), primary_key=True),
+    Column("subject_id", String(96), primary_key=True),
     Column("body", LargeBinary, nullable=False),
     Column("created_s", Float, nullable=False),
 )

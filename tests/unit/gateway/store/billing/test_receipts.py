@@ -42,7 +42,7 @@ def test_batch_is_summed_by_place(database: Database) -> None:
         {"started_s": 1.0, "ended_s": 9.0, "batch_seq": None},
     )
     shared = {"input_tokens": 10, "cached_tokens": 0, "output_tokens": 5}
-    assert database.read_now(partial(receipts.places, batch_seq=1)) == [
+    assert database.read_now(partial(receipts.places, own=receipts.of_batch(1))) == [
         PlaceUse(
             **shared,
             venue="api",
@@ -64,7 +64,7 @@ def test_batch_is_summed_by_place(database: Database) -> None:
             unpriced=2,
         ),
     ]
-    (used,) = database.read_now(partial(receipts.replicas, batch_seq=1))
+    (used,) = database.read_now(partial(receipts.replicas, own=receipts.of_batch(1)))
     assert used == ReplicaUse(venue="gpu", replica="g", from_s=1.0, to_s=5.0, attempts=2)
 
 
@@ -76,15 +76,15 @@ def test_attempts_that_overlap_a_time(database: Database) -> None:
         {"started_s": 1.0, "ended_s": 2.0, "replica": "other"},
         {"started_s": 1.0, "ended_s": 2.0, "replica": None},
     )
-    read = partial(receipts.attempts_on, venue="gpu", replica="g", batch_seq=1, from_s=1.0, to_s=8.0)
+    read = partial(receipts.attempts_on, venue="gpu", replica="g", own=receipts.of_batch(1), from_s=1.0, to_s=8.0)
     found = database.read_now(read)
     attempts = zip(found.starts_us.tolist(), found.ends_us.tolist(), found.own.tolist(), strict=True)
     assert sorted(attempts) == [(0, 3_000_000, False), (1_000_000, 2_000_000, True), (1_000_000, 2_000_000, True)]
 
 
 def test_first_receipt_stays(database: Database) -> None:
-    add = partial(receipts.add, tenant="t", batch_id="b", now_s=1.0)
+    add = partial(receipts.add, tenant="t", subject_id="b", now_s=1.0)
     assert database.submit(partial(add, body=b"first")).result() == b"first"
     assert database.submit(partial(add, body=b"second")).result() == b"first"
-    assert database.read_now(partial(receipts.get, tenant="t", batch_id="b")) == b"first"
-    assert database.read_now(partial(receipts.get, tenant="u", batch_id="b")) is None
+    assert database.read_now(partial(receipts.get, tenant="t", subject_id="b")) == b"first"
+    assert database.read_now(partial(receipts.get, tenant="u", subject_id="b")) is None

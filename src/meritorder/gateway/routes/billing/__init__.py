@@ -1,0 +1,1 @@
+"""What batches and requests cost: quotes before, receipts after."""
