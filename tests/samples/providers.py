@@ -3,6 +3,7 @@ each with its official client. Batches end when a test says so; each server has 
 one that goes.
 """
 
+import asyncio
 import datetime as dt
 import itertools
 import json
@@ -59,6 +60,7 @@ class OpenAIBatchApi:
     now: Clock = lambda: CREATED
     crash_after_create: bool = False
     refuses: bool = False
+    hangs: bool = False
     forgotten: set[str] = field(default_factory=set)
     calls: list[Json] = field(default_factory=list)
 
@@ -87,6 +89,8 @@ class OpenAIBatchApi:
             ends = {"first_id": found[0]["id"], "last_id": found[-1]["id"]} if found else {}
             await wire.answer({"object": "list", "data": found, "has_more": more, **ends})
         elif match := re.fullmatch(r"/v1/batches/(\w+)(/cancel)?", path):
+            if self.hangs:
+                await asyncio.Event().wait()
             if match[1] in self.forgotten:
                 await wire.answer({"error": {"message": "unknown", "type": "x", "param": None, "code": None}}, 404)
                 return
@@ -376,6 +380,9 @@ class GeminiApi:
         elif match := re.fullmatch(r"/v1/(files/\w+):download", path):
             assert query["alt"] == "media"
             await wire.answer(self.files[match[1]], kind="application/octet-stream")
+        elif method == "DELETE" and (match := re.fullmatch(r"/v1/(files/\w+)", path)):
+            del self.files[match[1]]
+            await wire.answer({})
         else:
             await wire.answer({"error": {"code": 404, "message": path, "status": "NOT_FOUND"}}, 404)
 

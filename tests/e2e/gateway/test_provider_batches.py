@@ -261,11 +261,12 @@ async def test_unsupported_line_fails_alone(tmp_path: Path, monkeypatch: pytest.
         assert (error["param"], error["code"]) == ("logit_bias", "unsupported_parameter")
 
 
-async def test_forgotten_batch_goes_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fruitless_batches_go_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider forgets the first batch, and completes the second without a file."""
     async with scene("openai", tmp_path, monkeypatch) as there:
         batch = await there.submit(3)
         there.api.forgotten.add(await there.submitted(1))
-        there.api.forgotten.add(await there.submitted(2))
+        there.api.batch(await there.submitted(2))["status"] = "completed"
         done = await there.ended(batch)
         assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
         assert len(there.api.batches) == 2
@@ -323,12 +324,16 @@ async def test_each_way_is_booked_at_its_price(tmp_path: Path, monkeypatch: pyte
         assert costs == pytest.approx([2.5e-6, 5e-6, 5e-6])
 
 
-async def test_silent_provider_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_silent_provider_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+) -> None:
     """Requests that a batch API does not answer are taken back in time to be answered one by one."""
     async with scene("openai", tmp_path, monkeypatch, batch_window="2s", margin="1s") as there:
         batch = await there.submit(3, window="12s")
         only = await there.submitted(1)
+        there.api.hangs = hangs
         done = await there.ended(batch)
         assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
-        assert there.api.batch(only)["status"] == "cancelling"
+        assert there.api.batch(only)["status"] == ("in_progress" if hangs else "cancelling")
         assert len(there.api.calls) == 3

@@ -3,11 +3,13 @@
 A provider batch is recorded before it is submitted, under an id that the provider learns: whatever crashes, it is
 submitted once. Requests that the provider did not run, because its batch expired, was cancelled or failed, are queued
 again; those that it answered are not sent again. What a provider has not answered is taken back early enough to meet
-its deadline one by one.
+its deadline one by one, whatever the provider does: each provider batch is advanced by a task of its own until then,
+and those of one venue take turns.
 """
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +17,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from meritorder.gateway import decoding
+from meritorder.gateway import decoding, errors
 from meritorder.gateway.config import DEFERRABLE, duration_s
-from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.entries import Run, deferrable_entry
 from meritorder.gateway.store import files
@@ -37,12 +38,10 @@ from meritorder.gateway.wire.usage import Asked, Usage, measured_usage
 from meritorder.gateway.workers.attempt import billed_usage, build_answer, no_answer, unsupported_answer
 from meritorder.gateway.workers.dispatch import Dispatcher
 
-_FAULT_WAIT_S: Final = 60.0
 _STORE_SIZE: Final = 200
 _ID_LENGTH: Final = 26
 _UNKNOWN: Final = (404, 410)  # answers to the id of a batch that a provider does not know
 _PLAIN: Final = partial(calls.with_fields, stream=None, stream_options=None, service_tier=None)
-_NOT_RUN: Final = ("batch_expired", "batch_cancelled")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -81,6 +80,8 @@ class ProviderBatches:
         self._batch_venues: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
         }
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._advancing: set[str] = set()
         self._poll_s = min(
             (duration_s(venue.table.batch_poll) for venue, _ in self._batch_venues.values()), default=0.0
         )
@@ -89,34 +90,41 @@ class ProviderBatches:
         """Submit and poll until cancelled."""
         if not self._batch_venues:
             return
-        while True:
-            try:
-                await self._round()
-            except StoreUnavailableError as error:
-                if self._context.database.is_up:  # else the database has logged it
-                    _log.warning("a round of provider batches could not be done and will be retried: %s", error)
-            except Exception as error:  # noqa: BLE001 - one failed round must not stop the worker
-                self._context.supervisor.record("provider_batches", error)
-            await asyncio.sleep(self._poll_s)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    await self._round(tasks)
+                except errors.StoreUnavailableError as error:
+                    if self._context.database.is_up:  # else the database has logged it
+                        _log.warning("a round of provider batches could not be done and will be retried: %s", error)
+                except Exception as error:  # noqa: BLE001 - one failed round must not stop the worker
+                    self._context.supervisor.record("provider_batches", error)
+                await asyncio.sleep(self._poll_s)
 
-    async def _round(self) -> None:
+    async def _round(self, tasks: asyncio.TaskGroup) -> None:
         context = self._context
         if not self._knows_turnarounds:
             self._ways.record_ends(await context.database.read(provider_batches.turnarounds))
             self._knows_turnarounds = True
         await self._create_batches()
-        adopted = await context.database.write(partial(provider_batches.adopt, owner=context.instance_id))
-        for batch in adopted:
+        advancing = self._advancing.copy()  # before they are read: a record read during its advance would be outdated
+        for batch in await context.database.write(partial(provider_batches.adopt, owner=context.instance_id)):
             if batch.venue not in self._batch_venues:
                 _log.warning("provider batch %s is at the venue %s, which is not configured", batch.id, batch.venue)
-                continue
-            venue, api = self._batch_venues[batch.venue]
-            try:
-                await self._advance(batch, venue, api)
-            except (UpstreamError, StoreUnavailableError) as error:
-                _log.warning("provider batch %s: %s; will be polled again", batch.id, error)
-            except Exception as error:  # noqa: BLE001 - one batch must not stop the others
-                self._context.supervisor.record("provider_batches", error)
+            elif batch.id not in advancing:
+                self._advancing.add(batch.id)
+                tasks.create_task(self._advance_alone(batch, *self._batch_venues[batch.venue]))
+
+    async def _advance_alone(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
+        """Advance a provider batch; a failure is logged, and it is advanced again in the next round."""
+        try:
+            await self._advance(batch, venue, api)
+        except (errors.UpstreamError, errors.StoreUnavailableError, TimeoutError) as error:
+            _log.warning("provider batch %s: %s; will be polled again", batch.id, str(error) or "no answer in time")
+        except Exception as error:  # noqa: BLE001 - one batch must not stop the others
+            self._context.supervisor.record("provider_batches", error)
+        finally:
+            self._advancing.discard(batch.id)
 
     async def _create_batches(self) -> None:
         """Create provider batches of work that fits a batch API and that our engines would not finish in time."""
@@ -185,20 +193,33 @@ class ProviderBatches:
         now_s = self._context.now_s()
         if recall is None and batch.sent_s is None:
             await self._finish(batch, venue, {})
-        elif recall is not None and now_s >= (recall.cancel_s if batch.provider_id is None else recall.requeue_s):
-            _log.warning("provider batch %s has no answer from %s in time: sent one by one", batch.id, venue.name)
-            self._ways.record_failure(venue, batch.batch_seq)
-            await self._finish(batch, venue, {})
-        elif batch.provider_id is None:
-            await self._submit(batch, venue, api)
-        else:
-            is_late = recall is None or now_s >= recall.cancel_s
-            try:
-                await self._poll(batch, batch.provider_id, venue, api, cancel=is_late)
-            except RefusedError as error:
-                if error.status not in _UNKNOWN:
-                    raise
-                await self._give_up(batch, venue, f"{venue.name} does not know it any more")
+            return
+        left_s = None
+        if recall is not None:
+            left_s = (recall.cancel_s if batch.provider_id is None else recall.requeue_s) - now_s
+            if left_s <= 0:
+                _log.warning("provider batch %s has no answer from %s in time: sent one by one", batch.id, venue.name)
+                self._ways.record_failure(venue, batch.batch_seq)
+                await self._finish(batch, venue, {})
+                return
+        async with asyncio.timeout(left_s):
+            await self._ask(batch, venue, api, cancel=recall is None or now_s >= recall.cancel_s)
+
+    async def _ask(self, batch: ProviderBatch, venue: Venue, api: BatchVenue, *, cancel: bool) -> None:
+        """Submit or poll a provider batch when it is its turn, and wait as long as the provider asks for."""
+        try:
+            async with self._turns[venue.name]:
+                if batch.provider_id is None:
+                    await self._submit(batch, venue, api)
+                else:
+                    await self._poll(batch, batch.provider_id, venue, api, cancel=cancel)
+        except errors.RefusedError as error:
+            if batch.provider_id is None or error.status not in _UNKNOWN:
+                raise
+            await self._give_up(batch, venue, f"{venue.name} does not know it any more")
+        except errors.UnavailableError as error:
+            _log.warning("provider batch %s: %s; will be polled again", batch.id, error)
+            await asyncio.sleep(error.retry_after_s or 0.0)
 
     async def _poll(
         self, batch: ProviderBatch, provider_id: str, venue: Venue, api: BatchVenue, *, cancel: bool
@@ -212,12 +233,14 @@ class ProviderBatches:
                 await self._cancel(batch, api, provider_id)
         elif state.status is BatchStatus.FAILED:
             await api.discard(provider_id)
-            await self._give_up(batch, venue, f"{venue.name} refused it: {state.message}", wait_s=_FAULT_WAIT_S)
+            await self._give_up(batch, venue, f"{venue.name} refused it: {state.message}")
         else:
-            losses = await self._store_results(batch, provider_id, venue, api)
+            answered, losses = await self._store_results(batch, provider_id, venue, api)
             if state.status is not BatchStatus.DONE:  # the provider has not started the requests without a result
                 losses = {seq: loss for seq, loss in losses.items() if loss.answer is not None}
-            if state.status is not BatchStatus.CANCELLED:
+            if not (batch.cancelled or answered or any(loss.answer for loss in losses.values())):
+                self._ways.record_failure(venue, batch.batch_seq)
+            elif state.status is not BatchStatus.CANCELLED:
                 await self._record_end(venue, elapsed_s)
             await self._finish(batch, venue, losses)
 
@@ -236,12 +259,12 @@ class ProviderBatches:
             await api.cancel(provider_id)
             await self._context.database.write(lambda connection: provider_batches.mark_cancelled(connection, batch.id))
 
-    async def _give_up(self, batch: ProviderBatch, venue: Venue, what: str, *, wait_s: float = 0.0) -> None:
+    async def _give_up(self, batch: ProviderBatch, venue: Venue, what: str) -> None:
         """Queue the requests of a batch that the provider refused or lost, and count it as a fault of each."""
         _log.warning("provider batch %s: %s", batch.id, what)
         self._ways.record_failure(venue, batch.batch_seq)
         claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
-        await self._finish(batch, venue, {request.seq: _Loss(request, what) for request in claimed}, wait_s=wait_s)
+        await self._finish(batch, venue, {request.seq: _Loss(request, what) for request in claimed})
 
     async def _submit(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
         database = self._context.database
@@ -256,7 +279,7 @@ class ProviderBatches:
             )
             try:
                 api.check(line)
-            except UnsupportedError as error:
+            except errors.UnsupportedError as error:
                 answer = unsupported_answer(self._context.new_id("req_"), error, code="unsupported_parameter")
                 await self._store(batch, venue, [(request, answer)])
                 continue
@@ -270,8 +293,8 @@ class ProviderBatches:
             await database.write(lambda connection: provider_batches.mark_sent(connection, batch.id, now_s=now_s))
         try:
             provider_id = await api.submit(lines, batch.id, sent_epoch_s=batch.sent_s, known_ids=known_ids)
-        except RefusedError as error:
-            await self._give_up(batch, venue, str(error), wait_s=_FAULT_WAIT_S)
+        except errors.RefusedError as error:
+            await self._give_up(batch, venue, str(error))
             return
         await database.write(lambda connection: provider_batches.mark_submitted(connection, batch.id, provider_id))
         _log.info("provider batch %s: %d requests are at %s as %s", batch.id, len(lines), venue.name, provider_id)
@@ -281,50 +304,44 @@ class ProviderBatches:
             return []
         blob = await self._context.database.read(lambda connection: files.find_input_blob(connection, batch.batch_seq))
         if blob is None:
-            raise StoreUnavailableError("the input file is missing")
+            raise errors.StoreUnavailableError("the input file is missing")
         places = [(request.body_at or 0, request.body_bytes) for request in claimed]
         return await self._context.blobs.parts(blob, places)
 
     async def _store_results(
         self, batch: ProviderBatch, provider_id: str, venue: Venue, api: BatchVenue
-    ) -> dict[int, _Loss]:
-        """Store the answers of a provider batch that has ended; return what it lost, by the request's key.
-
-        Requests that it did not run, because it expired or was cancelled, are no losses.
-        """
+    ) -> tuple[int, dict[int, _Loss]]:
+        """Store the answers of a provider batch that has ended; return their number, and the losses by request."""
         claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
-        unanswered = {f"r{request.seq}": request for request in claimed}
-        losses: dict[int, _Loss] = {}
-        async for results in _grouped(api.results(provider_id)):
+        missing = f"{venue.name} left it out of its results"
+        unanswered = {f"r{request.seq}": _Loss(request, missing) for request in claimed}
+        async for results in _grouped(api.results(provider_id, batch.id)):
             answers = []
             for result in results:
-                request = unanswered.pop(result.custom_id, None)
-                if request is None:
+                if (loss := unanswered.get(result.custom_id)) is None:
                     continue
-                answer = self._answer(request, result, venue)
+                answer = self._answer(loss.request, result, venue)
                 if answer is not None and not retry.is_transient(answer.status_code or 0):
-                    answers.append((request, answer))
-                elif answer is not None or result.error_code not in _NOT_RUN:
+                    del unanswered[result.custom_id]
+                    answers.append((loss.request, answer))
+                else:
                     what = f"{venue.name} answered with an error: {result.error_code or result.status_code}"
-                    losses[request.seq] = _Loss(request, what, answer)
+                    unanswered[result.custom_id] = _Loss(loss.request, what, answer)
             await self._store(batch, venue, answers)
-        missing = f"{venue.name} left it out of its results"
-        return losses | {request.seq: _Loss(request, missing) for request in unanswered.values()}
+        return len(claimed) - len(unanswered), {loss.request.seq: loss for loss in unanswered.values()}
 
     def _answer(self, request: ClaimedRequest, result: LineResult, venue: Venue) -> RequestAnswer | None:
         """Return the answer in a result; None if it has none, or a broken one."""
-        status = result.status_code
-        if status is None or (200 <= status < 300 and not calls.is_object(result.body)):
-            return None
-        if status >= 400:
+        status = result.status_code or 0
+        if 400 <= status < 600:
             body, usage = normalized_error(result.body, status), Usage()
-        else:
+        elif status == 200 and calls.is_object(result.body):
             body, usage = result.body, measured_usage(result.body, Asked(request.body_bytes, request.output_tokens))
+        else:
+            return None
         return build_answer(self._context.new_id("req_"), status, body, venue, usage)
 
-    async def _finish(
-        self, batch: ProviderBatch, venue: Venue, losses: dict[int, _Loss], *, wait_s: float = 0.0
-    ) -> None:
+    async def _finish(self, batch: ProviderBatch, venue: Venue, losses: dict[int, _Loss]) -> None:
         """Queue the unanswered requests again, fail lost ones without attempts left, and delete the provider batch."""
         attempts = self._context.settings.limits.attempts
         given_up = [loss for loss in losses.values() if loss.request.faults + 1 >= attempts]
@@ -334,11 +351,8 @@ class ProviderBatches:
         for start in range(0, len(answers), _STORE_SIZE):
             await self._store(batch, venue, answers[start : start + _STORE_SIZE])
         self._ways.forget_running(venue, batch.id)
-        not_before_s = self._context.now_s() + wait_s
         await self._context.database.write(
-            lambda connection: provider_batches.finish(
-                connection, batch.id, not_before_s=not_before_s, faulty=list(losses)
-            )
+            lambda connection: provider_batches.finish(connection, batch.id, faulty=list(losses))
         )
         self._dispatcher.wake()
 

@@ -155,13 +155,13 @@ def wanted(connection: Connection, batch: ProviderBatch) -> WantedRequests | Non
     return WantedRequests(model=row.model, tokens=int(row.tokens), arrived_s=row.arrived_s, deadline_s=row.deadline_s)
 
 
-def finish(connection: Connection, batch_id: str, *, not_before_s: float, faulty: Sequence[int] = ()) -> None:
+def finish(connection: Connection, batch_id: str, *, faulty: Sequence[int] = ()) -> None:
     """`running → queued` for its unanswered requests; count a fault of the faulty ones; delete the provider batch."""
     unanswered = update(REQUESTS).where(REQUESTS.c.owner == batch_id, REQUESTS.c.state == "running")
     for start in range(0, len(faulty), _UPDATE_SIZE):
         seqs = faulty[start : start + _UPDATE_SIZE]
         connection.execute(unanswered.where(REQUESTS.c.seq.in_(seqs)).values(faults=REQUESTS.c.faults + 1))
-    connection.execute(unanswered.values(state="queued", owner=None, not_before_s=not_before_s))
+    connection.execute(unanswered.values(state="queued", owner=None))
     connection.execute(delete(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id))
 
 

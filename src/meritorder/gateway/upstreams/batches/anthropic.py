@@ -4,20 +4,13 @@ Source: platform.claude.com/docs, Message Batches, and the types of the official
 """
 
 import datetime as dt
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
 from meritorder.gateway.errors import UnavailableError, checked_contract
-from meritorder.gateway.upstreams.batches.provider import (
-    Provider,
-    check,
-    own_id,
-    skipped_if_broken,
-    tag_of,
-    wire_id,
-)
+from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_id, own_id, tag_of, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.anthropic import Anthropic, version_for
@@ -29,7 +22,6 @@ from meritorder.gateway.upstreams.upstream import Runtime
 LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
 _PAGE: Final = 100
 _SKEW_S: Final = 300.0
-_SEARCH_AGAIN_S: Final = 60.0
 _STATUS_OF_ERROR: Final = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -41,6 +33,7 @@ _STATUS_OF_ERROR: Final = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+Line = TypeVar("Line")
 _UNFINISHED: Final = {"expired": "batch_expired", "canceled": "batch_cancelled"}
 
 
@@ -94,7 +87,7 @@ class AnthropicBatches:
                 {"Content-Type": "application/json", **version_for(request["params"] for request in requests)},
             )
             with checked_contract(self.name):
-                batch_id = str(created["id"])
+                batch_id = checked_id(created["id"])
         self._own.add(batch_id)
         return batch_id
 
@@ -115,26 +108,22 @@ class AnthropicBatches:
                 return str(batch_id)
         if undecided is not None:
             what = f"batch {undecided} may be the one that was submitted before: waiting until its lines can be read"
-            raise UnavailableError(what, venue=self.name, retry_after_s=_SEARCH_AGAIN_S)
+            raise UnavailableError(what, venue=self.name)
         return None
 
     async def _batches(self, since_epoch_s: float) -> AsyncIterator[Json]:
         """Yield the batches since a time, latest first."""
-        after: dict[str, str] = {}
-        while True:
-            page = await self._provider.read(self._provider.url("/v1/messages/batches", limit=_PAGE, **after))
+        async for page in self._provider.pages("/v1/messages/batches", _next_page, limit=_PAGE):
             with checked_contract(self.name):
                 recent = [batch for batch in page["data"] if _epoch_s(batch) >= since_epoch_s]
             for batch in recent:
                 yield batch
-            if not recent or not page.get("has_more"):
+            if not recent:
                 return
-            after = {"after_id": str(page["last_id"])}
 
     async def _tag(self, batch_id: str) -> str | None:
-        async for line in self._lines(batch_id):
-            with checked_contract(self.name):
-                return tag_of(line["custom_id"])
+        async for tag in self._lines(batch_id, lambda line: tag_of(line["custom_id"])):
+            return tag
         return None
 
     async def poll(self, batch_id: str) -> BatchState:
@@ -149,17 +138,16 @@ class AnthropicBatches:
                 failed=counts["errored"],
             )
 
-    async def _lines(self, batch_id: str) -> AsyncIterator[Json]:
-        async for line in self._provider.lines(self._provider.url(f"/v1/messages/batches/{batch_id}/results")):
-            with skipped_if_broken(self.name):
-                yield msgspec.json.decode(line, type=Json)
+    def _lines(self, batch_id: str, read: Callable[[Json], Line]) -> AsyncIterator[Line]:
+        url = self._provider.url(f"/v1/messages/batches/{batch_id}/results")
+        return self._provider.decoded(url, lambda line: read(msgspec.json.decode(line, type=Json)))
 
-    async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
+    def results(self, batch_id: str, tag: str) -> AsyncIterator[LineResult]:
         """Yield the results of the lines."""
         created_s = int(self._provider.now().timestamp())
-        async for line in self._lines(batch_id):
-            with skipped_if_broken(self.name):
-                yield self._result(own_id(line["custom_id"]), line["result"], created_s)
+        return self._lines(
+            batch_id, lambda line: self._result(own_id(line["custom_id"], tag), line["result"], created_s)
+        )
 
     def _result(self, custom_id: str, result: Json, created_s: int) -> LineResult:
         kind = result["type"]
@@ -181,6 +169,10 @@ class AnthropicBatches:
     async def close(self) -> None:
         """Close the connections to the provider."""
         await self._provider.close()
+
+
+def _next_page(page: Json) -> dict[str, str] | None:
+    return {"after_id": str(page["last_id"])} if page.get("has_more") else None
 
 
 def _status(batch: Json) -> BatchStatus:

@@ -5,13 +5,14 @@ Source: ai.google.dev/api/batch-api, ai.google.dev/api/files and the official cl
 
 import datetime as dt
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 from yarl import URL
 
 from meritorder.gateway.errors import BrokenAnswerError, checked_contract
-from meritorder.gateway.upstreams.batches.provider import Provider, check, own_id, skipped_if_broken, wire_id
+from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_id, one_line, own_id, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.dialect import answered_line, failed_line, translate_line
@@ -71,26 +72,23 @@ class GeminiBatches:
         """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
         model = self._models.get(lines[0].model, lines[0].model)
-        content = b"".join(
-            msgspec.json.encode({"key": wire_id(tag, line), "request": self._request(line)}) + b"\n" for line in lines
-        )
+        requests = [{"key": wire_id(tag, line), "request": self._request(line)} for line in lines]
         batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known_ids)
         if batch_id is not None:
             return batch_id
-        file_name = await self._upload(content, tag)
-        name = model_name(model)
-        batch = {"batch": {"displayName": tag, "inputConfig": {"fileName": file_name}}}
-        async with self._provider.deleted_if_refused(self._provider.url(f"/{file_name}")):
+        async with self._provider.uploaded(tag, partial(self._upload, requests, tag), "") as file_name:
+            batch = {"batch": {"displayName": tag, "inputConfig": {"fileName": file_name}}}
             created = await self._provider.write(
-                self._provider.url(f"/{name}:batchGenerateContent"),
+                self._provider.url(f"/{model_name(model)}:batchGenerateContent"),
                 msgspec.json.encode(batch),
                 {"Content-Type": "application/json"},
             )
         with checked_contract(self.name):
-            return str(created["name"])
+            return checked_id(created["name"])
 
-    async def _upload(self, content: bytes, tag: str) -> str:
+    async def _upload(self, requests: Sequence[Json], tag: str) -> str:
         """Upload a file in two steps: announce it, then send it to the URL in the answer."""
+        content = b"".join(msgspec.json.encode(request) + b"\n" for request in requests)
         start = self._provider.root_url("/upload" + self._provider.url("/files").path)
         headers = await self._provider.post(
             start,
@@ -112,22 +110,19 @@ class GeminiBatches:
             target, content, {"X-Goog-Upload-Offset": "0", "X-Goog-Upload-Command": "upload, finalize"}
         )
         with checked_contract(self.name):
-            return str(uploaded["file"]["name"])
+            return checked_id(uploaded["file"]["name"])
 
     async def _find(self, tag: str, since_epoch_s: float, known_ids: Collection[str]) -> str | None:
         """Search the batches for the one with our tag."""
-        token: dict[str, str] = {}
-        while True:
-            page = await self._provider.read(self._provider.url("/batches", pageSize=_PAGE, **token))
+        async for page in self._provider.pages("/batches", _next_page, pageSize=_PAGE):
             batches = page.get("operations") or []
             with checked_contract(self.name):
                 for batch in batches:
                     if batch["metadata"].get("displayName") == tag and batch["name"] not in known_ids:
-                        return str(batch["name"])
-                old = [batch for batch in batches if _epoch_s(batch) < since_epoch_s - _SKEW_S]
-            if not page.get("nextPageToken") or len(old) == len(batches):
-                return None
-            token = {"pageToken": page["nextPageToken"]}
+                        return checked_id(batch["name"])
+                if all(_epoch_s(batch) < since_epoch_s - _SKEW_S for batch in batches):
+                    break
+        return None
 
     async def poll(self, batch_id: str) -> BatchState:
         """Return the state of a batch."""
@@ -141,10 +136,10 @@ class GeminiBatches:
                 total=int(counts.get("requestCount", 0)),
                 completed=int(counts.get("successfulRequestCount", 0)),
                 failed=int(counts.get("failedRequestCount", 0)),
-                message=(batch.get("error") or {}).get("message"),
+                message=one_line(batch["error"].get("message")) if batch.get("error") else None,
             )
 
-    async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
+    async def results(self, batch_id: str, tag: str) -> AsyncIterator[LineResult]:
         """Yield the results of the lines."""
         batch = await self._provider.read(self._provider.url(f"/{batch_id}"))
         with checked_contract(self.name):
@@ -153,12 +148,13 @@ class GeminiBatches:
         if not file_name:
             return  # a batch that expired or was cancelled may have none
         created_s = int(self._provider.now().timestamp())
-        async for line in self._provider.lines(self._provider.url(f"/{file_name}:download", alt="media")):
-            with skipped_if_broken(self.name):
-                content = msgspec.json.decode(line, type=Json)
-                yield self._result(own_id(content["key"]), content, created_s)
+        url = self._provider.url(f"/{file_name}:download", alt="media")
+        async for result in self._provider.decoded(url, lambda line: self._result(line, tag, created_s)):
+            yield result
 
-    def _result(self, custom_id: str, content: Json, created_s: int) -> LineResult:
+    def _result(self, line: bytes, tag: str, created_s: int) -> LineResult:
+        content = msgspec.json.decode(line, type=Json)
+        custom_id = own_id(content["key"], tag)
         if "response" in content:
             return answered_line(self._dialect, custom_id, content["response"], created_s=created_s, venue=self.name)
         error = content["error"]
@@ -181,6 +177,10 @@ class GeminiBatches:
     async def close(self) -> None:
         """Close the connections to the provider."""
         await self._provider.close()
+
+
+def _next_page(page: Json) -> dict[str, str] | None:
+    return {"pageToken": str(page["nextPageToken"])} if page.get("nextPageToken") else None
 
 
 def _epoch_s(batch: Json) -> float:

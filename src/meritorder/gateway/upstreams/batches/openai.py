@@ -4,13 +4,14 @@ Source: platform.openai.com/docs/api-reference/batch and the types of the offici
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import aiohttp
 import msgspec
 
 from meritorder.gateway.errors import checked_contract
-from meritorder.gateway.upstreams.batches.provider import Provider, check, own_id, skipped_if_broken, wire_id
+from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_id, one_line, own_id, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.fields import Json
@@ -86,19 +87,18 @@ class OpenAIBatches:
         batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known_ids)
         if batch_id is not None:
             return batch_id
-        file_id = await self._upload(b"".join(self._line(line, tag) for line in lines), tag)
-        batch = {
-            "input_file_id": file_id,
-            "endpoint": lines[0].path,
-            "completion_window": self._window,
-            "metadata": {_TAG: tag},
-        }
-        async with self._provider.deleted_if_refused(self._provider.url(f"/v1/files/{file_id}")):
+        async with self._provider.uploaded(tag, partial(self._upload, lines, tag), "/v1/files") as file_id:
+            batch = {
+                "input_file_id": file_id,
+                "endpoint": lines[0].path,
+                "completion_window": self._window,
+                "metadata": {_TAG: tag},
+            }
             created = await self._provider.write(
                 self._provider.url("/v1/batches"), msgspec.json.encode(batch), {"Content-Type": "application/json"}
             )
         with checked_contract(self.name):
-            return str(created["id"])
+            return checked_id(created["id"])
 
     def _line(self, line: BatchLine, tag: str) -> bytes:
         body = msgspec.Raw(line.body)
@@ -111,7 +111,8 @@ class OpenAIBatches:
             + b"\n"
         )
 
-    async def _upload(self, content: bytes, tag: str) -> str:
+    async def _upload(self, lines: Sequence[BatchLine], tag: str) -> str:
+        content = b"".join(self._line(line, tag) for line in lines)
         form = aiohttp.FormData()
         form.add_field("purpose", "batch")
         # Files whose batch was never created must not accumulate.
@@ -120,21 +121,18 @@ class OpenAIBatches:
         form.add_field("file", content, filename=f"meritorder-{tag}.jsonl", content_type="application/jsonl")
         file = await self._provider.write(self._provider.url("/v1/files"), form)
         with checked_contract(self.name):
-            return str(file["id"])
+            return checked_id(file["id"])
 
     async def _find(self, tag: str, since_epoch_s: float, known_ids: Collection[str]) -> str | None:
         """Search the batches, latest first, for the one with our tag."""
-        after: dict[str, str] = {}
-        while True:
-            page = await self._provider.read(self._provider.url("/v1/batches", limit=_PAGE, **after))
+        async for page in self._provider.pages("/v1/batches", _next_page, limit=_PAGE):
             with checked_contract(self.name):
-                batches = page["data"]
-                for batch in batches:
+                for batch in page["data"]:
                     if (batch.get("metadata") or {}).get(_TAG) == tag and batch["id"] not in known_ids:
-                        return str(batch["id"])
-                if not batches or not page.get("has_more") or batches[-1]["created_at"] < since_epoch_s - _SKEW_S:
-                    return None
-                after = {"after": str(batches[-1]["id"])}
+                        return checked_id(batch["id"])
+                if any(batch["created_at"] < since_epoch_s - _SKEW_S for batch in page["data"][-1:]):
+                    break
+        return None
 
     async def poll(self, batch_id: str) -> BatchState:
         """Return the state of a batch."""
@@ -147,22 +145,22 @@ class OpenAIBatches:
                 total=counts.get("total", 0),
                 completed=counts.get("completed", 0),
                 failed=counts.get("failed", 0),
-                message=errors[0].get("message") if errors else None,
+                message=one_line(errors[0].get("message")) if errors else None,
             )
 
     async def _batch(self, batch_id: str) -> Json:
         return await self._provider.read(self._provider.url(f"/v1/batches/{batch_id}"))
 
-    async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
+    async def results(self, batch_id: str, tag: str) -> AsyncIterator[LineResult]:
         """Yield the results of both files; unfinished lines are in the error file."""
         batch = await self._batch(batch_id)
         decode = msgspec.json.Decoder(_OutputLine).decode
         for file_id in (batch.get("output_file_id"), batch.get("error_file_id")):
             if not file_id:
                 continue
-            async for line in self._provider.lines(self._provider.url(f"/v1/files/{file_id}/content")):
-                with skipped_if_broken(self.name):
-                    yield _result(decode(line))
+            url = self._provider.url(f"/v1/files/{file_id}/content")
+            async for result in self._provider.decoded(url, lambda line: _result(decode(line), tag)):
+                yield result
 
     async def cancel(self, batch_id: str) -> None:
         """Ask the provider to cancel a batch."""
@@ -179,8 +177,13 @@ class OpenAIBatches:
         await self._provider.close()
 
 
-def _result(line: _OutputLine) -> LineResult:
-    custom_id = own_id(line.custom_id)
+def _next_page(page: Json) -> dict[str, str] | None:
+    batches = page["data"]
+    return {"after": str(batches[-1]["id"])} if batches and page.get("has_more") else None
+
+
+def _result(line: _OutputLine, tag: str) -> LineResult:
+    custom_id = own_id(line.custom_id, tag)
     if line.response is not None:
         response = line.response
         return LineResult(

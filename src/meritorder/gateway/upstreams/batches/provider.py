@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -25,9 +25,12 @@ _TRANSFER_S: Final = 1800.0
 _ID: Final = re.compile(r"\w{1,32}", re.ASCII)
 _TAG: Final = re.compile(r"\w{1,26}", re.ASCII)
 _MAX_LINE_BYTES: Final = 64 * 2**20
+_MAX_PAGES: Final = 1000
+_WIRE_ID: Final = re.compile(r"(?!.*\.\.)[\w./:-]{1,256}", re.ASCII)
 _log: Final = logging.getLogger(__name__)
 
 Data = bytes | aiohttp.FormData | None
+Line = TypeVar("Line")
 
 
 class Provider:
@@ -43,6 +46,7 @@ class Provider:
         self.now = runtime.now
         self._pool = ConnectionPool(endpoint)
         self._draw = runtime.draw
+        self._uploaded: dict[str, str] = {}
 
     def url(self, path: str, **query: str | int) -> URL:
         """Return the URL of a path of the API."""
@@ -57,6 +61,21 @@ class Provider:
         """Return the JSON at a URL, with retries of transient failures."""
         reply = await self._with_retries("GET", url)
         return await self._json(reply)
+
+    async def pages(
+        self, path: str, find_next: Callable[[Json], Mapping[str, str] | None], **query: str | int
+    ) -> AsyncIterator[Json]:
+        """Yield the pages of a list; each names the query of the next, or None at the end."""
+        after: Mapping[str, str] = {}
+        for _ in range(_MAX_PAGES):
+            page = await self.read(self.url(path, **query, **after))
+            yield page
+            with checked_contract(self.name):
+                following = find_next(page)
+            if following is None:
+                return
+            after = following
+        raise BrokenAnswerError("a list does not end", venue=self.name)
 
     async def write(self, url: URL, data: Data = None, headers: Mapping[str, str] | None = None) -> Json:
         """Post once and return the answer. There is no retry, which could have an effect twice."""
@@ -79,15 +98,36 @@ class Provider:
             await reply.close()
 
     @contextlib.asynccontextmanager
-    async def deleted_if_refused(self, url: URL) -> AsyncIterator[None]:
-        """Delete an uploaded file if the submission that needs it is refused."""
-        try:
-            yield
-        except RefusedError:
-            await self.delete(url)
-            raise
+    async def uploaded(self, tag: str, upload: Callable[[], Awaitable[str]], folder: str) -> AsyncIterator[str]:
+        """Upload the file of a submission and keep it for the next attempt, unless it is accepted or refused.
 
-    async def lines(self, url: URL) -> AsyncIterator[bytes]:
+        A refused submission's file is deleted.
+        """
+        file_id = self._uploaded.get(tag) or await upload()
+        self._uploaded[tag] = file_id
+        try:
+            yield file_id
+        except RefusedError:
+            del self._uploaded[tag]
+            await self.delete(self.url(f"{folder}/{file_id}"))
+            raise
+        del self._uploaded[tag]
+
+    async def decoded(self, url: URL, decode: Callable[[bytes], Line]) -> AsyncIterator[Line]:
+        """Yield the decoded lines of a result file; lines that violate the API are skipped: they count as missing."""
+        skipped, reason = 0, None
+        async for line in self._lines(url):
+            try:
+                with checked_contract(self.name):
+                    decoded = decode(line)
+            except BrokenAnswerError as error:
+                skipped, reason = skipped + 1, reason or error.__cause__
+            else:
+                yield decoded
+        if skipped:
+            _log.warning("%s: %d lines of a result file are skipped, such as for %r", self.name, skipped, reason)
+
+    async def _lines(self, url: URL) -> AsyncIterator[bytes]:
         """Yield the lines of a file as they arrive."""
         reply = await self._with_retries("GET", url, timeout_s=_TRANSFER_S)
         try:
@@ -156,23 +196,29 @@ class Provider:
 
 
 def _message(text: bytes) -> str:
-    """Return a provider's error message in one line."""
+    """Return the message of a provider's error."""
     try:
         error = msgspec.json.decode(text, type=Json)["error"]
         message = error["message"] if isinstance(error, dict) else str(error)
     except (*INVALID_JSON, KeyError, TypeError):
         message = "no reason given"
+    return one_line(message)
+
+
+def one_line(message: object) -> str:
+    """Return a provider's message in one line of limited length."""
     return " ".join(str(message).split())[:300]
 
 
-@contextlib.contextmanager
-def skipped_if_broken(venue: str) -> Iterator[None]:
-    """Skip a line of a result file that violates the API: its request counts as missing."""
-    try:
-        with checked_contract(venue):
-            yield
-    except BrokenAnswerError as error:
-        _log.warning("a line of a result file is skipped: %s, %r", error, error.__cause__)
+def checked_id(value: object) -> str:
+    """Return a provider's id of a batch or file.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, str) or not _WIRE_ID.fullmatch(value):
+        raise ValueError(f"{value!r:.100} is not an id")
+    return value
 
 
 def check(lines: Sequence[BatchLine], tag: str, limits: BatchLimits) -> None:
@@ -196,8 +242,14 @@ def wire_id(tag: str, line: BatchLine) -> str:
     return f"{tag}-{line.custom_id}"
 
 
-def own_id(wire_id: str) -> str:
-    """Return our id of a line."""
+def own_id(wire_id: str, tag: str) -> str:
+    """Return our id of a line that was submitted under a tag.
+
+    Raises:
+        ValueError: The line is of another batch.
+    """
+    if tag_of(wire_id) != tag:
+        raise ValueError(f"{wire_id!r:.100} is a line of another batch")
     return wire_id.partition("-")[2]
 
 

@@ -125,10 +125,10 @@ class BatchVenue(Protocol):
     async def poll(self, batch_id: str) -> BatchState:
         """Return the state of a batch. Raises `UpstreamError` if the provider does not answer."""
 
-    def results(self, batch_id: str) -> AsyncIterator[LineResult]:
+    def results(self, batch_id: str, tag: str) -> AsyncIterator[LineResult]:
         """Yield the results of a final batch in any order; partial ones after expiry or cancellation.
 
-        A line without a result was never started. Raises `UpstreamError` if the download breaks off.
+        Lines that were not submitted under the tag are skipped. Raises `UpstreamError` if the download breaks off.
         """
 
     async def cancel(self, batch_id: str) -> None:

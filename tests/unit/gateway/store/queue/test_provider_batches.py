@@ -53,9 +53,7 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
     assert store(database, "c1", first, "r2", is_repeated=True) == AnswerOutcome(stored=False, entry=None)
     assert len(database.read_now(lambda connection: list(ledger.rows(connection)))) == 1
     faulty = [request.seq for request in rest] if fault else []
-    database.submit(
-        lambda connection: provider_batches.finish(connection, "c1", not_before_s=4.0, faulty=faulty)
-    ).result()
+    database.submit(lambda connection: provider_batches.finish(connection, "c1", faulty=faulty)).result()
     assert adopt(database, "a") == []
     again = claim(database, "a", LINES, now_s=4.0)
     assert len(again) == LINES - 1

@@ -59,7 +59,7 @@ class Provider:
             self.api.end(batch_id, f"BATCH_STATE_{status.upper()}", made)
 
     async def results(self, batch_id: str) -> dict[str, LineResult]:
-        results = [result async for result in self.venue.results(batch_id)]
+        results = [result async for result in self.venue.results(batch_id, "t1")]
         assert len({result.custom_id for result in results}) == len(results)
         return {result.custom_id: result for result in results}
 
@@ -219,6 +219,78 @@ async def test_truncated_result_file_is_broken(provider: Provider) -> None:
 
 
 @pytest.mark.asyncio
+async def test_lines_of_others_are_skipped(provider: Provider) -> None:
+    """The same ids are in use at another gateway on the account, whose lines are in our result file."""
+    batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
+    provider.end(batch_id, a="ok", b="ok", c="ok")
+    assert [result async for result in provider.venue.results(batch_id, "t2")] == []
+    assert len(await provider.results(batch_id)) == 3
+
+
+@pytest.mark.asyncio
+async def test_endless_list_is_broken(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meritorder.gateway.upstreams.batches.provider._MAX_PAGES", 3)
+    await provider.venue.submit(LINES, "other", sent_epoch_s=SINCE_S)
+    inner = provider.api.server.handler
+
+    async def first_page_only(asked: Asked, wire: Wire) -> None:
+        if asked.method == "GET" and provider.api.batches:
+            batch = provider.api.batches[0]
+            page = {"data": [batch], "operations": [batch], "has_more": True, "last_id": "x", "nextPageToken": "x"}
+            await wire.answer(page)
+        else:
+            await inner(asked, wire)
+
+    provider.api.server.handler = first_page_only
+    with pytest.raises((BrokenAnswerError, UnavailableError)):
+        await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
+    assert len(provider.ids) == 1
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, UnavailableError), (400, RefusedError)])
+@pytest.mark.asyncio
+async def test_uploaded_file_awaits_next_attempt(status: int, error: type[Exception]) -> None:
+    """A submission that may be repeated keeps its file; a refused one deletes it."""
+    for api, connect in (
+        (OpenAIBatchApi(), lambda url: OpenAIBatches(Endpoint(name="p", base_url=url), WORLD)),
+        (GeminiApi(), lambda url: GeminiBatches(gemini.endpoint("p", "key", url + "/v1"), WORLD)),
+    ):
+        inner, fails = api.server.handler, [True]
+
+        async def first_creation_fails(asked: Asked, wire: Wire, inner: Any = inner, fails: Any = fails) -> None:  # noqa: ANN401
+            if asked.path.endswith(("/batches", ":batchGenerateContent")) and asked.method == "POST" and fails:
+                fails.clear()
+                await wire.answer({"error": {"message": "no"}}, status)
+            else:
+                await inner(asked, wire)
+
+        api.server.handler = first_creation_fails
+        async with api.server as server:
+            venue = connect(server.url)
+            with pytest.raises(error):
+                await venue.submit(LINES, "t1", sent_epoch_s=None)
+            await venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
+            await venue.close()
+        assert len(api.files) == len(api.batches) == 1
+
+
+@pytest.mark.parametrize("strange", [None, 7, "", "../files", "batch 1", "b\x00", "b" * 300])
+@pytest.mark.asyncio
+async def test_strange_batch_ids_are_broken(provider: Provider, strange: object) -> None:
+    inner = provider.api.server.handler
+
+    async def answers(asked: Asked, wire: Wire) -> None:
+        if asked.path.endswith(("/batches", ":batchGenerateContent")) and asked.method == "POST":
+            await wire.answer({"id": strange, "name": strange})
+        else:
+            await inner(asked, wire)
+
+    provider.api.server.handler = answers
+    with pytest.raises(BrokenAnswerError):
+        await provider.venue.submit(LINES, "t1", sent_epoch_s=None)
+
+
+@pytest.mark.asyncio
 async def test_unsupported_line_submits_nothing() -> None:
     for api, made in ((AnthropicApi(), AnthropicBatches), (GeminiApi(), GeminiBatches)):
         async with api.server as server:
@@ -275,7 +347,7 @@ async def test_failed_batch_has_reason() -> None:
         errors = {"object": "list", "data": [{"code": "mismatched_model", "message": "one model", "line": 2}]}
         api.batch(batch_id).update(status="failed", errors=errors)
         state = await venue.poll(batch_id)
-        assert [result async for result in venue.results(batch_id)] == []
+        assert [result async for result in venue.results(batch_id, "t1")] == []
         await venue.close()
     assert (state.status, state.message) == (BatchStatus.FAILED, "one model")
 
