@@ -38,6 +38,10 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; overrides the file.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")] = None,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", metavar="N", min=1, help="Processes that share the port, the limits and the store."),
+    ] = 1,
     migrate: Annotated[
         bool, typer.Option("--migrate", help="Bring the store to this version and exit; a start does it too.")
     ] = False,
@@ -66,7 +70,12 @@ def serve(
             start_beside(["--socket", str(listening.pages_socket), *shared, *public])
             typer.echo(f"meritorder: open {listening.url} in a browser, and sign in with an API key")
 
-    server.serve(settings, announce=announce)
+    if workers == 1:
+        server.serve(settings, announce=announce)
+        return
+    from meritorder.gateway.app.workers.supervisor import serve_workers
+
+    serve_workers(settings, announce, workers)
 
 
 def proxy(

@@ -6,6 +6,7 @@ uvicorn bounds none of these for its fast parser, and answers in plain text what
 import asyncio
 import resource
 import time
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -30,10 +31,12 @@ class Connections:
     Args:
         client_time_s: How long a client may keep the gateway waiting.
         limit: The largest number of connections; None for half of the file descriptors of this process.
+        stopping: Called when the server stops, for each connection, before it waits for what they run.
     """
 
-    def __init__(self, client_time_s: float, limit: int | None) -> None:
+    def __init__(self, client_time_s: float, limit: int | None, stopping: Callable[[], None] = lambda: None) -> None:
         self.client_time_s = client_time_s
+        self.stopping = stopping
         self.limit = _raise_descriptors() // 2 if limit is None else limit
         self.open: set[Connection] = set()
 
@@ -86,6 +89,11 @@ class Connection(HttpToolsProtocol):
         self._all.open.discard(self)
         self._disconnect()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Stop after the request that is being answered."""
+        self._all.stopping()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived; refuse a head that grows without an end."""

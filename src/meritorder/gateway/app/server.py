@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 import uvicorn
@@ -24,6 +24,7 @@ from meritorder.gateway import config_file
 from meritorder.gateway.app.listening import listen, listen_on_file
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import ServerTable, Settings, VenueKind, VenueTable, duration_s
+from meritorder.gateway.peers import WHOLE, Share
 from meritorder.gateway.state.auth import Authenticator, new_id
 from meritorder.gateway.state.clock import Clock
 from meritorder.gateway.state.context import Context
@@ -32,7 +33,7 @@ from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.quotas import Quotas
 from meritorder.gateway.state.reservations import Spending
 from meritorder.gateway.state.webhooks import Webhooks
-from meritorder.gateway.store import migrations
+from meritorder.gateway.store import heartbeats, migrations
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.venues import llamacpp
@@ -72,7 +73,7 @@ class Listening:
 
 
 class _Server(uvicorn.Server):
-    """A server that announces its URL once it listens, and its stop to the service."""
+    """A server that announces its URL once it listens."""
 
     def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[Listening], None]) -> None:
         super().__init__(config)
@@ -81,26 +82,26 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        _tune_interpreter()
+        tune_interpreter()
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
             authenticator = self._service.context.authenticator
-            address = f"[{host}]" if ":" in host else host
             self._announce(
                 Listening(
-                    url=f"http://{address}:{port}",
+                    url=url_of(self.servers[0].sockets[0]),
                     models=tuple(sorted(self._service.venues.models())),
                     needs_key=authenticator.required and not authenticator.has_keys,
                     pages_socket=self._service.pages.socket if self._service.pages is not None else None,
                 )
             )
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._service.begin_stop()
-        await super().shutdown(sockets)
+
+def url_of(listener: Any) -> str:  # noqa: ANN401 - a socket, or what asyncio shows of one
+    """Return the URL of what listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _tune_interpreter() -> None:
+def tune_interpreter() -> None:
     """Exclude all current objects from garbage collection, collect less often, and let the event loop run sooner.
 
     Requests leave no reference cycles, but a full collection over the imported modules blocks the event loop for tens
@@ -146,8 +147,12 @@ def _local_settings() -> Settings:
     return Settings(server=ServerTable(require_keys=False), venue=[venue])
 
 
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, *, locked: bool = False) -> None:
     """Bring the store of the settings to this version.
+
+    Args:
+        settings: The configuration.
+        locked: Whether its SQLite file is locked for this gateway, so that all earlier leases are stale.
 
     Raises:
         ConfigError: It cannot be reached, or a newer Meritorder has altered it.
@@ -155,16 +160,21 @@ def migrate(settings: Settings) -> None:
     database = Database(settings.store.url)
     try:
         migrations.upgrade(database)
+        if locked and database.is_sqlite:
+            database.submit(heartbeats.remove_all).result()
     finally:
         database.close()
 
 
-def build_service(settings: Settings, make: Callable[[Context, Venues, PlanInForce], Service] = Service) -> Service:
+def build_service(
+    settings: Settings, make: Callable[[Context, Venues, PlanInForce], Service] = Service, share: Share = WHOLE
+) -> Service:
     """Return the service of the settings, with its store migrated to this version.
 
     Args:
         settings: The configuration.
         make: Makes the service.
+        share: Of the limits of venues, for this process.
 
     Raises:
         ConfigError: The settings name something that cannot be used.
@@ -176,9 +186,9 @@ def build_service(settings: Settings, make: Callable[[Context, Venues, PlanInFor
     instance_id = new_id("gateway-")
     tables = {table.name: table for table in settings.venue}
     venues = (
-        build_venues(settings)
+        build_venues(settings, share=share)
         if telemetry is None
-        else build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
+        else build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]), share)
     )
     clock = Clock()
     authenticator = Authenticator(database, settings.server.require_keys)
@@ -237,32 +247,41 @@ def serve(
     Raises:
         ConfigError: The settings cannot be used, or another gateway uses the SQLite file.
     """
-    _configure_logging(settings.server.log)
+    configure_logging(settings.server.log)
     with contextlib.ExitStack() as stack:
         stack.enter_context(lock_database(settings) or contextlib.nullcontext())
         listeners = [stack.enter_context(listen(settings.server.host, settings.server.port))]
         if socket_file is not None:
             listeners.append(stack.enter_context(listen_on_file(socket_file)))
+        migrate(settings, locked=True)
         service = build_service(settings, make)
-        uvicorn_config = uvicorn.Config(
-            service,
-            loop="uvloop",
-            http=service.connections.protocol,  # type: ignore[arg-type]  # called as a class
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_level="error",  # its warnings are about what clients send
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
-            timeout_keep_alive=_KEEP_ALIVE_S,
-        )
-        _Server(uvicorn_config, service, announce).run(sockets=listeners)
+        options = uvicorn_options(settings) | {"http": service.connections.protocol}
+        _Server(uvicorn.Config(service, **options), service, announce).run(sockets=listeners)
 
 
-def lock_database(settings: Settings) -> IO[str] | None:
-    """Lock the SQLite file for this process, so that leases found at startup are stale."""
+def uvicorn_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of uvicorn."""
+    return {
+        "loop": "uvloop",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "log_level": "error",  # its warnings are about what clients send
+        "proxy_headers": False,
+        "server_header": False,
+        "date_header": False,
+        "timeout_graceful_shutdown": int(duration_s(settings.server.drain)),
+        "timeout_keep_alive": _KEEP_ALIVE_S,
+    }
+
+
+def lock_database(settings: Settings, *, shared: bool = False) -> IO[str] | None:
+    """Lock the SQLite file for this process, so that leases found at startup are stale.
+
+    Args:
+        settings: The configuration.
+        shared: Whether to share the lock with the other processes of this gateway.
+    """
     url = make_url(settings.store.url)
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
@@ -275,7 +294,7 @@ def lock_database(settings: Settings) -> IO[str] | None:
             f"{path} cannot be written: {error.strerror}", where="store.url", fix="name a file in a folder of yours"
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         lock.close()
         raise ConfigError(
@@ -297,7 +316,7 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-def _configure_logging(log_format: str) -> None:
+def configure_logging(log_format: str) -> None:
     """Log to standard error, one line per event; neither secrets nor request bodies are logged.
 
     Args:

@@ -21,6 +21,7 @@ from meritorder.gateway.lanes.classify import HEADER, LaneClassifier, no_capacit
 from meritorder.gateway.lanes.deferred import DeferredCalls
 from meritorder.gateway.lanes.history import EarlierTurns
 from meritorder.gateway.lanes.realtime import RealTime
+from meritorder.gateway.peers import Peers
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.billing.quotes import Quotes
 from meritorder.gateway.routes.billing.receipts import ReceiptRoutes
@@ -79,9 +80,12 @@ class Service:
         context: The shared state.
         venues: The venues that serve requests.
         plan: The plan to execute.
+        peers: The processes of this gateway; None for one alone.
     """
 
-    def __init__(self, context: Context, venues: Venues, plan: PlanInForce = NO_PLAN) -> None:
+    def __init__(
+        self, context: Context, venues: Venues, plan: PlanInForce = NO_PLAN, *, peers: Peers | None = None
+    ) -> None:
         self.context = context
         self.venues = venues
         settings: Settings = context.settings
@@ -99,7 +103,12 @@ class Service:
         self._classifier = LaneClassifier(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._bodies = asgi.Bodies(settings.limits.body_bytes, _BODIES_IN_MEMORY * settings.limits.body_bytes)
-        self.connections = Connections(duration_s(settings.limits.client_time), settings.limits.connections)
+        limit = settings.limits.connections
+        self.connections = Connections(
+            duration_s(settings.limits.client_time),
+            limit if limit is None or peers is None else peers.share.of(limit),
+            self.begin_stop,
+        )
         self._operations = Operations(
             context,
             venues,
@@ -112,9 +121,9 @@ class Service:
         context.quotas.unblocked.append(self.dispatcher.wake)
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
-        self.pages = Pages.create() if settings.ui.enabled else None
+        self.pages = Pages(None if peers is None else peers.folder) if settings.ui.enabled else None
         self._alerts = Alerts(context=context, gauges=self._plan_gauges, fault=lambda: self.plan_reloader.fault)
-        self._drains = Drains(venues)
+        self._drains = Drains(venues, peers)
         self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
             routes=[
@@ -178,9 +187,6 @@ class Service:
         context = self.context
         await context.blobs.start()
         await context.authenticator.refresh()
-        if context.database.is_sqlite:
-            # The file is locked for this process: all earlier leases are stale.
-            await context.database.write(heartbeats.remove_all)
         await self.maintenance.take_over()
         await self.maintenance.heartbeat()
         tasks = self.maintenance.tasks() | {
@@ -202,7 +208,7 @@ class Service:
         for name, run in tasks.items():
             context.supervisor.start(name, run)
 
-    async def begin_stop(self) -> None:
+    def begin_stop(self) -> None:
         """Let requests that wait know that the gateway stops, before it waits for them."""
         self.context.supervisor.is_stopping = True
 

@@ -13,7 +13,7 @@ from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import admin_caller, caller, json_response
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.state.metrics import Gauge, Metrics, StoreGauges
+from meritorder.gateway.state.metrics import ALLOWED, DEFERRABLE, REALTIME, Gauge, Metrics, StoreGauges
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.queue import backlog, batches
 from meritorder.gateway.venues.headroom import Headroom
@@ -138,10 +138,10 @@ class Operations:
             "up": self._headroom.is_up(venue),
             "draining": venue.is_draining,
             "engine": venue.engine.state if venue.engine is not None else None,
-            "seats": venue.max_sequences,
-            "realtime": venue.realtime,
-            "deferrable": len(venue.deferrable),
-            "allowed": self._headroom.max_backfill(venue),
+            "seats": venue.limit,
+            "realtime": venue.realtime + venue.realtime_elsewhere,
+            "deferrable": len(venue.deferrable) + venue.deferrable_elsewhere,
+            "allowed": self._headroom.max_backfill(venue) + self.metrics.elsewhere(ALLOWED, venue.name),
             "alert": self._headroom.alerts().get(venue.name),
             "usd_per_hour": rented and rented.picousd_per_hour / PICOUSD_PER_USD,
             "input_usd_per_mtok": price and float(price.input_usd_per_mtok),
@@ -158,19 +158,19 @@ class Operations:
             ("meritorder_slo_ttft_seconds", "Real-time SLO: time to first token.", (), [((), duration_s(lanes.ttft))]),
             ("meritorder_slo_attainment", "Share of requests that must meet it.", (), [((), lanes.attainment)]),
             (
-                "meritorder_realtime",
+                REALTIME,
                 "Real-time requests in flight.",
                 ("venue",),
                 [(labels, venue.realtime) for labels, venue in by_venue],
             ),
             (
-                "meritorder_deferrable",
+                DEFERRABLE,
                 "Deferrable requests in flight.",
                 ("venue",),
                 [(labels, len(venue.deferrable)) for labels, venue in by_venue],
             ),
             (
-                "meritorder_allowed",
+                ALLOWED,
                 "Limit on deferrable requests in flight.",
                 ("venue",),
                 [(labels, self._headroom.max_backfill(venue)) for labels, venue in by_venue],

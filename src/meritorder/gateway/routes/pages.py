@@ -27,6 +27,7 @@ PATHS: Final = (
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+SOCKET: Final = "pages"
 _CONNECT_S: Final = 5
 _RETRY_S: Final = 2
 _STARTING: Final = (
@@ -39,18 +40,13 @@ class Pages:
     """Passes requests on to the web application.
 
     Args:
-        folder: A folder of the gateway's own, for the socket.
+        shared: The folder of its socket, if several processes share it; None for one of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.socket = folder / "pages"
+    def __init__(self, shared: Path | None = None) -> None:
+        self._own = None if shared is not None else Path(tempfile.mkdtemp(prefix="meritorder-"))
+        self.socket = (shared or self._own or Path()) / SOCKET
         self._session: aiohttp.ClientSession | None = None
-
-    @classmethod
-    def create(cls) -> "Pages":
-        """Return pages with a new folder."""
-        return cls(Path(tempfile.mkdtemp(prefix="meritorder-")))
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -80,10 +76,11 @@ class Pages:
             await starting(scope, receive, send)
 
     async def close(self) -> None:
-        """Close all connections, and remove the folder."""
+        """Close all connections, and remove a folder of its own."""
         if self._session is not None:
             await self._session.close()
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        if self._own is not None:
+            await asyncio.to_thread(shutil.rmtree, self._own, ignore_errors=True)
 
     def _client(self) -> aiohttp.ClientSession:
         """Return the session, which needs a running loop to be made."""

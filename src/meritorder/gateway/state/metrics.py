@@ -1,10 +1,11 @@
 """Prometheus metrics: counted per ledger entry, rendered when scraped."""
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
@@ -21,38 +22,87 @@ _KEY: Final = ("lane", "model", "venue")
 _MODEL: Final = ("model",)
 _BUDGET: Final = ("budget",)
 
+REALTIME: Final = "meritorder_realtime"
+DEFERRABLE: Final = "meritorder_deferrable"
+ALLOWED: Final = "meritorder_allowed"
+_ADDED: Final = frozenset(
+    {
+        *(REALTIME, DEFERRABLE, ALLOWED),
+        *("meritorder_task_failures", "meritorder_ledger_dropped", "meritorder_ledger_set_aside"),
+    }
+)
+"""Gauges of a gateway that are the sums of those of its processes; each process knows the value of the others alone."""
+
 _Values = list[tuple[tuple[str, ...], float]]
 Gauge = tuple[str, str, tuple[str, ...], _Values]
 """Name, description, label names, and values by labels."""
 
 
-class _Histogram:
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BUCKETS_S) + 1)
-        self.total_s = 0.0
+class Histogram(msgspec.Struct):
+    """Counts by bucket, and the sum of what was counted."""
+
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BUCKETS_S) + 1))
+    total_s: float = 0.0
 
     def add(self, seconds: float) -> None:
+        """Count a duration."""
         self.counts[bisect_left(_BUCKETS_S, seconds)] += 1
         self.total_s += seconds
 
+    def merge(self, other: "Histogram") -> None:
+        """Add what another process has counted."""
+        self.counts = [own + more for own, more in zip(self.counts, other.counts, strict=True)]
+        self.total_s += other.total_s
+
     def buckets(self) -> list[tuple[str, float]]:
+        """Return the buckets as Prometheus has them: each includes the smaller ones."""
         names = [*(f"{bound:g}" for bound in _BUCKETS_S), "+Inf"]
         return [(name, float(sum(self.counts[: at + 1]))) for at, name in enumerate(names)]
 
 
-class Counts:
+class Counts(msgspec.Struct):
     """Totals of one lane, model and venue."""
 
-    def __init__(self) -> None:
-        self.requests: Counter[int | None] = Counter()  # by status code
-        self.input_tokens = self.output_tokens = self.lost_tokens = self.cost_picousd = 0
-        self.ttft = _Histogram()
-        self.e2e = _Histogram()
+    requests: dict[int | None, int] = {}  # by status code
+    input_tokens: int = 0
+    output_tokens: int = 0
+    lost_tokens: int = 0
+    cost_picousd: int = 0
+    ttft: Histogram = msgspec.field(default_factory=Histogram)
+    e2e: Histogram = msgspec.field(default_factory=Histogram)
 
     def tokens(self) -> list[tuple[str, int]]:
         """Return tokens by kind; lost tokens only if there are any."""
         kinds = [("input", self.input_tokens), ("output", self.output_tokens)]
         return [*kinds, ("lost", self.lost_tokens)] if self.lost_tokens else kinds
+
+    def merge(self, other: "Counts") -> None:
+        """Add what another process has counted."""
+        for status, count in other.requests.items():
+            self.requests[status] = self.requests.get(status, 0) + count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.lost_tokens += other.lost_tokens
+        self.cost_picousd += other.cost_picousd
+        self.ttft.merge(other.ttft)
+        self.e2e.merge(other.e2e)
+
+
+_Totals = defaultdict[tuple[str, str, str], Counts]  # by lane, model and venue
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What one process of a gateway has counted, for the others.
+
+    Args:
+        counts: Totals by lane, model and venue.
+        gauges: Its part of the gauges that are added; empty once it is gone.
+        paid: What was paid for machines, in picodollars by venue and use.
+    """
+
+    counts: list[tuple[tuple[str, str, str], Counts]]
+    gauges: dict[str, _Values]
+    paid: list[tuple[tuple[str, str], int]] = []
 
 
 class StoreGauges:
@@ -102,7 +152,7 @@ class StoreGauges:
 
 
 class Metrics(Collector):
-    """A collector of request metrics and gauges.
+    """A collector of request metrics and gauges, of all processes of a gateway.
 
     Args:
         gauges: Returns the current gauges.
@@ -110,12 +160,14 @@ class Metrics(Collector):
 
     def __init__(self, gauges: Callable[[], Iterable[Gauge]]) -> None:
         self._gauges = gauges
-        self._counts: defaultdict[tuple[str, str, str], Counts] = defaultdict(Counts)
+        self._counts: _Totals = defaultdict(Counts)
+        self.others: Callable[[], Sequence[Report]] = tuple
+        """Returns the reports of the other processes."""
 
     def observe(self, entry: LedgerEntry) -> None:
         """Count a finished request."""
         counts = self._counts[entry.lane, entry.model, entry.venue or ""]
-        counts.requests[entry.status_code] += 1
+        counts.requests[entry.status_code] = counts.requests.get(entry.status_code, 0) + 1
         counts.input_tokens += entry.input_tokens
         counts.output_tokens += entry.output_tokens
         counts.lost_tokens += entry.lost_tokens
@@ -124,13 +176,32 @@ class Metrics(Collector):
             counts.ttft.add(entry.ttft_s)
         counts.e2e.add(entry.ended_s - (entry.started_s or entry.arrived_s))
 
-    def totals(self) -> Iterable[tuple[str, str, str, Counts]]:
-        """Yield what was counted, by lane, model and venue."""
-        return ((*key, counts) for key, counts in self._counts.items())
+    def report(self) -> Report:
+        """Return what this process has counted."""
+        added = {name: values for name, _, _, values in self._gauges() if name in _ADDED}
+        return Report(list(self._counts.items()), added)
+
+    def resume(self, report: Report) -> None:
+        """Go on from what a process had counted that this one replaces, since a counter must not fall."""
+        _merge(self._counts, report)
+
+    def elsewhere(self, name: str, *labels: str) -> int:
+        """Return the sum of the parts that the other processes have in a gauge."""
+        return round(sum(dict(report.gauges.get(name, ())).get(labels, 0.0) for report in self.others()))
+
+    def totals(self) -> Mapping[tuple[str, str, str], Counts]:
+        """Return what was counted, by lane, model and venue."""
+        others = self.others()
+        if not others:
+            return self._counts
+        totals: _Totals = defaultdict(Counts)
+        for report in (self.report(), *others):
+            _merge(totals, report)
+        return totals
 
     def collect(self) -> Iterable[Metric]:
         """Yield all metrics in Prometheus format."""
-        counted = self._counts.items()
+        counted = self.totals().items()
         requests = {
             (*key, "none" if status is None else str(status)): count
             for key, counts in counted
@@ -157,11 +228,21 @@ class Metrics(Collector):
             for key, histogram in histograms.items():
                 family.add_metric(key, histogram.buckets(), histogram.total_s)
             yield family
+        others = self.others()
         for name, description, labels, values in self._gauges():
             gauge = GaugeMetricFamily(name, description, labels=labels)
-            for label_values, value in values:
+            sums = dict(values)
+            for report in others:  # each has gauges that are added, and no others
+                for label_values, value in report.gauges.get(name, ()):
+                    sums[label_values] = sums.get(label_values, 0.0) + value
+            for label_values, value in sums.items():
                 gauge.add_metric(label_values, value)
             yield gauge
+
+
+def _merge(totals: _Totals, report: Report) -> None:
+    for key, counts in report.counts:
+        totals[key].merge(counts)
 
 
 def _counter(name: str, description: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:

@@ -23,6 +23,7 @@ from meritorder.gateway.config import (
     read_secret,
 )
 from meritorder.gateway.config_file import batch_price_of
+from meritorder.gateway.peers import WHOLE, Share
 from meritorder.gateway.state.entries import Place
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
@@ -146,6 +147,9 @@ class Venue:
         batches: The client of its batch API; None if that is not used.
         engine: The engine that we start and stop there; None if others operate it.
         rented: The machine that is paid by time; None if it has no price by time.
+        share: Of its limits, for this process.
+        realtime_elsewhere: Real-time requests that run there for other processes of this gateway.
+        deferrable_elsewhere: Deferrable ones.
         realtime: Real-time requests that run there.
         deferrable: Deferrable requests that run there.
         prefilling: Streamed real-time requests that wait for their first token.
@@ -163,6 +167,9 @@ class Venue:
     batches: BatchVenue | None = None
     engine: Engine | None = None
     rented: Rented | None = None
+    share: Share = WHOLE
+    realtime_elsewhere: int = 0
+    deferrable_elsewhere: int = 0
     realtime: int = 0
     deferrable: list[RunningRequest] = field(default_factory=list)
     prefilling: int = 0
@@ -208,18 +215,25 @@ class Venue:
         return Place(self.name, None, None if self._batch_rates is None else BATCH_TOKENS)
 
     @property
+    def in_flight(self) -> int:
+        """Requests that run there for all processes of this gateway."""
+        return self.realtime + self.realtime_elsewhere + len(self.deferrable) + self.deferrable_elsewhere
+
+    @property
     def is_engine(self) -> bool:
         """Whether it is an engine of ours: idle capacity is free, and its streams can be preempted."""
         return self.table.reads_load
 
     @property
-    def max_sequences(self) -> int:
+    def limit(self) -> int:
         """Most requests at one time: as configured, as the engine reports, or a default for providers."""
-        if self.table.max_concurrency is not None:
-            return self.table.max_concurrency
-        if self.load is not None and self.load.max_sequences is not None:
-            return self.load.max_sequences
-        return _PROVIDER_SEQUENCES
+        reported = None if self.load is None else self.load.max_sequences
+        return self.table.max_concurrency or reported or _PROVIDER_SEQUENCES
+
+    @property
+    def max_sequences(self) -> int:
+        """Most requests of this process at one time."""
+        return self.share.of(self.limit)
 
     def streams(self, endpoint: str) -> bool:
         """Tell whether deferrable requests are sent there as streams, so that they can be preempted."""
@@ -302,23 +316,27 @@ class Venues:
                 await venue.batches.close()
 
 
-def build_venues(settings: Settings, wrap: Callable[[Upstream], Upstream] = lambda upstream: upstream) -> Venues:
+def build_venues(
+    settings: Settings, wrap: Callable[[Upstream], Upstream] = lambda upstream: upstream, share: Share = WHOLE
+) -> Venues:
     """Build the venues of a configuration.
 
     Args:
         settings: The configuration.
         wrap: Wraps each upstream, for example to trace every attempt.
+        share: Of the limits of the venues, for this process.
 
     Raises:
         ConfigError: A secret is missing.
     """
     runtime = Runtime(clock=time.monotonic, now=_now, draw=random.random, wrap=wrap)
-    return Venues([_build_venue(table, settings, runtime) for table in settings.venue])
+    return Venues([_build_venue(table, settings, runtime, share) for table in settings.venue])
 
 
-def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Venue:
+def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime, share: Share) -> Venue:
     # An engine has its own queue; a provider must not get more than it allows.
-    concurrency = None if table.reads_load else table.max_concurrency
+    concurrency = None if table.reads_load or table.max_concurrency is None else share.of(table.max_concurrency)
+    tokens_per_minute = None if table.tokens_per_minute is None else share.of(table.tokens_per_minute)
     spec = kinds.VenueSpec(
         name=table.name,
         kind=VenueKind(table.kind),
@@ -330,7 +348,7 @@ def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Ven
         timeout_s=duration_s(settings.limits.request_time),
         responses=ResponsesApi(table.responses),
         guard=Guard(
-            limits=RateLimits(concurrency=concurrency, tokens_per_minute=table.tokens_per_minute),
+            limits=RateLimits(concurrency=concurrency, tokens_per_minute=tokens_per_minute),
             patience_s=_PATIENCE_S,
         ),
     )
@@ -354,6 +372,7 @@ def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Ven
         batches=batches,
         engine=engine,
         rented=Rented.from_table(table),
+        share=share,
     )
 
 

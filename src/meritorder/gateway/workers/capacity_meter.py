@@ -75,8 +75,7 @@ class CapacityMeter:
             if record is not None and record.ready_s is None:
                 yield venue.name, Use.STARTING, rented.picousd_per_hour
             elif record is not None:
-                is_busy = venue.realtime or venue.deferrable
-                yield venue.name, Use.BUSY if is_busy else Use.IDLE, rented.picousd_per_hour
+                yield venue.name, Use.BUSY if venue.in_flight else Use.IDLE, rented.picousd_per_hour
             elif venue.name in self._committed:
                 yield venue.name, Use.UNUSED_COMMITMENT, rented.picousd_per_hour
 

@@ -5,10 +5,11 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from meritorder.gateway.state.metrics import Metrics
+from meritorder.gateway.state.metrics import Metrics, Report
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.records.accounting import OUTPUT_WEIGHT, Use
 from meritorder.units import PICOUSD_PER_USD, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, TOKENS_PER_MTOK
@@ -29,7 +30,7 @@ class _Reading:
         self.at_s, self.paid = at_s, paid.copy()
         self.tokens, self.weights = _Tokens(), _Tokens()
         by_machine = frozenset(machines)
-        for _, model, venue, counts in metrics.totals():
+        for (_, model, venue), counts in metrics.totals().items():
             self.tokens[model, venue] += counts.input_tokens + counts.output_tokens
             self.weights[model, venue] += counts.input_tokens + round(OUTPUT_WEIGHT * counts.output_tokens)
             if venue not in by_machine:  # a machine's price is paid, whatever its tokens would cost
@@ -72,6 +73,17 @@ class LiveCost(Collector):
         while len(self._readings) > 1 and self._readings[1].at_s <= now_s - WINDOW_S:
             self._readings.popleft()
 
+    def report(self) -> Report:
+        """Return what was counted and paid so far, for the other processes of this gateway."""
+        paid = [((venue, use.value), picousd) for (venue, use), picousd in self._paid.items()]
+        return msgspec.structs.replace(self._metrics.report(), paid=paid)
+
+    def resume(self, report: Report) -> None:
+        """Go on from what a process had counted that this one replaces."""
+        self._metrics.resume(report)
+        self._paid |= _paid_in(report)
+        self._readings = deque([self._read(self._seen_s)])
+
     def busy_picousd(self, venue: str, weight: float) -> int | None:
         """Return what tokens of a weight have cost at a machine while it was busy; None if none were measured."""
         now = self._read(self._now_s())
@@ -104,7 +116,10 @@ class LiveCost(Collector):
         )
 
     def _read(self, now_s: float) -> _Reading:
-        return _Reading(now_s, self._paid, self._metrics, self._meter.venues())
+        paid = self._paid
+        for report in self._metrics.others():  # each process sees the whole price of a machine
+            paid = paid | _paid_in(report)
+        return _Reading(now_s, paid, self._metrics, self._meter.venues())
 
     def _hourly(self, paid: _Paid, elapsed_s: float) -> Iterator[tuple[Sequence[str], float]]:
         machines = dict.fromkeys(self._meter.venues(), 0)
@@ -114,6 +129,10 @@ class LiveCost(Collector):
         for (venue, use), picousd in paid.items():
             if use is Use.TOKENS and elapsed_s > 0:
                 yield (venue, "tokens"), picousd / elapsed_s * SECONDS_PER_HOUR / PICOUSD_PER_USD
+
+
+def _paid_in(report: Report) -> _Paid:
+    return _Paid({(venue, Use(use)): picousd for (venue, use), picousd in report.paid})
 
 
 def _per_mtok(paid: _Paid, tokens: _Tokens, weights: _Tokens) -> Iterator[tuple[Sequence[str], float]]:

@@ -82,7 +82,7 @@ def test_second_gateway_is_refused(tmp_path: Path) -> None:
 
 
 def test_unusable_store_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_configure_logging", lambda _: None)  # of the whole process, so of later tests too
+    monkeypatch.setattr(server, "configure_logging", lambda _: None)  # of the whole process, so of later tests too
     (tmp_path / "file").write_text("not a folder")
     store = StoreTable(url=f"sqlite:///{tmp_path}/file/gateway.db")
     with pytest.raises(ConfigError, match=r"store\.url: .* cannot be written: "):

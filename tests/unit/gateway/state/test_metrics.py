@@ -63,3 +63,26 @@ def test_duration_is_time_at_venue() -> None:
 
 def test_gauges_are_current() -> None:
     assert ("meritorder_queued", {"model": "m"}, 4.0) in list(samples())
+
+
+def test_reports_of_other_processes_are_added() -> None:
+    """Counters and gauges of what runs are added, what the store knows is not; a successor counts on."""
+    own, other = (Metrics(lambda: [("meritorder_realtime", "", ("venue",), [(("v",), 2.0)])]) for _ in range(2))
+    own.observe(entry())
+    other.observe(entry(status_code=500))
+    other.observe(entry())
+    own.others = lambda: [other.report()]
+    registry = CollectorRegistry()
+    registry.register(own)
+    assert registry.get_sample_value("meritorder_realtime", {"venue": "v"}) == 4.0
+    key = {"lane": "realtime", "model": "m", "venue": "v"}
+    assert registry.get_sample_value("meritorder_requests_total", {**key, "status": "200"}) == 2.0
+    assert registry.get_sample_value("meritorder_requests_total", {**key, "status": "500"}) == 1.0
+    assert registry.get_sample_value("meritorder_request_seconds_count", key) == 3.0
+    assert registry.get_sample_value("meritorder_request_seconds_sum", key) == 6.0
+    successor = Metrics(list)
+    successor.resume(other.report())
+    successor.observe(entry())
+    (counts,) = successor.totals().values()
+    assert counts.requests == {200: 2, 500: 1}
+    assert own.elsewhere("meritorder_realtime", "v") == 2

@@ -1,11 +1,13 @@
 """A draining venue: nothing new, and what is unfinished is returned before the notice ends."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from meritorder.gateway import config_file
 from meritorder.gateway.config import LanesTable
+from meritorder.gateway.peers import Peers
 from meritorder.gateway.venues import drains, venues
 from meritorder.gateway.venues.drains import Drains
 from meritorder.gateway.venues.headroom import Headroom
@@ -75,3 +77,15 @@ async def test_ended_drain_returns_nothing_later(monkeypatch: pytest.MonkeyPatch
     now_s[0] += 200.0
     drained._return_unfinished()
     assert not spot.deferrable[0].preempted
+
+
+def test_peers_drain_together(tmp_path: Path) -> None:
+    known = [build() for _ in range(2)]
+    first, second = (Drains(venues, Peers(tmp_path, 2)) for venues in known)
+    first.start(known[0].all[0], 60.0)
+    second.start(known[1].all[1], 60.0)
+    first._read()
+    assert [venue.is_draining for venue in known[0].all] == [True, True]
+    second.end(known[1].all[0])
+    first._read()
+    assert [venue.is_draining for venue in known[0].all] == [False, True]

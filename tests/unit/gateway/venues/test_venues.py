@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from meritorder.gateway import config_file
+from meritorder.gateway.peers import Share
 from meritorder.gateway.upstreams.kinds import VenueSpec
 from meritorder.gateway.upstreams.openai import Priority
 from meritorder.gateway.upstreams.upstream import EngineLoad
@@ -266,3 +267,18 @@ async def test_latest_256_latencies_are_kept() -> None:
         venue.remove_realtime(float(second), 0.02, prefilling=False)
     for samples in (venue.ttfts, venue.tpots):
         assert [sample.at_s for sample in samples] == [float(second) for second in range(44, 300)]
+
+
+def test_limits_are_shared_by_workers() -> None:
+    """A provider's limits are divided; an engine that reports its own is too, and has no other limit."""
+    tables = [
+        {"name": "provider", "url": "http://x", "models": ["m"], "max_concurrency": 5, "tokens_per_minute": 101},
+        {"name": "engine", "url": "http://x", "models": ["m"], "kind": "vllm"},
+    ]
+    settings = config_file.parse_settings({"venue": tables}, where="test")
+    shares = [Share(number=number, count=2) for number in range(2)]
+    built = [venues.build_venues(settings, share=share) for share in shares]
+    for known in built:
+        known.all[1].load = EngineLoad(running=0, waiting=0, max_sequences=9)
+    assert [[venue.max_sequences for venue in known.all] for known in built] == [[3, 5], [2, 4]]
+    assert [[venue.limit for venue in known.all] for known in built] == [[5, 9], [5, 9]]

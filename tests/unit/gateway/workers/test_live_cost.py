@@ -129,3 +129,16 @@ def test_gateway_serves_them(tmp_path: Path, venue: dict[str, Any], price: float
         service._capacity_meter._beat()
         text = call(service, "GET", "/metrics").body.decode()
     assert f'llm_total_hourly_cost{{basis="machine",venue="gpu"}} {price}' in text
+
+
+def test_machine_of_several_processes_is_paid_once(live: Live) -> None:
+    """Each process sees its whole price; the one that has run longest has seen most of it."""
+    longest = Live()
+    longest.run(Use.BUSY, 50)
+    live.run(Use.BUSY, 20)
+    live.metrics.others = lambda: [longest.cost.report()]
+    assert live.values("meritorder_paid_usd_total", "venue", "use") == {("gpu", "busy"): 50}
+    successor = Live()
+    successor.cost.resume(longest.cost.report())
+    successor.run(Use.BUSY, 5)
+    assert successor.values("meritorder_paid_usd_total", "venue", "use") == {("gpu", "busy"): 55}

@@ -58,6 +58,7 @@ class Proxy(Service):
         self._idle_s = idle_s
         journal = context.settings.data_folder / "calls.db"
         inner = httpx2.ASGITransport(self)
+        self._closing: asyncio.Task[None] | None = None
         self._waiting_calls = AsyncBatchTransport(journal=journal, collect_s=collect_s, proxy=False, inner=inner)
 
     async def start(self) -> None:
@@ -67,10 +68,18 @@ class Proxy(Service):
         if self._idle_s is not None:
             self.context.supervisor.start("idle", self._stop_when_idle)
 
-    async def begin_stop(self) -> None:
+    def begin_stop(self) -> None:
         """Answer the calls that wait: they attach when they are made again."""
-        await super().begin_stop()
-        await self._waiting_calls.aclose()
+        if self._closing is None:
+            super().begin_stop()
+            self._closing = asyncio.create_task(self._waiting_calls.aclose())
+
+    async def stop(self) -> None:
+        """Stop, once the calls that wait are answered."""
+        self.begin_stop()
+        if self._closing is not None:
+            await self._closing
+        await super().stop()
 
     async def _answer_call(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         headers = {name: value for name, value in scope["headers"] if name in _HEADERS}

@@ -137,7 +137,8 @@ class PolicyMachines:
         elapsed_s = 0.0 if self._seen_s is None else max(0.0, now_s - self._seen_s)
         self._seen_s = now_s
         for pool in self._plan.pools:
-            in_flight = sum(self._venues[name].realtime for name in pool.venues)
+            venues = [self._venues[name] for name in pool.venues]
+            in_flight = sum(venue.realtime + venue.realtime_elsewhere for venue in venues)
             self._in_flight_s[pool.spec.name] += in_flight * elapsed_s
             for row in pool.rows:
                 self._above_floor_usd[row.name] += self._usd_above_floor(pool, row, now_s) * elapsed_s
