@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import msgspec
 import bench
 from meritorder.report import files
 
-Run = Callable[[], dict[str, Any]]
+Run = Callable[..., dict[str, Any]]
 
 
 def benchmarks() -> dict[str, tuple[str, Run]]:
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("names", nargs="+", metavar="NAME", choices=[*available, "all"], help="benchmarks to run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--kills", type=int, metavar="N", help="processes that are killed, by those that kill some")
     options = parser.parse_args(arguments)
     files.check_target(options.json)
     names = list(available) if "all" in options.names else list(dict.fromkeys(options.names))
@@ -49,7 +51,8 @@ def main(arguments: list[str]) -> None:
     for name in names:
         summary, run = available[name]
         print(f"{name}: {summary}", flush=True)
-        results[name] = run()
+        kills_some = options.kills is not None and "kills" in inspect.signature(run).parameters
+        results[name] = run(kills=options.kills) if kills_some else run()
         for figure, value in _flat(results[name]):
             print(f"  {figure:<40} {_formatted(value)}", flush=True)
     if options.json:

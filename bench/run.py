@@ -1,4 +1,4 @@
-"""A job of rows on Ray against the same worker without Ray, at a stub engine: time, and processor time of a row."""
+"""A job on Ray: time beside the same worker without Ray, processor time of a row, and random kills on a cluster."""
 
 import asyncio
 import contextlib
@@ -14,20 +14,27 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from bench._lossy_cluster import survive
 from bench._process import ROOT, measure
 from meritorder.inputs.prompts import PromptRules
 
 ROWS: Final = 100_000
+KILLS: Final = 100
 _ROUNDS: Final = 3
 _ROWS_PER_FILE: Final = 500
 _BATCHES: Final = 4  # in work at once, as Ray Data has them
 _NS_PER_S: Final = 1e9
 
 
-def run(rows: int = ROWS, rounds: int = _ROUNDS) -> dict[str, Any]:
-    """Answer the same rows both ways in turn; return medians. The start of Ray is not counted."""
+def run(rows: int = ROWS, rounds: int = _ROUNDS, kills: int = KILLS) -> dict[str, Any]:
+    """Measure both ways, and kill processes of a cluster that runs a job."""
     if importlib.util.find_spec("ray") is None:
         return {"skipped": "needs the extra `ray`"}
+    return _overhead(rows, rounds) | {"killed": survive(kills)}
+
+
+def _overhead(rows: int, rounds: int) -> dict[str, Any]:
+    """Answer the same rows both ways in turn; return medians. The start of Ray is not counted."""
     direct_s, on_ray_s, cpu_s = [], [], []
     with tempfile.TemporaryDirectory() as name, _stub() as url:
         folder = Path(name)
@@ -73,15 +80,17 @@ async def _answer_directly(path: Path, out: str, url: str) -> None:
     import pyarrow as pa  # noqa: PLC0415 - with the extra `ray`
 
     from meritorder.jobs.asking import AskingOptions, RowAnswerer  # noqa: PLC0415
-    from meritorder.jobs.rows import LINE, RowRules  # noqa: PLC0415
+    from meritorder.jobs.output import Stored  # noqa: PLC0415
+    from meritorder.jobs.rows import RowRules  # noqa: PLC0415
+    from meritorder.jobs.sources import LINE  # noqa: PLC0415
 
     rules = RowRules(id_column="", are_prompts=False, prompts=PromptRules(model="stub"))
-    answerer = RowAnswerer(rules, AskingOptions(urls=(url,)), out, np.empty(0, np.uint64))
+    answerer = RowAnswerer(rules, AskingOptions(urls=(url,)), out, Stored(np.empty(0, np.uint64)))
     in_work = asyncio.Semaphore(_BATCHES)
 
     async def answer(lines: list[str]) -> None:
         async with in_work:
-            await answerer(pa.table({LINE: lines}))
+            await answerer(pa.table({LINE: pa.array(lines, pa.binary())}))
 
     lines = path.read_text(encoding="utf-8").splitlines()
     starts = range(0, len(lines), _ROWS_PER_FILE)

@@ -22,7 +22,7 @@ def run(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...", help="Files or folders: JSON lines, text, CSV, Parquet; paths, s3:// or gs://."
+            metavar="INPUT...", help="Files or folders: JSON lines, text, CSV, Parquet, Arrow; paths, s3:// or gs://."
         ),
     ],
     out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="Folder of the answers, a path or URL.")],
@@ -45,7 +45,7 @@ def run(
         str, typer.Option("--deadline", metavar="TIME", help="When to end: 6h, 06:00 UTC or ISO 8601.")
     ] = "",
     budget: Annotated[
-        float | None, typer.Option("--budget", metavar="USD", help="Most to spend; it needs a price.")
+        float | None, typer.Option("--budget", metavar="USD", help="Most that all runs may spend; it needs a price.")
     ] = None,
     usd_per_mtok: Annotated[
         str, typer.Option("--usd-per-mtok", metavar="IN,OUT", help="Price of a million input and output tokens.")

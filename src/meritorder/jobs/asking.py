@@ -11,12 +11,11 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from meritorder.jobs.endpoints import Endpoints, Reply
-from meritorder.jobs.output import OutputFolder, hash_ids
+from meritorder.jobs.output import OutputFolder, Stored, hash_ids
 from meritorder.jobs.rows import RowRequest, RowRules
-from meritorder.jobs.spending import Allowance
+from meritorder.jobs.spending import Allowance, Tokens
 
 DEADLINE: Final = "the deadline, or the time that the budget pays for, is over"
 BUDGET: Final = "the budget is spent"
@@ -27,7 +26,9 @@ _BUSY: Final = frozenset({0, 429, 503})
 _LATER: Final = frozenset({408, 409, 425})
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 30.0
-_LEAST_BYTES_PER_TOKEN: Final = 2.0
+_LEAST_BYTES_PER_TOKEN: Final = 2
+_USAGE: Final = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+_MOST_TOKENS: Final = 10**9
 
 Answer = dict[str, Any]
 """A row of the output."""
@@ -60,9 +61,9 @@ class AskingOptions:
     usd_per_token: tuple[float, float] = (0.0, 0.0)
     max_tokens: int = 0
 
-    def cost_usd(self, input_tokens: float, output_tokens: float) -> float:
+    def cost_usd(self, tokens: Tokens) -> float:
         """Return the cost of tokens."""
-        return self.usd_per_token[0] * input_tokens + self.usd_per_token[1] * output_tokens
+        return self.usd_per_token[0] * tokens.input + self.usd_per_token[1] * tokens.output
 
 
 class RowAnswerer:
@@ -72,7 +73,7 @@ class RowAnswerer:
         rules: How rows become requests.
         options: How to ask.
         folder: Path or URL of the folder of the answers.
-        answered: Hashes of the ids that have an answer, sorted.
+        answered: The answers that were in the folder when the run began.
         lease: Leases dollars of the budget, and takes them back where they are negative; None without a budget.
     """
 
@@ -81,11 +82,13 @@ class RowAnswerer:
         rules: RowRules,
         options: AskingOptions,
         folder: str,
-        answered: NDArray[np.uint64],
+        answered: Stored,
         lease: Callable[[float], Awaitable[float]] | None = None,
     ) -> None:
-        self._rules, self._options, self._answered = rules, options, answered
+        self._rules, self._options = rules, options
         self._output = OutputFolder(folder)
+        # Ray restarts a worker that was lost, with the same arguments.
+        self._answered = np.union1d(answered.hashes, self._output.hashes(after=answered.newest))
         self._endpoints = Endpoints(options.urls, options.api_key, options.deadline_s)
         self._allowance = Allowance(lease) if lease else None
         self._in_flight = asyncio.Semaphore(options.calls)
@@ -125,14 +128,14 @@ class RowAnswerer:
                 return await self._ask(request)
             options = self._options
             output_tokens = options.max_tokens if request.max_tokens is None else request.max_tokens
-            most_usd = options.cost_usd(len(request.body) / _LEAST_BYTES_PER_TOKEN, output_tokens)
+            most_usd = options.cost_usd(Tokens(-(-len(request.body) // _LEAST_BYTES_PER_TOKEN), output_tokens))
             if not await self._allowance.reserve(most_usd):
                 return BUDGET
             paid_usd = 0.0
             try:
                 answer = await self._ask(request)
                 if isinstance(answer, dict):
-                    paid_usd = options.cost_usd(answer["input_tokens"], answer["output_tokens"])
+                    paid_usd = options.cost_usd(Tokens(answer["input_tokens"], answer["output_tokens"]))
                 return answer
             finally:
                 await self._allowance.settle(most_usd, paid_usd)
@@ -193,20 +196,22 @@ def _to_answer(request: RowRequest, reply: Reply | None = None, attempts: int = 
         return answer | {"status": reply.status, "error": reply.message}
     try:
         text, input_tokens, output_tokens = _read(msgspec.json.decode(reply.body))
-    except (msgspec.DecodeError, AttributeError, TypeError, ValueError, LookupError) as fault:
+        whole = reply.body.decode()
+    except (msgspec.DecodeError, RecursionError, AttributeError, TypeError, ValueError, LookupError) as fault:
         return answer | {"status": reply.status, "error": f"the answer of the endpoint cannot be read: {fault}"}
     usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-    return answer | usage | {"status": reply.status, "error": None, "text": text, "answer": reply.body.decode()}
+    return answer | usage | {"status": reply.status, "error": None, "text": text, "answer": whole}
 
 
 def _read(answer: dict[str, Any]) -> tuple[str | None, int, int]:
     """Return the text of an answer of any endpoint, and its input and output tokens."""
     usage = answer.get("usage") or {}
-    input_tokens = int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0)
-    output_tokens = int(usage.get("completion_tokens") or usage.get("output_tokens") or 0)
+    tokens = [int(usage.get(chat) or usage.get(response) or 0) for chat, response in _USAGE]
+    if not all(0 <= count <= _MOST_TOKENS for count in tokens):
+        raise ValueError(f"tokens are counted as {tokens}")
     if choices := answer.get("choices"):
         text = (choices[0].get("message") or {}).get("content") or choices[0].get("text")
     else:
         contents = [content for item in answer.get("output") or () for content in item.get("content") or ()]
         text = "".join(content.get("text") or "" for content in contents) or None
-    return text, input_tokens, output_tokens
+    return text if isinstance(text, str) else None, tokens[0], tokens[1]

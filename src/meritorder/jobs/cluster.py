@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,6 +24,7 @@ def connected(address: str) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its errors reach us as exceptions
     logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray\.")
     try:
         if address:
             _check_reachable(address)

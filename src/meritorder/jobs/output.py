@@ -5,6 +5,7 @@ import posixpath
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,8 @@ from pyarrow import fs, parquet
 from pyarrow.lib import ArrowException
 
 from meritorder.errors import ConfigError
-from meritorder.jobs.rows import open_path
+from meritorder.jobs.sources import open_path
+from meritorder.jobs.spending import Tokens
 
 SCHEMA: Final = pa.schema(
     {
@@ -35,6 +37,23 @@ SCHEMA: Final = pa.schema(
 _SUFFIX: Final = ".parquet"
 _HASH_BYTES: Final = 8
 _TOKENS: Final = ("input_tokens", "output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The answers of a folder, one of each id.
+
+    Args:
+        hashes: Hashes of their ids, sorted.
+        newest: Name of the newest file.
+        repeated: Answers that were removed, since their ids had others.
+        repeated_tokens: Tokens of these.
+    """
+
+    hashes: NDArray[np.uint64]
+    newest: str = ""
+    repeated: int = 0
+    repeated_tokens: Tokens = field(default_factory=Tokens)
 
 
 class OutputFolder:
@@ -60,34 +79,39 @@ class OutputFolder:
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
         self._replace(name, pa.Table.from_pylist(list(answers), schema=SCHEMA))
 
-    def remove_repeated(self) -> tuple[NDArray[np.uint64], int]:
-        """Keep the first answer of each id; return the hashes of all ids, sorted, and how many answers were removed.
+    def remove_repeated(self) -> Stored:
+        """Keep the first answer of each id; return what the folder has then, and what was removed.
 
         An id has several answers where two rows have it, where a task of Ray ran twice, or where a run was killed
         between an answer and its report.
         """
         names = self._names()
-        by_file = [hash_ids(self._read(name, columns=["id"]).column("id").to_pylist()) for name in names]
-        hashes = np.concatenate([np.empty(0, np.uint64), *by_file])
+        by_file = [self._hashes(name) for name in names]
+        hashes = _joined(by_file)
         stored, first = np.unique(hashes, return_index=True)
+        removed_tokens = Tokens()
         if stored.size < hashes.size:
             is_first = np.zeros(hashes.size, dtype=bool)
             is_first[first] = True
             ends = np.cumsum([part.size for part in by_file])
             for name, keep in zip(names, np.split(is_first, ends[:-1]), strict=True):
                 if not keep.all():
-                    self._replace(name, self._read(name).filter(pa.array(keep)))
-        return stored, hashes.size - stored.size
+                    table = self._read(name)
+                    removed_tokens += _sum_tokens(table.filter(pa.array(~keep)))
+                    self._replace(name, table.filter(pa.array(keep)))
+        newest = names[-1] if names else ""
+        return Stored(stored, newest, hashes.size - stored.size, removed_tokens)
 
-    def tokens(self) -> tuple[int, int]:
-        """Return the tokens of all answers, in and out."""
-        sums = [0, 0]
-        for name in self._names():
-            table = self._read(name, columns=list(_TOKENS))
-            sums = [
-                total + (pc.sum(table.column(column)).as_py() or 0) for total, column in zip(sums, _TOKENS, strict=True)
-            ]
-        return sums[0], sums[1]
+    def hashes(self, after: str) -> NDArray[np.uint64]:
+        """Return the hashes of all ids in files that are newer than a file."""
+        return _joined([self._hashes(name) for name in self._names() if name > after])
+
+    def tokens(self) -> Tokens:
+        """Return the tokens of all answers."""
+        return sum((_sum_tokens(self._read(name, columns=list(_TOKENS))) for name in self._names()), Tokens())
+
+    def _hashes(self, name: str) -> NDArray[np.uint64]:
+        return hash_ids(self._read(name, columns=["id"]).column("id").to_pylist())
 
     def _names(self) -> list[str]:
         """Return the names of the files of answers, the oldest first."""
@@ -121,3 +145,11 @@ def hash_ids(ids: Iterable[str]) -> NDArray[np.uint64]:
     """Return 64-bit hashes of ids, the same in every process."""
     digests = b"".join(hashlib.blake2b(value.encode(), digest_size=_HASH_BYTES).digest() for value in ids)
     return np.frombuffer(digests, dtype=np.uint64)
+
+
+def _joined(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    return np.concatenate([np.empty(0, np.uint64), *hashes])
+
+
+def _sum_tokens(answers: pa.Table) -> Tokens:
+    return Tokens(*(pc.sum(answers.column(name)).as_py() or 0 for name in _TOKENS))

@@ -1,27 +1,17 @@
-"""The rows of a job: files as a dataset of Ray Data, and each row as a request."""
+"""The rows of a job as requests: whatever a row holds, it is a request or has its error."""
 
 import hashlib
 import json
-import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import ray.data
-from pyarrow import fs
-from pyarrow.lib import ArrowException
-
-from meritorder.errors import ConfigError
 from meritorder.inputs.prompts import ID_COLUMNS, LIMITS, PromptRules, to_request
+from meritorder.jobs.sources import FAULT, LINE
 
-LINE: Final = "text"
-"""The column of a dataset that was read line by line."""
-
-_TABLES: Final = (".parquet", ".csv")
-_JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
-_PROMPTS: Final = ".txt"
-_COMPRESSIONS: Final = (".gz", ".bz2", ".zst")
+_API: Final = "/v1/"
+_BOM: Final = "\ufeff"
+_CHOICES: Final = ("n", "best_of")
 _ID_BYTES: Final = 16
 
 
@@ -34,7 +24,7 @@ class RowRequest:
         path: Path of its endpoint, from `/v1` on.
         body: Its body, as JSON; empty if the row is no request.
         error: Why the row is no request; empty if it is one.
-        max_tokens: Most tokens of the answer; None if the row sets no limit.
+        max_tokens: Most tokens of the answer, all its choices together; None if the row sets no limit.
         row: The row, where it has no id to find it by: its line, or a table's row as JSON.
     """
 
@@ -64,26 +54,29 @@ class RowRules:
         """Return a row as a request; a row that is none has its error, and no row ends the job."""
         row_id = ""
         try:
-            values = self._parse(row[LINE]) if row.keys() == {LINE} else dict(row)
+            values = self._parse(row[LINE]) if LINE in row else dict(row)
             row_id = self._id_of(values)
+            if fault := values.pop(FAULT, None):
+                raise ValueError(fault)  # noqa: TRY301
             request = to_request(values, "", self.prompts)
-            if request["body"].get("stream"):
+            body, path = request["body"], request["url"]
+            if body.get("stream"):
                 raise ValueError("asks for a stream")  # noqa: TRY301
+            if not (isinstance(path, str) and path.startswith(_API)):
+                raise ValueError(f"has the url {path!r}, which does not begin with {_API}")  # noqa: TRY301
+            encoded = json.dumps(body, ensure_ascii=False, default=str).encode()
+        except UnicodeError:
+            return _identified(row, row_id, error="the row is not Unicode")
+        except RecursionError:
+            return _identified(row, row_id, error="the row is nested too deeply")
         except (ValueError, TypeError) as error:
             return _identified(row, row_id, error=f"the row {error}")
-        body = request["body"]
-        limits = [body[name] for name in LIMITS if isinstance(body.get(name), int)]
-        return _identified(
-            row,
-            row_id,
-            path=request["url"],
-            body=json.dumps(body, ensure_ascii=False, default=str).encode(),
-            max_tokens=limits[0] if limits else None,
-        )
+        return _identified(row, row_id, path=path, body=encoded, max_tokens=_most_tokens(body))
 
-    def _parse(self, line: str) -> dict[str, Any]:
+    def _parse(self, line: bytes) -> dict[str, Any]:
+        text = line.decode().rstrip("\r\n").removeprefix(_BOM)
         try:
-            value = line if self.are_prompts else json.loads(line)
+            value = text if self.are_prompts else json.loads(text)
         except ValueError as error:
             raise ValueError(f"is not JSON: {error}") from None
         return value if isinstance(value, dict) else {self.prompts.prompt: value}
@@ -99,77 +92,25 @@ class RowRules:
         return (self.id_column,) if self.id_column else ID_COLUMNS
 
 
-def read_files(paths: Sequence[str]) -> tuple[ray.data.Dataset, bool]:
-    """Return files and folders as a dataset, and whether its lines are prompts, not JSON.
-
-    Raises:
-        ConfigError: A path does not exist or cannot be read, or the files are of several kinds.
-    """
-    files = [file for path in paths for file in files_of(path)]
-    suffixes = {_suffix(file) for file in files}
-    suffixes = {_JSON_LINES[0] if suffix in _JSON_LINES else suffix for suffix in suffixes}
-    if len(suffixes) > 1:
-        kinds = ", ".join(sorted(suffixes))
-        raise ConfigError(f"files of several kinds: {kinds}", where="run", fix="run a job for each kind")
-    suffix = suffixes.pop()
-    if suffix == ".parquet":
-        return ray.data.read_parquet(files), False
-    if suffix == ".csv":
-        return ray.data.read_csv(files), False
-    return ray.data.read_text(files), suffix == _PROMPTS
-
-
-def open_path(path: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a path or URL, and the path inside it.
-
-    Raises:
-        ConfigError: No such file system is known.
-    """
-    try:
-        filesystem, inside = fs.FileSystem.from_uri(path if "://" in path else Path(path).absolute().as_uri())
-    except (ArrowException, OSError) as error:
-        raise ConfigError(str(error), where=path, fix="write a path, s3://... or gs://...") from None
-    return filesystem, inside
-
-
-def files_of(path: str) -> list[str]:
-    """Return a file as it is, and for a folder all files in it that can hold rows."""
-    filesystem, inside = open_path(path)
-    try:
-        kind = filesystem.get_file_info(inside).type
-        listed = filesystem.get_file_info(fs.FileSelector(inside, recursive=True, allow_not_found=True))
-    except NotADirectoryError:
-        listed = []
-    except OSError as error:
-        raise ConfigError(str(error), where=path, fix="check the path and the credentials") from None
-    if kind is fs.FileType.NotFound:
-        raise ConfigError("no such file or folder", where=path, fix="check the path")
-    if kind is fs.FileType.File:
-        if _suffix(path) not in (*_TABLES, *_JSON_LINES, _PROMPTS):
-            known = ", ".join((*_TABLES, *_JSON_LINES, _PROMPTS))
-            raise ConfigError("is of no known kind", where=path, fix=f"name files that end in {known}")
-        return [path]
-    # Tools leave notes beside the rows, in names that begin with `.` or `_`, and as small .json files.
-    names = sorted(
-        file.path
-        for file in listed
-        if file.is_file and _suffix(file.path) in (*_TABLES, *_JSON_LINES[:2]) and file.base_name[0] not in "._"
+def _most_tokens(body: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that all choices of an answer have together; None if the body sets no limit."""
+    limits, choices = (
+        [body[name] for name in names if type(body.get(name)) is int and body[name] > 0] for names in (LIMITS, _CHOICES)
     )
-    if not names:
-        raise ConfigError("has no Parquet, CSV or JSON lines", where=path, fix="name a folder of such files")
-    return [posixpath.join(path, posixpath.relpath(name, inside)) for name in names]
-
-
-def _suffix(path: str) -> str:
-    name = posixpath.basename(path).lower()
-    for compression in _COMPRESSIONS:
-        name = name.removesuffix(compression)
-    return posixpath.splitext(name)[1]
+    return max(limits) * max(choices, default=1) if limits else None
 
 
 def _identified(row: Mapping[str, Any], row_id: str, **fields: Any) -> RowRequest:  # noqa: ANN401 - those of the record
     """Return the request of a row under its id, or under a hash of its content and with the row itself."""
+    fields = {name: _storable(value) if isinstance(value, str) else value for name, value in fields.items()}
     if row_id:
-        return RowRequest(row_id, **fields)
-    content = row[LINE] if row.keys() == {LINE} else json.dumps(row, sort_keys=True, default=str)
+        return RowRequest(_storable(row_id), **fields)
+    line = row.get(LINE)
+    content = json.dumps(row, sort_keys=True, default=str) if line is None else line.decode(errors="backslashreplace")
+    content = content.rstrip("\r\n")
     return RowRequest(hashlib.blake2b(content.encode(), digest_size=_ID_BYTES).hexdigest(), row=content, **fields)
+
+
+def _storable(text: str) -> str:
+    """Return a text as Unicode, with escapes for what is not."""
+    return text.encode(errors="backslashreplace").decode()

@@ -2,9 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 _PARTS: Final = 50  # so that no worker holds much that others need
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens, in and out."""
+
+    input: int = 0
+    output: int = 0
+
+    def __add__(self, other: Self) -> "Tokens":
+        return Tokens(self.input + other.input, self.output + other.output)
 
 
 class Budget:

@@ -18,8 +18,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from meritorder.jobs import asking
-from meritorder.jobs.output import hash_ids
-from meritorder.jobs.rows import LINE, RowRules
+from meritorder.jobs.endpoints import Reply
+from meritorder.jobs.output import OutputFolder, Stored, hash_ids
+from meritorder.jobs.rows import RowRequest, RowRules
+from meritorder.jobs.sources import LINE
 from meritorder.jobs.spending import Budget
 
 Ask = Callable[..., Any]
@@ -45,11 +47,11 @@ def ask(engine: str, tmp_path: Path) -> Ask:
             RowRules(id_column="", are_prompts=False, prompts=PromptRules(model="stub")),
             asking.AskingOptions(**{"urls": (engine,), **changes}),
             str(tmp_path / "out"),
-            np.sort(hash_ids(done)),
+            Stored(np.sort(hash_ids(done))),
             lease if budget else None,
         )
         lines = [json.dumps({"id": prompt, "prompt": prompt}) for prompt in prompts]
-        report = await answerer(pa.table({LINE: lines}))
+        report = await answerer(pa.table({LINE: pa.array(lines, pa.binary())}))
         await answerer.close()
         files = list((tmp_path / "out").glob("*.parquet"))
         answers = [row for file in files for row in parquet.read_table(file).to_pylist()]
@@ -63,6 +65,31 @@ async def test_answers_have_text_and_tokens(ask: Ask) -> None:
     assert report == {"rows": 2, "failed": 0, "input_tokens": 14, "output_tokens": 12, "left": 0, "why": ""}
     assert answers["hello"]["text"] == "merit order is the cheapest first"
     assert json.loads(answers["hello"]["answer"])["usage"]["prompt_tokens"] == 7
+
+
+async def test_restarted_worker_knows_its_answers(ask: Ask) -> None:
+    # Ray restarts a worker with the arguments of its first start, which know nothing of what it has stored since.
+    await ask("hello")
+    report, answers = await ask("hello", "world")
+    assert (report["rows"], set(answers)) == (1, {"hello", "world"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"usage": {"prompt_tokens": 10**30}}, "tokens are counted as"),
+        ({"usage": {"completion_tokens": -5}}, "tokens are counted as"),
+        ({"choices": [{"message": {"content": [{"type": "text"}]}}]}, None),
+        ({"choices": [{"message": {"content": 5}}]}, None),
+        ({"choices": 5}, "cannot be read"),
+    ],
+)
+async def test_odd_answers_can_be_stored(answer: dict[str, object], error: str | None, tmp_path: Path) -> None:
+    reply = Reply(200, json.dumps(answer).encode())
+    row = asking._to_answer(RowRequest("a"), reply, 1)
+    OutputFolder(str(tmp_path)).write([row])
+    assert (row["text"], row["error"] is None) == (None, error is None)
+    assert error is None or error in row["error"]
 
 
 async def test_stored_rows_are_not_asked(ask: Ask) -> None:

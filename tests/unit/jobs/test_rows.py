@@ -1,12 +1,9 @@
-"""Rows of jobs: files of each kind, and what of a row becomes a request."""
+"""Rows of jobs: what of a row becomes a request, and what is none."""
 
-import gzip
 import json
-from pathlib import Path
 
 import pytest
 
-from meritorder.errors import ConfigError
 from meritorder.inputs.prompts import PromptRules
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
@@ -19,8 +16,8 @@ def rules(id_column: str = "", *, are_prompts: bool = False) -> rows.RowRules:
     return rows.RowRules(id_column=id_column, are_prompts=are_prompts, prompts=prompts)
 
 
-def line(**fields: object) -> dict[str, str]:
-    return {rows.LINE: json.dumps(fields)}
+def line(**fields: object) -> dict[str, bytes]:
+    return {rows.LINE: json.dumps(fields).encode()}
 
 
 def test_prompt_becomes_chat_completion() -> None:
@@ -45,14 +42,17 @@ def test_row_without_id_is_identified_by_content() -> None:
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        ({rows.LINE: "{not json"}, "is not JSON"),
+        ({rows.LINE: b"{not json"}, "is not JSON"),
+        ({rows.LINE: b"[" * 100_000}, "nested too deeply"),
+        (line(prompt="x", url=5), "has the url 5"),
+        ({"id": "1", "prompt": None, rows.FAULT: "has 3 cells"}, "has 3 cells"),
         (line(id="a"), "has no 'prompt'"),
         (line(id="a", body=[1]), "no JSON object"),
         (line(prompt="x", key=None), "has no 'key'"),
         (line(id="a", body={"stream": True, "messages": []}), "asks for a stream"),
     ],
 )
-def test_bad_row_has_its_error(row: dict[str, str], error: str) -> None:
+def test_bad_row_has_its_error(row: dict[str, bytes], error: str) -> None:
     assert error in rules("key" if "key" in error else "").to_request(row).error
 
 
@@ -60,25 +60,25 @@ def test_bad_row_keeps_its_id() -> None:
     assert rules().to_request(line(id="a")).id == "a"
 
 
-def test_files_of_two_kinds_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("id,prompt\n1,x\n")
-    (tmp_path / "b.jsonl").write_text('{"prompt": "x"}\n')
-    with pytest.raises(ConfigError, match=r"several kinds: \.csv, \.jsonl"):
-        rows.read_files([str(tmp_path)])
+def test_bad_bytes_end_nothing() -> None:
+    request = rules().to_request({rows.LINE: b'{"id": "a", "prompt": "\xff"}'})
+    assert (request.error, request.body) == ("the row is not Unicode", b"")
+    assert request.row == '{"id": "a", "prompt": "\\xff"}'
 
 
-def test_folder_is_read_without_notes_of_tools(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    with gzip.open(tmp_path / "data" / "part.jsonl.gz", "wt") as file:
-        file.write('{"prompt": "x"}\n')
-    (tmp_path / "dataset_info.json").write_text("{}")
-    (tmp_path / "_SUCCESS.jsonl").write_text("")
-    assert rows.files_of(str(tmp_path)) == [str(tmp_path / "data" / "part.jsonl.gz")]
+def test_surrogates_can_be_stored() -> None:
+    request = rules().to_request({rows.LINE: b'{"id": "\\ud800", "prompt": "x"}'})
+    assert (request.id, request.error) == ("\\ud800", "")
+    assert rules().to_request({rows.LINE: b'{"id": "a", "prompt": "\\ud800"}'}).error == "the row is not Unicode"
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "rows.xyz", "empty"])
-def test_unreadable_path_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "rows.xyz").touch()
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=name):
-        rows.files_of(str(tmp_path / name))
+def test_budget_counts_every_choice() -> None:
+    body = {"messages": [], "max_tokens": 7, "max_completion_tokens": 9, "n": 3}
+    assert rules().to_request(line(body=body)).max_tokens == 27
+    assert rules().to_request(line(body={"messages": [], "max_tokens": -5})).max_tokens is None
+
+
+def test_table_of_one_text_column_is_prompts() -> None:
+    prompts = PromptRules(model="small", prompt="text")
+    request = rows.RowRules(id_column="", are_prompts=False, prompts=prompts).to_request({"text": "Name a river."})
+    assert json.loads(request.body)["messages"][0]["content"] == "Name a river."
