@@ -132,7 +132,7 @@ class Service:
                 *Files(context).routes(),
                 *Batches(context).routes(),
                 *ReceiptRoutes(context, self._receipts).routes(),
-                *Quotes(context, Quoting(context, venues, self.dispatcher, self._operations.live_cost)).routes(),
+                *Quotes(context, Quoting(context, venues, self.dispatcher)).routes(),
                 *Completions(context).routes(),
                 *Responses(context, self.dispatcher).routes(),
                 *Conversations(context).routes(),

@@ -43,6 +43,7 @@ class _InputState(msgspec.Struct):
         model: The model of the batch: the first that a venue serves.
         total: Number of lines.
         tokens: Estimated tokens of the queued requests.
+        limit_tokens: The most that they may generate.
         unknown: Number of lines whose model no venue serves; each fails alone.
         errors: What makes the batch fail.
         unknown_errors: What makes it fail if no line names a known model.
@@ -53,6 +54,7 @@ class _InputState(msgspec.Struct):
     model: str | None = None
     total: int = 0
     tokens: int = 0
+    limit_tokens: int = 0
     unknown: int = 0
     errors: list[dict[str, Any]] = []
     unknown_errors: list[dict[str, Any]] = []
@@ -119,6 +121,7 @@ def ingest(context: Context, batch: Batch) -> None:
             total=state.total,
             failed=state.unknown,
             tokens=state.tokens,
+            limit_tokens=state.limit_tokens,
             model=state.model,
             now_s=now_s,
         )
@@ -220,6 +223,7 @@ def _row(
     if is_known:
         _check_model(call.model, state)
         state.tokens += input_tokens + call.output_tokens
+        state.limit_tokens += call.output_tokens
     else:
         state.add_unknown(line.number, unknown_model(call.model or "", batch.endpoint))
     return {

@@ -84,13 +84,6 @@ class LiveCost(Collector):
         self._paid |= _paid_in(report)
         self._readings = deque([self._read(self._seen_s)])
 
-    def busy_picousd(self, venue: str, weight: float) -> int | None:
-        """Return what tokens of a weight have cost at a machine while it was busy; None if none were measured."""
-        now = self._read(self._now_s())
-        measured = sum(counted for (_, name), counted in now.weights.items() if name == venue)
-        paid = now.paid[venue, Use.BUSY]
-        return round(paid / measured * weight) if measured and paid else None
-
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics in Prometheus format."""
         now = self._read(self._now_s())

@@ -1,7 +1,8 @@
 """Quotes: what a batch would cost and when it would end, by how long it may wait."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -11,7 +12,6 @@ from meritorder.gateway.config import DEFERRABLE, REALTIME, duration_s
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
-from meritorder.gateway.store.billing.quotes import PastBatches
 from meritorder.gateway.store.queue import backlog
 from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.venues.venues import Venue, Venues
@@ -19,10 +19,9 @@ from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.dispatch import Dispatcher
-from meritorder.gateway.workers.live_cost import LiveCost
+from meritorder.metering.expected import PastJob, TokenRates, expected_output_tokens, token_rates
 from meritorder.metering.words import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.policy.schedule import safe_completion_tokens_per_s
-from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.records.receipts import Quote, QuoteOffer
 from meritorder.units import SECONDS_PER_HOUR, exact_usd, format_count, utc
 
@@ -31,6 +30,7 @@ PATIENCE: Final = ("15m", "1h", "4h", "24h")
 NOW: Final = "now"
 VALID_S: Final = 900.0
 
+_Rates = Mapping[str, TokenRates | None]
 _PAST_BATCHES: Final = 20
 _MAX_READ_BYTES: Final = 64 * 1024 * 1024  # of a file; the rest is taken to be alike
 _MAX_QUEUED: Final = 10_000
@@ -75,14 +75,12 @@ class Quoting:
         context: The shared state.
         venues: The venues, with their prices.
         dispatcher: Knows how fast queued work is done, and how long batch APIs take.
-        live_cost: Knows what tokens have cost at machines.
     """
 
-    def __init__(self, context: Context, venues: Venues, dispatcher: Dispatcher, live_cost: LiveCost) -> None:
+    def __init__(self, context: Context, venues: Venues, dispatcher: Dispatcher) -> None:
         self._context = context
         self._venues = venues
         self._dispatcher = dispatcher
-        self._live_cost = live_cost
         self._margin_s = duration_s(context.settings.lanes.margin)
         self._tpot_s = duration_s(context.settings.lanes.tpot)
 
@@ -115,7 +113,7 @@ class Quoting:
         file = database.read_now(lambda connection: files.get(connection, tenant, file_id, now_s=self._context.now_s()))
         scale = 1.0 if is_whole or file is None else file.bytes / tally.read_bytes
         past = database.read_now(
-            lambda connection: quotes.past_batches(connection, tenant, tally.model or "", endpoint, limit=_PAST_BATCHES)
+            lambda connection: quotes.past_jobs(connection, tenant, tally.model or "", endpoint, limit=_PAST_BATCHES)
         )
         return tally.job(scale, past, is_whole=is_whole)
 
@@ -125,9 +123,10 @@ class Quoting:
         queued = await context.database.read_soon(
             lambda connection: backlog.queued_work(connection, now_s=now_s, limit=_MAX_QUEUED)
         )
-        offers = [self._offer(NOW, None, self._now_ways(job), now_s)]
+        rates = await self._token_rates(job.model)
+        offers = [self._offer(NOW, None, self._now_ways(job, rates), now_s)]
         for patience in PATIENCE:
-            ways = self._ways(job, now_s, duration_s(patience), queued)
+            ways = self._ways(job, now_s, duration_s(patience), queued, rates)
             offers.append(self._offer(patience, duration_s(patience), ways, now_s))
         return Quote(
             id=quote_id,
@@ -160,11 +159,25 @@ class Quoting:
             is_measured=best.is_measured,
         )
 
-    def _now_ways(self, job: Job) -> list[_Way]:
-        """Return the ways of calls in real time: all sequences of a venue, nothing ahead of them."""
-        return [way for venue in self._venues.serving(job.model, REALTIME) for way in self._direct(job, venue, 0.0)]
+    async def _token_rates(self, model: str) -> _Rates:
+        """Return what tokens of a model have cost at each venue with machines; None if none were measured there."""
+        rented = {venue.name: venue.rented for venue in self._venues.all if venue.rented and model in venue.served}
+        return {
+            name: token_rates(
+                await self._context.database.read_soon(partial(quotes.latest_attempts, venue=name, model=model)),
+                machine.picousd_per_hour,
+            )
+            for name, machine in rented.items()
+        }
 
-    def _ways(self, job: Job, now_s: float, within_s: float, queued: Sequence[QueuedRequests]) -> list[_Way]:
+    def _now_ways(self, job: Job, rates: _Rates) -> list[_Way]:
+        """Return the ways of calls in real time: all sequences of a venue, nothing ahead of them."""
+        serving = self._venues.serving(job.model, REALTIME)
+        return [way for venue in serving for way in self._direct(job, venue, rates, 0.0)]
+
+    def _ways(
+        self, job: Job, now_s: float, within_s: float, queued: Sequence[QueuedRequests], rates: _Rates
+    ) -> list[_Way]:
         """Return the ways of a batch, behind what is queued for its model and due before it."""
         work = QueuedRequests(
             batch_seq=-1,
@@ -188,10 +201,12 @@ class Quoting:
                 if picousd is not None:
                     turnaround_s = self._dispatcher.batch_ways.turnaround_s(venue)
                     ways.append(_Way(venue.name, BATCH_TOKENS, picousd, turnaround_s, is_measured=False))
-            ways += self._direct(job, venue, ahead_tokens, measured_s)
+            ways += self._direct(job, venue, rates, ahead_tokens, measured_s)
         return ways
 
-    def _direct(self, job: Job, venue: Venue, ahead_tokens: float, measured_s: float = 0.0) -> list[_Way]:
+    def _direct(
+        self, job: Job, venue: Venue, rates: _Rates, ahead_tokens: float, measured_s: float = 0.0
+    ) -> list[_Way]:
         """Return the way of calls one by one, if it has a price."""
         rate = safe_completion_tokens_per_s(float("inf"), venue.max_sequences, self._tpot_s)
         assumed_s = (ahead_tokens + job.tokens) / rate
@@ -200,11 +215,11 @@ class Quoting:
         if venue.rented is None:
             picousd, basis = venue.cost_picousd(_usage(job)), TOKENS
         else:
-            weight = job.input_tokens + OUTPUT_WEIGHT * job.output_tokens
-            measured = self._live_cost.busy_picousd(venue.name, weight)
-            # Without a measurement: all of the machine for the time that its own work takes.
-            own_s = job.tokens / rate
-            picousd = measured or round(venue.rented.picousd_per_hour * own_s / SECONDS_PER_HOUR)
+            measured = rates.get(venue.name)
+            if measured is None:  # all of the machine for the time that its own work takes
+                picousd = round(venue.rented.picousd_per_hour * job.tokens / rate / SECONDS_PER_HOUR)
+            else:
+                picousd = measured.picousd(job.input_tokens, job.output_tokens)
             basis, is_measured = MACHINE, is_measured and measured is not None
         return [] if picousd is None else [_Way(venue.name, basis, picousd, takes_s, is_measured)]
 
@@ -237,7 +252,7 @@ class _Tally:
             self.input_tokens += calls.estimate_tokens(len(body))
             self.output_tokens += call.output_tokens
 
-    def job(self, scale: float, past: PastBatches, *, is_whole: bool) -> Job:
+    def job(self, scale: float, past: Sequence[PastJob], *, is_whole: bool) -> Job:
         """Return what the whole file needs, with what earlier batches show about such files."""
         input_tokens, output_tokens = self.input_tokens * scale, self.output_tokens * scale
         tokens = round(input_tokens + output_tokens)
@@ -245,12 +260,11 @@ class _Tally:
         assumptions = []
         if not is_whole:
             assumptions.append(f"the file is as its first {format_count(self.requests, 'request')}")
-        if past.batches and past.file_bytes:
-            input_tokens = past.input_tokens / past.file_bytes * self.read_bytes * scale
-            output_tokens = min(past.output_tokens / past.requests * requests_, output_tokens)
-            seen = (
-                format_count(past.batches, "earlier batch") if past.batches == 1 else f"{past.batches} earlier batches"
-            )
+        file_bytes = sum(earlier.file_bytes for earlier in past)
+        if file_bytes:
+            input_tokens = sum(earlier.input_tokens for earlier in past) / file_bytes * self.read_bytes * scale
+            output_tokens = expected_output_tokens(past, requests_, round(output_tokens))
+            seen = "1 earlier batch" if len(past) == 1 else f"{len(past)} earlier batches"
             assumptions.append(f"tokens are as in {seen} of this tenant, model and endpoint")
         else:
             assumptions.append("answers are as long as their limits, since no such batch has ended yet")

@@ -1,14 +1,22 @@
-"""Quotes: what a batch was offered for, which batch took the offer, and what it cost in the end."""
+"""Quotes: what they are made from, what a batch was offered for, which batch took the offer, and what it cost."""
 
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
+from meritorder.metering.capacity import US_PER_S
+from meritorder.metering.expected import Attempts, PastJob
+from meritorder.metering.words import MACHINE
 from meritorder.records.receipts import SettledQuote
 from meritorder.units import SECONDS_PER_DAY
+
+_MAX_ATTEMPTS: Final = 1000
+_MAX_READ: Final = 20_000  # attempts of all venues, among which those of one are looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +60,6 @@ class _Adjustment:
     key_id: str | None
     ended_s: float
     cost_picousd: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastBatches:
-    """What earlier batches of a tenant show about its files."""
-
-    batches: int
-    file_bytes: int
-    requests: int
-    input_tokens: int
-    output_tokens: int
 
 
 def add(connection: Connection, quote: StoredQuote) -> None:
@@ -130,10 +127,11 @@ def _of_rows(connection: Connection, batch_seq: int) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
-def past_batches(connection: Connection, tenant: str, model: str, endpoint: str, *, limit: int) -> PastBatches:
-    """Return what the latest completed batches of a tenant, model and endpoint used."""
-    latest = (
-        select(BATCHES.c.done, BATCHES.c.input_tokens, BATCHES.c.output_tokens, FILES.c.bytes)
+def past_jobs(connection: Connection, tenant: str, model: str, endpoint: str, *, limit: int) -> list[PastJob]:
+    """Return the latest completed batches of a tenant, model and endpoint."""
+    of_batch = (BATCHES.c.done, BATCHES.c.limit_tokens, BATCHES.c.input_tokens, BATCHES.c.output_tokens)
+    query = (
+        select(FILES.c.bytes, *of_batch)
         .join(FILES, (FILES.c.tenant == BATCHES.c.tenant) & (FILES.c.id == BATCHES.c.input_file_id))
         .where(
             BATCHES.c.tenant == tenant,
@@ -145,14 +143,24 @@ def past_batches(connection: Connection, tenant: str, model: str, endpoint: str,
         )
         .order_by(BATCHES.c.seq.desc())
         .limit(limit)
-        .subquery()
     )
-    sums = (func.coalesce(func.sum(column), 0) for column in (latest.c.bytes, *list(latest.c)[:3]))
-    count, file_bytes, requests, input_tokens, output_tokens = connection.execute(select(func.count(), *sums)).one()
-    return PastBatches(
-        batches=count,
-        file_bytes=int(file_bytes),
-        requests=int(requests),
-        input_tokens=int(input_tokens),
-        output_tokens=int(output_tokens),
+    names = PastJob.__dataclass_fields__
+    return [PastJob(**dict(zip(names, row, strict=True))) for row in connection.execute(query)]
+
+
+def latest_attempts(connection: Connection, venue: str, model: str) -> Attempts:
+    """Return the latest attempts on machines of a venue, of all models."""
+    columns = ("venue", "model", "price_basis", "replica", "started_s", "ended_s", "input_tokens", "output_tokens")
+    latest = select(*(LEDGER.c[name] for name in columns)).order_by(LEDGER.c.ended_s.desc()).limit(_MAX_READ).subquery()
+    here = (latest.c.venue == venue, latest.c.price_basis == MACHINE, latest.c.started_s.is_not(None))
+    query = select(*(latest.c[name] for name in columns[3:]), latest.c.model == model).where(*here)
+    rows = connection.execute(query.order_by(latest.c.ended_s.desc()).limit(_MAX_ATTEMPTS)).all()
+    replicas, starts_s, ends_s, input_tokens, output_tokens, own = zip(*rows, strict=True) if rows else [()] * 6
+    return Attempts(
+        replica=np.array([replica or "" for replica in replicas], dtype=np.str_),
+        starts_us=np.rint(np.array(starts_s) * US_PER_S).astype(np.int64),
+        ends_us=np.rint(np.array(ends_s) * US_PER_S).astype(np.int64),
+        input_tokens=np.array(input_tokens, dtype=np.int64),
+        output_tokens=np.array(output_tokens, dtype=np.int64),
+        own=np.array(own, dtype=np.bool_),
     )

@@ -131,6 +131,7 @@ def begin(
     tokens: int,
     model: str | None,
     now_s: float,
+    limit_tokens: int = 0,
     failed: int = 0,
 ) -> bool:
     """`validating → in_progress`: every line was read and is valid; some may have failed already."""
@@ -145,6 +146,7 @@ def begin(
             "total": total,
             "failed": failed,
             "queued_tokens": tokens,
+            "limit_tokens": limit_tokens,
             "model": model,
             "input_state": None,
             "owner": None,

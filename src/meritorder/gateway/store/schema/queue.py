@@ -94,6 +94,7 @@ BATCHES: Final = Table(
     Column("done", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
     Column("queued_tokens", BigInteger, nullable=False, server_default="0"),  # estimated, of unanswered requests
+    Column("limit_tokens", BigInteger, nullable=False, server_default="0"),  # the most that its requests may generate
     Column("input_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_tokens", BigInteger, nullable=False, server_default="0"),

@@ -12,7 +12,8 @@ from tests.samples.service import call, open_service
 
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.store import files, keys
-from meritorder.gateway.store.billing import quotes
+from meritorder.gateway.store.billing import ledger, quotes
+from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.quotas import budgets
@@ -101,6 +102,21 @@ def test_machine_is_priced_by_its_time(service: Service) -> None:
     offer = quote["offers"][2]
     assert (offer["venue"], offer["price_basis"], offer["is_measured"]) == ("gpu", "machine", False)
     assert offer["usd"] == pytest.approx(tokens / 50 * 0.001)
+
+
+def test_machine_costs_what_it_did_before(service: Service) -> None:
+    """A hundred answers of 400 prompt tokens and 100 more took a second each, alone, at 0.001 USD a second."""
+    at_s = 1_790_000_000.0
+    row = {"request_id": "r", "arrived_s": at_s, "ttft_s": None, "lane": "deferrable", "tenant": "t", "key_id": None}
+    row |= {"model": "own", "endpoint": ENDPOINT, "venue": "gpu", "replica": "gpu", "price_basis": "machine"}
+    row |= {"status_code": 200, "input_tokens": 400, "output_tokens": 100, "counted": True}
+    rows = [LedgerEntry(**row, started_s=at_s + 2 * number, ended_s=at_s + 2 * number + 1) for number in range(100)]
+    service.context.database.submit(lambda connection: ledger.add(connection, rows)).result()
+    _upload(service, "file-3", _lines(100, "own"))
+    offer = _quote(service, "file-3")["offers"][2]
+    # Least squares of equal rows gives both kinds of tokens rates in proportion to their numbers.
+    share = (400 * _body_tokens("own") + 100 * 100) / (400 * 400 + 100 * 100)
+    assert offer["usd"] == pytest.approx(100 * 0.001 * share)
 
 
 def test_earlier_batches_show_what_files_need(service: Service) -> None:

@@ -8,12 +8,14 @@ from sqlalchemy import update
 
 from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import quotes
-from meritorder.gateway.store.billing.quotes import PastBatches, StoredQuote
+from meritorder.gateway.store.billing.quotes import StoredQuote
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.queue.batches import Batch
-from meritorder.gateway.store.schema import BATCHES
+from meritorder.gateway.store.schema import BATCHES, LEDGER
+from meritorder.metering.expected import PastJob, token_rates
+from meritorder.metering.words import MACHINE
 from meritorder.records.receipts import SettledQuote
 
 QUOTE = StoredQuote(id="quote_1", tenant="t", input_file_id="file-1", body=b"{}", created_s=0.0, valid_until_s=900.0)
@@ -73,15 +75,31 @@ def test_quote_is_settled_once(quoted: Database) -> None:
 
 
 def test_past_batches_are_the_latest_complete_ones(database: Database) -> None:
-    past = partial(quotes.past_batches, tenant="t", model="m", endpoint="/", limit=1)
-    nothing = PastBatches(batches=0, file_bytes=0, requests=0, input_tokens=0, output_tokens=0)
-    assert database.read_now(past) == nothing
+    past = partial(quotes.past_jobs, tenant="t", model="m", endpoint="/", limit=1)
+    assert database.read_now(past) == []
     file = StoredFile(id="file-1", tenant="t", filename="f", purpose="batch", bytes=100, blob="b", created_s=0.0)
     database.submit(lambda connection: files.add(connection, file)).result()
-    used = {"status": "completed", "model": "m", "done": 4, "input_tokens": 40, "output_tokens": 20}
+    used = {"status": "completed", "model": "m", "done": 4, "limit_tokens": 60, "input_tokens": 40, "output_tokens": 20}
     for name, changes in (("a", {}), ("b", {"input_tokens": 80}), ("c", {"failed": 1}), ("d", {"status": "expired"})):
         seq = _batch(database, name).seq
         change = update(BATCHES).where(BATCHES.c.seq == seq).values(**(used | changes))
         database.submit(lambda connection, change=change: connection.execute(change)).result()
-    latest = PastBatches(batches=1, file_bytes=100, requests=4, input_tokens=80, output_tokens=20)
-    assert database.read_now(past) == latest
+    latest = PastJob(file_bytes=100, requests=4, limit_tokens=60, input_tokens=80, output_tokens=20)
+    assert database.read_now(past) == [latest]
+
+
+def test_latest_attempts_are_those_on_machines(database: Database) -> None:
+    """Of a venue, those that ran, of all models; the newest first."""
+    row = {"request_id": "r", "arrived_s": 1.0, "started_s": 2.0, "lane": "realtime", "tenant": "t", "model": "m"}
+    row |= {"endpoint": "/", "input_tokens": 3, "cached_tokens": 0, "output_tokens": 4, "lost_tokens": 0}
+    row |= {"counted": True, "venue": "gpu", "price_basis": MACHINE, "replica": "gpu-1"}
+    others = ({"venue": "other"}, {"price_basis": "tokens"}, {"started_s": None})
+    rows = [row | {"ended_s": 5.0} | other for other in ({}, *others, {"ended_s": 7.5, "model": "n", "replica": None})]
+    database.submit(lambda connection: connection.execute(LEDGER.insert(), rows)).result()
+    attempts = database.read_now(partial(quotes.latest_attempts, venue="gpu", model="m"))
+    assert attempts.ends_us.tolist() == [7_500_000, 5_000_000]
+    assert attempts.own.tolist() == [False, True]
+    assert attempts.replica.tolist() == ["", "gpu-1"]
+    assert (attempts.starts_us[1], attempts.input_tokens[1], attempts.output_tokens[1]) == (2_000_000, 3, 4)
+    nothing = database.read_now(partial(quotes.latest_attempts, venue="nowhere", model="m"))
+    assert token_rates(nothing, 1) is None
