@@ -247,7 +247,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
         paid_usd: All that was paid.
         counterfactual_usd: What real time would have cost; None if it is not known.
         saved_usd: The difference, scaled to what was paid; None if none is claimed.
-        saved_interval: Interval of the saving; None if none is claimed.
+        saved_interval: Interval of the saving; None if none is claimed, or no error was seen to draw it from.
         no_saving_because: Why no saving is claimed; empty if one is.
         counterfactual: The simulation that the saving comes from; None without one.
         idle_usd: Paid for capacity that was ready while nothing ran.

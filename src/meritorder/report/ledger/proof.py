@@ -50,10 +50,9 @@ def _sentence(report: LedgerReport) -> str:
 
 def _headline(report: LedgerReport) -> list[tuple[str, str, str]]:
     items = [("Paid", format_usd(report.paid_usd), f"{format_count(report.attempts, 'attempt')} at requests")]
-    if report.counterfactual_usd is not None and report.saved_usd is not None and report.saved_interval is not None:
-        low, high = (format_usd(usd) for usd in report.saved_interval)
+    if report.counterfactual_usd is not None and report.saved_usd is not None:
         items.append(("Real time alone", format_usd(report.counterfactual_usd), "simulated, at the same prices"))
-        items.append(("Saved", format_usd(report.saved_usd), f"between {low} and {high}"))
+        items.append(("Saved", format_usd(report.saved_usd), words.interval(report)))
     promised = report.deadlines.kept + report.deadlines.missed
     if promised:
         note = f"{report.deadlines.missed:,} of {promised:,} missed"

@@ -88,15 +88,23 @@ def bill_reasons(report: LedgerReport) -> tuple[str, ...]:
 
 def saving(report: LedgerReport) -> str:
     """Return what was saved, or why nothing is claimed."""
-    if report.saved_usd is None or report.saved_interval is None:
+    if report.saved_usd is None:
         return f"No saving is claimed: {report.no_saving_because}."
-    low, high = (format_usd(usd) for usd in report.saved_interval)
-    simulated = report.counterfactual
-    against = f" ({simulated.arrangement}, {simulated.machine})" if simulated else ""
-    interval = f"between {low} and {high}" + ("; negative amounts are a loss" if report.saved_interval[0] < 0 else "")
+    simulated, within = report.counterfactual, interval(report)
+    against = f"real time alone ({simulated.arrangement}, {simulated.machine})" if simulated else "real time alone"
+    if report.saved_interval is not None and report.saved_interval[0] < 0:
+        within += "; negative amounts are a loss"
     if report.saved_usd < 0:
-        return f"Cost {format_usd(-report.saved_usd)} more than real time alone{against}: saved {interval}."
-    return f"Saved {format_usd(report.saved_usd)} against real time alone{against}: {interval}."
+        return f"Cost {format_usd(-report.saved_usd)} more than {against}; what was saved is {within}."
+    return f"Saved {format_usd(report.saved_usd)} against {against}: {within}."
+
+
+def interval(report: LedgerReport) -> str:
+    """Return between what amounts the saving is."""
+    if report.saved_interval is None:
+        return "of unknown error"
+    low, high = (format_usd(usd) for usd in report.saved_interval)
+    return f"between {low} and {high}"
 
 
 def facts(report: LedgerReport) -> tuple[str, ...]:

@@ -4,6 +4,10 @@
 
 Real time alone and the replicas that ran are both simulated; real time is what `search_realtime` finds, as in `compare`
 and `plan`. Nothing is claimed where the simulation of what ran is more than 15 % from what was paid or measured.
+
+The interval has two errors in it. Steps may be as much shorter or longer as the profile was wrong where it was judged,
+or as the simulation of what ran is on the rows of the ledger, whichever is more. And the cost of real time may be as
+far off, in either direction, as the simulated cost of what ran is from what was paid.
 """
 
 from collections import Counter
@@ -23,6 +27,7 @@ from meritorder.errors import InfeasibleError, MeritorderError
 from meritorder.metering.capacity import PaidCapacity, Span
 from meritorder.offers import Offer
 from meritorder.perf.accuracy import expected_accuracy
+from meritorder.perf.calibration import Floats, stretch_ratios
 from meritorder.policy.replicas import DECISION_S
 from meritorder.records.accounting import Counterfactual, LaneSpend, LedgerReport, Use
 from meritorder.sim.pools import Scheduled
@@ -35,12 +40,12 @@ from meritorder.study.fleet.workloads import assign_workloads, only_model
 from meritorder.study.ledger.costing import CostedLedger, Period
 from meritorder.study.ledger.savings import share_saving
 from meritorder.study.ledger.summary import cost_sums, is_final
-from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.units import SECONDS_PER_MINUTE, exact_usd, format_share
 
 MAX_DRIFT: Final = 0.15
 _LEVELS: Final = (0.05, 0.95)
+_STRETCHES: Final = 10
 _SLOTS: Final = (100, 10_000)
 """Slots that tell how many replicas served: a minute long if that makes as many, else of as many parts."""
 _US_PER_S: Final = 1_000_000
@@ -75,12 +80,14 @@ class _Simulated:
 
     Args:
         counterfactual: Real time alone, and what ran.
-        savings_usd: The saving: as simulated, then with every step of a replica shorter and longer by its error.
+        saved_usd: The saving.
+        interval_usd: Its interval; None if no error was seen that could change it.
         realtime_lane_usd: What the machines of the real-time lane alone would cost, at most what was paid.
     """
 
     counterfactual: Counterfactual
-    savings_usd: Sequence[Decimal]
+    saved_usd: Decimal
+    interval_usd: tuple[Decimal, Decimal] | None
     realtime_lane_usd: Decimal
 
 
@@ -102,18 +109,17 @@ def with_counterfactual(
         simulated = _simulate(report, costed, options, progress)
     except (_NoClaimError, MeritorderError) as error:
         return _replaced(report, no_saving_because=str(error))
-    counterfactual, savings = simulated.counterfactual, simulated.savings_usd
+    counterfactual, saved_usd = simulated.counterfactual, simulated.saved_usd
     drift = _drift(counterfactual)
     if drift:
         return _replaced(report, no_saving_because=drift, counterfactual=counterfactual)
-    saved_usd = savings[0]
     return _replaced(
         report,
         no_saving_because="",
         counterfactual=counterfactual,
         counterfactual_usd=report.paid_usd + saved_usd,
         saved_usd=saved_usd,
-        saved_interval=(min(savings), max(savings)),
+        saved_interval=simulated.interval_usd,
         by_cause=_causes(report, costed, simulated.realtime_lane_usd),
         rows=share_saving(report, costed, saved_usd),
     )
@@ -143,7 +149,8 @@ def _simulate(
     progress: Progress,
 ) -> _Simulated:
     ran = _replicas(report, costed)
-    trace = _requests(costed.attempts)
+    answered = _answered(costed.attempts)
+    trace = read_trace(answered.with_columns(lost_tokens=pl.lit(0)), format="ledger")
     if len(trace.models) > 1:
         raise _NoClaimError(f"the engines served {len(trace.models)} models; only one can be simulated")
     model, _ = find_model_or_prices(facts.load(options.catalogs), options.model or only_model(trace))
@@ -161,13 +168,18 @@ def _simulate(
     known = expected_accuracy(machine.profile)
     if known is None:
         raise _NoClaimError("the error of the performance profile was not measured")
-    factors = [1.0, *known.factors(_LEVELS, options.seed).tolist()]
+    shorter, longer = _step_factors(known.factors(_LEVELS, options.seed), as_ran, answered)
     realtime = [
         search_realtime(load.all_realtime(), [machine.slowed(factor)], progress, title="real time alone").cheapest
-        for factor in factors
+        for factor in (1.0, shorter, longer)
     ]
     scale = float(ran.paid_usd) / as_ran.usd
-    savings = [round(Decimal((trial.usd - as_ran.usd) * scale), 6) for trial in realtime]
+    missed = max(scale, 1 / scale)
+    costs_usd = [trial.usd * scale for trial in realtime]
+    saved_usd, low_usd, high_usd = (
+        round(Decimal(usd) - ran.paid_usd, 6)
+        for usd in (costs_usd[0], min(costs_usd) / missed, max(costs_usd) * missed)
+    )
     account = as_ran.result.pools[0]
     serving_s = max(account.paid_s - account.startup_s, 1e-9)
     return _Simulated(
@@ -179,10 +191,14 @@ def _simulate(
             paid_usd=ran.paid_usd,
             busy_simulated=1 - account.idle_s / serving_s,
             busy_measured=ran.busy,
-            basis=f"steps of a replica from {factors[1]:.2f} to {factors[2]:.2f} times as long: {known.basis}",
+            basis=(
+                f"steps of a replica from {shorter:.2f} to {longer:.2f} times as long: {known.basis}, and this ledger; "
+                f"costs {format_share(missed - 1)} off, as that of what ran"
+            ),
             assumptions=tuple(assumption.text for assumption in assigned.assumptions),
         ),
-        savings_usd=savings,
+        saved_usd=saved_usd,
+        interval_usd=(low_usd, high_usd) if low_usd < high_usd else None,
         realtime_lane_usd=min(_lane_alone(machine, load, progress, scale), ran.paid_usd),
     )
 
@@ -226,12 +242,24 @@ def _replicas(report: LedgerReport, costed: CostedLedger) -> _Ran:
     )
 
 
-def _requests(attempts: pl.DataFrame) -> Trace:
-    """Return the requests that machines answered, as a trace."""
+def _answered(attempts: pl.DataFrame) -> pl.DataFrame:
+    """Return the attempts by which machines answered, in order of arrival."""
     answered = attempts.filter(is_final() & (pl.col("use") == Use.BUSY) & (pl.col("output_tokens") > 0))
     if answered.is_empty():
         raise _NoClaimError("no request was answered on a machine")
-    return read_trace(answered.with_columns(lost_tokens=pl.lit(0)), format="ledger")
+    return answered.sort("arrived_s")
+
+
+def _step_factors(of_profile: Floats, as_ran: Trial, answered: pl.DataFrame) -> tuple[float, float]:
+    """Return how much shorter and longer steps may be: by the profile's errors, and by those on real-time requests."""
+    measured = answered.filter(pl.col("lane").cast(pl.String) == Lane.REALTIME)
+    measured_s = (measured["ended_s"] - measured["arrived_s"]).to_numpy()
+    simulated_s = as_ran.e2e_s[~as_ran.load.deferrable]
+    ratios = of_profile
+    if len(measured_s) == len(simulated_s) >= _STRETCHES:
+        of_rows = np.quantile(stretch_ratios(simulated_s, measured_s, _STRETCHES), _LEVELS)
+        ratios = np.concatenate([of_profile, of_rows])
+    return float(ratios.min()), float(ratios.max())
 
 
 def _on_machine_of_ledger(options: CompareOptions, capacity: Sequence[PaidCapacity]) -> CompareOptions:

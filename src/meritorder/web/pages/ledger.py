@@ -156,12 +156,11 @@ class Ledgers:
         if _TODAY not in self._answers:
             return MISSING, self._errors.get(_TODAY, "real time alone is being simulated")
         report, read_s = self.answer(_TODAY)
-        if report.saved_usd is None or report.saved_interval is None:
+        if report.saved_usd is None:
             reason, _, _ = report.no_saving_because.partition("; ")  # the rest is on the page of the ledger
             return MISSING, f"no saving is claimed: {reason}"
-        low, high = map(format_usd, report.saved_interval)
         return format_usd(report.saved_usd), (
-            f"against real time alone, between {low} and {high}, from 00:00 to {utc(read_s):%H:%M} UTC"
+            f"against real time alone, {words.interval(report)}, from 00:00 to {utc(read_s):%H:%M} UTC"
         )
 
     async def focus(self, period: str, tenant: str | None) -> bytes:

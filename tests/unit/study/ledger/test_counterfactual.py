@@ -81,6 +81,21 @@ def test_needed_machine_saves_nothing() -> None:
     assert [cause.paid_usd for cause in report.by_cause] == [report.paid_usd, 0]
 
 
+def test_interval_follows_the_rows() -> None:
+    """A request takes ten times as long in some stretches as in others: the engine's speed is less certain."""
+    steady = _report(_realtime().with_columns(replica=pl.lit("r0")), _replicas(1))
+    drawn = np.random.default_rng(0).uniform(0, _SPAN_S, _COUNT)
+    takes_s = np.where(np.arange(_COUNT) // 240 % 2, 1.5, 15.0)
+    uneven = _attempts(np.sort(drawn), np.sort(drawn), takes_s).with_columns(replica=pl.lit("r0"))
+    wide = _report(uneven, _replicas(1))
+    factors = [
+        [float(word) for word in report.counterfactual.basis.split() if word.replace(".", "").isdigit()][:2]
+        for report in (steady, wide)
+        if report.counterfactual is not None
+    ]
+    assert factors[0][1] / factors[0][0] < factors[1][1] / factors[1][0]
+
+
 def test_superfluous_machine_is_no_saving() -> None:
     report = _report(_realtime(), _replicas(2))
     if report.saved_usd is None:  # the busy share of two half-used replicas is hard to meet
@@ -138,7 +153,7 @@ def test_short_period_follows_starts() -> None:
     """In slots of a minute, 72 seconds of a machine would be simulated as 60, too far from what was paid."""
     start_s, ready_s, span_s = 48.0, 53.0, 120.0
     arrived_s = np.linspace(ready_s, span_s - 5, 25)
-    rows = _attempts(arrived_s, arrived_s, np.full(25, 2.0)).with_columns(replica=pl.lit("r0"))
+    rows = _attempts(arrived_s, arrived_s, np.full(25, 3.0)).with_columns(replica=pl.lit("r0"))
     (machine,) = _replicas(1)
     ran_s = [_EPOCH_S + time_s for time_s in (start_s, ready_s, span_s)]
     machine = replace(machine, **dict(zip(("started_s", "ready_s", "ended_s"), ran_s, strict=True)))
@@ -146,6 +161,15 @@ def test_short_period_follows_starts() -> None:
     report = account(cost_all(rows, [machine], period), (), real_time=CompareOptions())
     assert report.counterfactual is not None
     assert report.counterfactual.as_ran_usd == pytest.approx(float(report.paid_usd), rel=0.03)
+    # Real time may cost as much less, or more, as the simulation of what ran missed.
+    assert report.saved_interval is not None
+    assert report.counterfactual_usd is not None
+    paid_usd, real_time_usd = float(report.paid_usd), float(report.counterfactual_usd)
+    missed = paid_usd / report.counterfactual.as_ran_usd
+    low, high = sorted((real_time_usd * missed - paid_usd, real_time_usd / missed - paid_usd))
+    assert float(report.saved_interval[0]) <= low + 2e-6
+    assert float(report.saved_interval[1]) >= high - 2e-6
+    assert high - low > 1e-4
 
 
 def test_drift_claims_nothing() -> None:
