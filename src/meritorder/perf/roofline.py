@@ -11,6 +11,7 @@ import numpy as np
 
 from meritorder.domain import Hardware, Model, Provenance, Replica
 from meritorder.errors import PerformanceError
+from meritorder.perf.memory import CACHE_BYTES
 from meritorder.perf.profile import Floats, Profile
 
 # Shares of the peak rates that engines reach. Memory: mem_bw_empirical_scaling_factor in aiconfigurator-core
@@ -81,17 +82,34 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
     )
 
 
-def within_peak(profile: Profile, model: Model, hardware: Hardware) -> Profile:
-    """Return a profile whose steps take at least what the peak rates of its hardware allow.
+def within_peak(profile: Profile, tables: Profile, model: Model, hardware: Hardware) -> Profile:
+    """Return a corrected profile whose steps take at least what the peak rates of its hardware allow.
 
-        base(n) >= prompt share 2 active n / peak operations               n tokens, in steps with prompts or decodes
+        base(n)      >= prompt share 2 active n / peak operations         n tokens, in steps with prompts or decodes
+        per KV token >= KV bytes of a token / memory bandwidth
 
-    A correction that was fitted to few prompts may scale them below it.
+    A correction that was fitted to few prompts may scale them below it, and one that was fitted to servers with an FP8
+    cache may read a BF16 cache twice as fast. Where the tables read less, attention is sparse.
+
+    Args:
+        profile: The corrected profile.
+        tables: The profile before its correction.
+        model: Its model.
+        hardware: Its hardware.
     """
     token_s = 2 * _PROMPT_SHARE * model.active_parameters / (_peak_flops(hardware, profile.precision) * profile.gpus)
     decode_s = np.maximum(profile.decode_base_s, token_s * np.array(profile.decode_sequences))
     mixed_s = np.maximum(profile.mixed_base_s, token_s * np.array(profile.step_tokens))
-    return msgspec.structs.replace(profile, decode_base_s=decode_s.tolist(), mixed_base_s=mixed_s.tolist())
+    bandwidth = hardware.memory_bandwidth_bytes_per_s * profile.gpus
+    value_bytes = CACHE_BYTES[profile.memory.cache if profile.memory else "bf16"]
+    read_s = model.kv_bytes_per_token * value_bytes / CACHE_BYTES["bf16"] / bandwidth
+    kv_s = np.maximum(profile.decode_per_kv_token_s, np.minimum(tables.decode_per_kv_token_s, read_s))
+    return msgspec.structs.replace(
+        profile,
+        decode_base_s=decode_s.tolist(),
+        mixed_base_s=mixed_s.tolist(),
+        decode_per_kv_token_s=kv_s.tolist(),
+    )
 
 
 def _peak_flops(hardware: Hardware, precision: str) -> float:

@@ -290,7 +290,7 @@ def measured_profiles(
     """
     if hardware.id not in SIBLINGS:
         found = find_profiles(model, hardware.id, engine=engine, precision=precision, gpus=gpus)
-        return [within_peak(apply_correction(profile), model, hardware) for profile in found]
+        return [within_peak(apply_correction(profile), profile, model, hardware) for profile in found]
     sibling = catalog.find_hardware(SIBLINGS[hardware.id])
     found = find_profiles(model, sibling.id, engine=engine, precision=precision, gpus=gpus or 1)
     return [from_sibling(apply_correction(profile), sibling, hardware) for profile in found]
