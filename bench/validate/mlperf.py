@@ -33,7 +33,7 @@ _WEIGHTS: Final = {
     "llama-3.1-70b": "meta-llama/Meta-Llama-3.1-70B",
     "llama-3.1-405b": "meta-llama/Meta-Llama-3.1-405B",
 }
-_PRECISION: Final = {"fp8": "fp8", "fp4": "fp4", "bf16": "bf16"}
+_PRECISION: Final = {"fp4": "nvfp4"}
 _SPREAD: Final = 0.5
 _REQUESTS: Final = 4000
 
@@ -127,7 +127,7 @@ def _steps_of(model: str, replica: Replica) -> Profile | None:
         "tp_size": replica.gpus,
         "pp_size": 2,
         "gemm_quant_mode": replica.precision,
-        "kvcache_quant_mode": replica.precision,
+        "kvcache_quant_mode": "fp8",
     }
     try:
         return sample_split(replica, _WEIGHTS[model], split)

@@ -13,15 +13,18 @@ from typing import Final
 
 import polars as pl
 
-_DEEPSEEK: Final = ("deepseek-r1", "deepseek-v3")
+_DEEPSEEK_R1: Final = ("deepseek-r1", "deepseek-v3", "deepseek-v3.1")
+_DEEPSEEK_V3: Final = ("deepseek-v3", "deepseek-v3.1", "deepseek-r1")
 MODELS: Final = {
-    "DeepSeek-R1": _DEEPSEEK,
-    "DeepSeek-R1-NVFP4": _DEEPSEEK,
-    "DeepSeek-V3": _DEEPSEEK[::-1],
-    "DeepSeek-V3.1-NVFP4": _DEEPSEEK[::-1],
+    "DeepSeek-R1": _DEEPSEEK_R1,
+    "DeepSeek-R1-NVFP4": _DEEPSEEK_R1,
+    "DeepSeek-V3": _DEEPSEEK_V3,
+    "DeepSeek-V3.1-NVFP4": _DEEPSEEK_V3,
+    "Kimi-K2.5": ("kimi-k2.5", "kimi-k2.6", "kimi-k2.7-code"),
     "Llama-3.1-70B": ("llama-3.1-70b", "llama-3.3-70b"),
     "Llama-3.1-8B-Instruct": ("llama-3.1-8b",),
     "Llama-3.1-8B-Instruct-FP8": ("llama-3.1-8b",),
+    "MiniMax-M2.5": ("minimax-m2.5", "minimax-m2.7"),
     "Qwen3-235B-A22B-FP8": ("qwen3-235b-a22b",),
     "Qwen3-32B-NVFP4": ("qwen3-32b",),
     # Layers of one size: 2,880 wide, 64 heads, experts of 2,880; the smaller has fewer of them, and fewer layers.

@@ -5,7 +5,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -114,12 +114,8 @@ def rows(
     found: list[Row] = []
     missing: list[dict[str, str]] = []
     for number, row in enumerate(frame.iter_rows(named=True)):
-        key = json.dumps([row[name] for name in _KEY])
-        if key not in cache:
-            progress(f"sampling step times for row {number} of {frame.height}")
-            cache[key] = _profile(row)
-            _append(key, cache[key])
-        profile = cache[key]
+        progress(f"sampling step times for row {number} of {frame.height}")
+        profile = _sampled(row, cache)
         if isinstance(profile, str):
             missing.append({name: str(row[name]) for name in _KEY[:4]} | {"reason": profile})
         else:
@@ -127,9 +123,30 @@ def rows(
     return found, pl.DataFrame(missing)
 
 
+def replicas_on(hardware: str, found: Sequence[Row]) -> dict[str, Profile]:
+    """Return the replicas of rows as if on other hardware, by the row's `id`, where the tables cover them."""
+    frame, _ = read_sample()
+    precisions = {row.id: row.precision for row in found}
+    cache = _read_cache()
+    replicas = {}
+    for row in frame.filter(pl.col("id").is_in(list(precisions))).iter_rows(named=True):
+        profile = _sampled(row | {"system": SYSTEMS[hardware]}, cache)
+        if not isinstance(profile, str):
+            replicas[row["id"]] = msgspec.structs.replace(profile, precision=precisions[row["id"]])
+    return replicas
+
+
+def _sampled(row: dict[str, Any], cache: dict[str, Profile | str]) -> Profile | str:
+    """Return the profile of a row's replica, or the reason why there is none; what is sampled is kept."""
+    key = json.dumps([row[name] for name in _KEY])
+    if key not in cache:
+        cache[key] = _profile(row)
+        _append(key, cache[key])
+    return cache[key]
+
+
 def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
-    if "gpt-oss" in row["model_path"] and row["precision"] == "fp4":
-        profile = msgspec.structs.replace(profile, precision="mxfp4")
+    profile = msgspec.structs.replace(profile, precision=_precision(row))
     measured = Row(
         id=row["id"],
         model=row["model_path"].rsplit("/", 1)[-1],
@@ -153,6 +170,13 @@ def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
     if not reason and has_cached_prompts(profile, measured.concurrency, measured.input_tokens * share, request_s):
         return replace(measured, contradicted="prompts faster than their kernels, from a cache")
     return measured
+
+
+def _precision(row: dict[str, Any]) -> str:
+    """Return the precision of a row's weights by our names: the sample calls every format of four bits fp4."""
+    stated = row["precision"] or "bf16"
+    four_bits = "mxfp4" if "gpt-oss" in row["model_path"] else "nvfp4"
+    return four_bits if stated == "fp4" else str(stated)
 
 
 def _profile(row: dict[str, Any]) -> Profile | str:

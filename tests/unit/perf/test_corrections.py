@@ -48,6 +48,13 @@ def test_corrections_ship_for_validated_hardware() -> None:
         assert shipped.judged_on >= 10
 
 
+def test_precisions_are_those_of_profiles() -> None:
+    """A correction in a precision that no profile has would never apply."""
+    served = {profile.precision for profile in shipped_profiles()}
+    assert {weights.split()[1] for shipped in shipped_corrections() for weights in shipped.fitted_to} <= served
+    assert {shipped.precision for shipped in shipped_corrections()} <= served | {""}
+
+
 def test_corrected_profile_keeps_silicon_provenance() -> None:
     plain = profile_of("vllm")
     better = apply_correction(plain)
