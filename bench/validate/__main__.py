@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.validate import fitting, left_out, mlperf, outside, published, queues
+from bench.validate import fitting, left_out, mlperf, outside, published, queues, twins
 from bench.validate.errors import Silicon, all_points, known_errors
 from bench.validate.page import page
 from bench.validate.sample import silicon
@@ -49,7 +49,7 @@ def main() -> None:
     points = all_points(judged, offline, found_by_others)
     _write(_DATA / "errors.json", known_errors(judged, points))
     shipped_errors.cache_clear()
-    opening = outside.sections(found_by_others, points)
+    opening = [*outside.sections(found_by_others, points), *twins.section(judged)]
     text = page(judged, _logs(), offline, queues.queues(), opening)
     _PAGE.write_text(text, encoding="utf-8")
     _say(f"written: {_PAGE.relative_to(_ROOT)}, {_DATA.relative_to(_ROOT)}\n")

@@ -9,7 +9,6 @@ import numpy as np
 from meritorder.domain import Provenance
 from meritorder.perf.profile import Floats, Profile, Residuals
 from meritorder.perf.shipped import shipped_errors
-from meritorder.perf.siblings import SIBLINGS
 from meritorder.perf.versions import months_between, releases_between
 from meritorder.units import format_count
 
@@ -114,7 +113,7 @@ def _residuals(profile: Profile) -> Residuals | None:
     if profile.provenance is Provenance.ROOFLINE:
         return errors.roofline
     known = profile.residuals or errors.tables.get(profile.engine)
-    return max(known, errors.all, key=_width) if known and profile.hardware in SIBLINGS else known
+    return max(known, errors.all, key=_width) if known and profile.provenance is Provenance.INTERPOLATED else known
 
 
 def _width(residuals: Residuals) -> float:

@@ -94,9 +94,10 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether it is known to help a profile's model: it was fitted to it, or helped others of its kind."""
         if profile.engine != self.engine or self.hardware not in {"", profile.hardware}:
             return False
-        return self._has_seen(profile) or (not self.model and model_kind(profile) in self.transfers)
+        return self.has_seen(profile) or (not self.model and model_kind(profile) in self.transfers)
 
-    def _has_seen(self, profile: Profile) -> bool:
+    def has_seen(self, profile: Profile) -> bool:
+        """Return whether it was fitted to servers of this hardware with a model of these layers."""
         return bool(self.hardware) and _weights(profile) in self.fitted_to
 
     def _version(self, profile: Profile) -> str:
@@ -105,7 +106,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     def _residuals(self, profile: Profile) -> Residuals:
         """Return the errors on servers that it was not fitted to: of the same models, or else of models left out."""
         kind = model_kind(profile)
-        if self._has_seen(profile) or kind not in self.transfers:
+        if self.has_seen(profile) or kind not in self.transfers:
             return Residuals(basis=self.basis, pace_ratios=self.pace_ratios, servers=self.judged_on)
         models = "mixtures of experts" if kind == "experts" else "dense models"
         where = f" on {self.hardware}" if self.hardware else ""

@@ -17,6 +17,7 @@ from meritorder.domain import Model, Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile, Residuals
+from meritorder.perf.siblings import TWINS, from_twin
 from meritorder.perf.silicon import SYSTEMS, sample_profile
 from meritorder.units import format_count
 
@@ -65,14 +66,42 @@ def shipped_errors() -> KnownErrors:
 def apply_correction(profile: Profile) -> Profile:
     """Return a profile of the operator tables corrected to measured servers, by the correction of its model if it can.
 
-    It is unchanged if no correction is known to help its model.
+    Where none of its hardware has seen the model, its twin's corrected speed is better. It is unchanged if no
+    correction is known to help its model.
 
     Calibrated profiles and rooflines are returned unchanged: corrections are for the operator tables.
     """
     if profile.provenance not in {Provenance.SILICON, Provenance.INTERPOLATED}:
         return profile
+    best = _best_correction(profile)
+    if best is None or not best.has_seen(profile):
+        for hardware in TWINS.get(profile.hardware, ()):
+            twin = _shipped_on(hardware, profile)
+            of_twin = _best_correction(twin) if twin else None
+            if twin and of_twin and of_twin.has_seen(twin):
+                return from_twin(profile, of_twin.apply(twin))
+    return best.apply(profile) if best else profile
+
+
+def _best_correction(profile: Profile) -> Correction | None:
     known = [correction for correction in shipped_corrections() if correction.covers(profile)]
-    return max(known, key=lambda found: (bool(found.model), bool(found.hardware))).apply(profile) if known else profile
+    return max(known, key=lambda found: (bool(found.model), bool(found.hardware)), default=None)
+
+
+def _shipped_on(hardware: str, profile: Profile) -> Profile | None:
+    """Return the shipped profile of the same replica on other hardware, with a cache of the same precision."""
+    replica = msgspec.structs.replace(profile, hardware=hardware).replica
+    return next(
+        (
+            known
+            for known in shipped_profiles(profile.model)
+            if known.replica == replica
+            and known.memory
+            and profile.memory
+            and known.memory.cache == profile.memory.cache
+        ),
+        None,
+    )
 
 
 def load_profiles(path: Path) -> tuple[Profile, ...]:

@@ -1,4 +1,4 @@
-"""Hardware that was not measured, but has the chip of one that was: step times scaled by the data sheets."""
+"""Hardware with the chip of other hardware: step times scaled by the data sheets, or those of a twin as they are."""
 
 from typing import Final
 
@@ -12,6 +12,23 @@ from meritorder.perf.profile import Profile
 SIBLINGS: Final = {"h100-pcie": "h100", "h100-nvl": "h100", "a100-pcie": "a100", "a100-40gb": "a100"}
 """`Hardware.id` -> the measured hardware with its chip. They differ in memory, clocks, power and links between GPUs, so
 that only replicas of one GPU follow."""
+TWINS: Final = {"gb200": ("b200", "b300"), "gb300": ("b300", "b200"), "b300": ("b200",), "b200": ("b300",)}
+"""`Hardware.id` -> hardware with the same chip, links, and nearly the same bandwidth, nearest first."""
+
+
+def from_twin(profile: Profile, twin: Profile) -> Profile:
+    """Return a profile with the step times of a twin, where those of the twin are corrected to measured servers.
+
+    Servers are nearer to the corrected times of a twin than to their own tables (docs/validation.md, twins).
+    """
+    return msgspec.structs.replace(
+        twin,
+        hardware=profile.hardware,
+        provenance=Provenance.INTERPOLATED,
+        source=f"{twin.source}; speed of {twin.hardware}",
+        kv_capacity_tokens=profile.kv_capacity_tokens,
+        memory=profile.memory,
+    )
 
 
 def from_sibling(profile: Profile, measured: Hardware, hardware: Hardware) -> Profile:

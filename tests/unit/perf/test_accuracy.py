@@ -45,13 +45,13 @@ def test_kinds_of_speeds_have_errors_of_their_own() -> None:
     kinds = {
         "corrected": apply_correction(plain),
         "tables": plain,
-        "sibling": msgspec.structs.replace(apply_correction(plain), hardware="h100-pcie"),
+        "sibling": msgspec.structs.replace(apply_correction(plain), provenance=Provenance.INTERPOLATED),
         "roofline": msgspec.structs.replace(plain, provenance=Provenance.ROOFLINE),
     }
     wide = {name: float(np.log(high / low)) for name, (low, high) in ((n, cost_factors(p)) for n, p in kinds.items())}
     assert wide["corrected"] < wide["sibling"] < wide["roofline"]
     assert wide["corrected"] < wide["tables"] < wide["roofline"]
-    scaled = msgspec.structs.replace(plain, hardware="h100-pcie")
+    scaled = msgspec.structs.replace(plain, provenance=Provenance.INTERPOLATED)
     assert cost_factors(scaled) == cost_factors(plain)
     assert expected_accuracy(msgspec.structs.replace(plain, engine="abacus")) is None
 

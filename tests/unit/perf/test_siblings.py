@@ -7,10 +7,11 @@ import pytest
 from tests.samples.fleets import profile
 
 from meritorder import catalog as facts
-from meritorder.domain import Provenance
+from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
-from meritorder.perf.profile import Memory
-from meritorder.perf.siblings import SIBLINGS, from_sibling
+from meritorder.perf.profile import Memory, Profile
+from meritorder.perf.shipped import apply_correction, shipped_profiles
+from meritorder.perf.siblings import SIBLINGS, TWINS, from_sibling
 
 GIB = 2**30
 KNOWN = facts.load(()).hardware
@@ -68,6 +69,30 @@ def test_memory_is_the_hardwares_own() -> None:
 def test_links_between_gpus_do_not_follow() -> None:
     with pytest.raises(PerformanceError, match="one GPU per replica"):
         from_sibling(msgspec.structs.replace(PLAIN, gpus=2), MEASURED, SIBLING)
+
+
+def shipped(hardware: str) -> Profile:
+    wanted = Replica(model="gpt-oss-20b", hardware=hardware, gpus=1, engine="trtllm", precision="mxfp4")
+    return next(found for found in shipped_profiles(wanted.model) if found.replica == wanted)
+
+
+def test_unmeasured_models_have_the_speed_of_a_twin() -> None:
+    """No server on GB200 was measured with gpt-oss; its memory stays its own."""
+    plain = shipped("gb200")
+    found, twin = apply_correction(plain), apply_correction(shipped("b200"))
+    assert found.decode_base_s == twin.decode_base_s != plain.decode_base_s
+    assert found.kv_capacity_tokens == plain.kv_capacity_tokens != twin.kv_capacity_tokens
+    assert found.hardware == "gb200"
+    assert "speed of b200" in found.source
+    assert found.provenance is Provenance.INTERPOLATED
+
+
+def test_twins_are_alike() -> None:
+    for hardware, twins in TWINS.items():
+        for twin in twins:
+            mine, other = KNOWN[hardware], KNOWN[twin]
+            assert mine.memory_bandwidth_bytes_per_s == pytest.approx(other.memory_bandwidth_bytes_per_s, rel=0.05)
+            assert mine.bf16_flops == pytest.approx(other.bf16_flops, rel=0.2)
 
 
 def test_siblings_are_in_the_catalog() -> None:
