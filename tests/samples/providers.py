@@ -231,6 +231,8 @@ class AnthropicApi:
             await wire.answer(anthropic_error("invalid_request_error", "anthropic-version: header is required"), 400)
         elif field := forbidden(asked):
             await wire.answer(anthropic_error("invalid_request_error", f"{field}: Extra inputs are not permitted"), 400)
+        elif path == "/v1/models":
+            await wire.answer({"data": [{"type": "model", "id": "m"}], "has_more": False})
         elif (method, path) == ("POST", "/v1/messages"):
             await self.message(asked.json, wire)
         elif (method, path) == ("POST", "/v1/messages/batches"):

@@ -24,11 +24,16 @@ _WITHOUT_ANSWER: Final = {"batch_expired": 504, "batch_cancelled": 409}
 
 
 class RefusedError(Exception):
-    """The gateway refused a request of a batch; all of its calls get this answer."""
+    """The gateway refused a request of a batch.
 
-    def __init__(self, answer: Answer) -> None:
+    Args:
+        answer: The answer to its calls.
+        line: The only line that is refused, from 0; None if all are.
+    """
+
+    def __init__(self, answer: Answer, line: int | None = None) -> None:
         super().__init__(answer.status)
-        self.answer = answer
+        self.answer, self.line = answer, line
 
 
 class _Response(msgspec.Struct):
@@ -55,7 +60,7 @@ class _Result(msgspec.Struct):
 
 
 class BatchApi:
-    """The batches of one caller at one gateway.
+    """The batches of one caller at one gateway, of one form of calls.
 
     Args:
         transport: Sends requests.
@@ -83,7 +88,9 @@ class BatchApi:
         Raises:
             RefusedError: It would cost more than its calls may.
         """
-        content = await self._send("POST", "/quotes", json={"input_file_id": file_id, "endpoint": _endpoint(batch)})
+        content = await self._send(
+            "POST", "/quotes", json={"input_file_id": file_id, "endpoint": self._endpoint(batch)}
+        )
         quote = json.loads(content)
         limit_usd = calls * (batch.promise.max_usd or 0.0)
         price_usd = _price_usd(quote, batch.window_s)
@@ -95,7 +102,7 @@ class BatchApi:
 
     async def create(self, batch: Batch, file_id: str, quote_id: str | None) -> dict[str, Any]:
         """Create a batch at the gateway, once; return it."""
-        fields: dict[str, Any] = {"input_file_id": file_id, "endpoint": _endpoint(batch)}
+        fields: dict[str, Any] = {"input_file_id": file_id, "endpoint": self._endpoint(batch)}
         fields["completion_window"] = f"{batch.window_s}s"
         fields["metadata"] = {"quote_id": quote_id} if quote_id else {"meritorder_client": batch.id}
         headers = {"Idempotency-Key": batch.id}
@@ -118,6 +125,9 @@ class BatchApi:
                     result = msgspec.json.decode(line, type=_Result)
                     answers[result.custom_id] = result.answer()
         return answers
+
+    def _endpoint(self, batch: Batch) -> str:
+        return f"/v1{batch.promise.endpoint}"
 
     async def close(self) -> None:
         """Close the connections."""
@@ -167,7 +177,7 @@ def has_ended(created: Mapping[str, Any]) -> bool:
 
 def refused_lines(ended: Mapping[str, Any], batch: Batch) -> dict[str, Answer]:
     """Return why the gateway refused lines of a batch, by their ids; all of them, if it names none."""
-    ids = [json.loads(line)["custom_id"] for line in batch.input.splitlines()]
+    ids = batch.line_ids()
     errors = (ended.get("errors") or {}).get("data") or [{}]
     named = [error for error in errors if error.get("line")]
     if not named:
@@ -189,7 +199,3 @@ def _refusal(error: Mapping[str, Any]) -> Answer:
     message = error.get("message") or "The gateway refused the batch of this call."
     status = 404 if error.get("code") == "model_not_found" else 400
     return failure(status, message, code=error.get("code") or "invalid_request", param=error.get("param"))
-
-
-def _endpoint(batch: Batch) -> str:
-    return f"/v1{batch.promise.endpoint}"

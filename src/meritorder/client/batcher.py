@@ -180,7 +180,12 @@ class Batcher:
 
     async def _run(self, batch: Batch, keys: Mapping[str, str], followed: _Followed) -> dict[str, Answer]:
         """Return the answers of a batch by line, once it has ended at the gateway."""
-        file_id = batch.file_id or self._journal.record(batch.id, "file_id", await self._api.upload(batch))
+        try:
+            file_id = batch.file_id or self._journal.record(batch.id, "file_id", await self._api.upload(batch))
+        except RefusedError as refused:
+            if refused.line is None:
+                raise
+            return self._go_on_without(batch, keys, {batch.line_ids()[refused.line]: refused.answer})
         quote_id = batch.quote_id
         if batch.promise.max_usd is not None and quote_id is None:
             quote_id = self._journal.record(
@@ -189,9 +194,11 @@ class Batcher:
         ended = await self._ended(await self._api.create(batch, file_id, quote_id), batch.id, followed)
         if ended["status"] != "failed":
             return await self._api.results(ended)
-        refused = refused_lines(ended, batch)
+        return self._go_on_without(batch, keys, refused_lines(ended, batch))
+
+    def _go_on_without(self, batch: Batch, keys: Mapping[str, str], refused: dict[str, Answer]) -> dict[str, Answer]:
+        """Let the other calls of a batch of which nothing ran go on as another batch; return the answers to these."""
         if len(refused) < len(keys):
-            # Nothing ran: the others go on without the lines that were refused.
             smaller, left = without(batch, uuid.uuid4().hex, keys, refused)
             self._journal.replace(batch, smaller, left)
         return refused

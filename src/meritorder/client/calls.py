@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-ENDPOINTS: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")
+MESSAGES: Final = "/messages"
+ENDPOINTS: Final = ("/chat/completions", "/completions", "/embeddings", "/responses", MESSAGES)
 DEADLINE_HEADER: Final = "meritorder-deadline"
 KEY_HEADER: Final = "meritorder-key"
 MAX_USD_HEADER: Final = "meritorder-max-usd"
@@ -76,6 +77,15 @@ def make_call(body: bytes, promise: Promise, key: str = "") -> Call:
 def line_id(key: str) -> str:
     """Return the id of a call within its batch."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def in_anthropic_form(failed: Answer) -> Answer:
+    """Return an error of OpenAI's form in Anthropic's; one of Anthropic's as it is."""
+    body = json.loads(failed.body)
+    if body.get("type") == "error":
+        return failed
+    error = {"type": body["error"]["type"], "message": body["error"]["message"]}
+    return Answer(failed.status, json.dumps({"type": "error", "error": error}).encode())
 
 
 def failure(status: int, message: str, *, code: str, param: str | None = None) -> Answer:

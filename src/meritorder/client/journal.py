@@ -6,6 +6,7 @@ A call is written here before it is sent, so that a program that was killed find
 share a journal: a key belongs to one batch, and a batch is uploaded, quoted and created once.
 """
 
+import json
 import os
 import sqlite3
 import time
@@ -80,6 +81,10 @@ class Batch:
     input: bytes
     file_id: str | None = None
     quote_id: str | None = None
+
+    def line_ids(self) -> list[str]:
+        """Return the ids of its lines, in order."""
+        return [json.loads(line)["custom_id"] for line in self.input.splitlines()]
 
 
 def state_folder() -> Path:

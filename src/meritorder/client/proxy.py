@@ -19,7 +19,7 @@ API_KEYS: Final = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY",
 """The providers with a batch API, and the environment variables in which their clients look for a key."""
 
 PROXY_URL: Final = "http://proxy/v1"
-_OPENAI: Final = "api.openai.com"
+_PROVIDERS: Final = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}  # by the host of the API
 _SOCKET: Final = "proxy.sock"
 _MAX_SOCKET_BYTES: Final = 103  # of macOS; Linux takes four more
 _LOG: Final = "proxy.log"
@@ -48,22 +48,23 @@ def socket_file(folder: Path) -> Path:
     return path
 
 
-def is_provider(url: str) -> bool:
-    """Tell whether a URL is that of OpenAI, where no gateway is."""
-    return httpx2.URL(url).host == _OPENAI
+def provider_of(url: str) -> str | None:
+    """Return the provider whose API a URL is, where no gateway is; None if it is none that is known."""
+    return _PROVIDERS.get(httpx2.URL(url).host)
 
 
 class ProxyTransport(httpx2.AsyncBaseTransport):
     """Sends requests to the proxy of an account, and starts it when it does not run.
 
     Args:
-        url: The provider's API, as the official client takes it.
+        provider: The provider.
+        url: Its API, as the official client takes it.
         api_key: The account's key.
     """
 
-    def __init__(self, url: str, api_key: str) -> None:
-        self._url, self._api_key = url, api_key
-        self._folder = default_folder("openai", url, api_key)
+    def __init__(self, provider: str, url: str, api_key: str) -> None:
+        self._provider, self._url, self._api_key = provider, url, api_key
+        self._folder = default_folder(provider, url, api_key)
         self._inner = httpx2.AsyncHTTPTransport(uds=str(socket_file(self._folder)))
         self._starting = asyncio.Lock()
 
@@ -90,13 +91,13 @@ class ProxyTransport(httpx2.AsyncBaseTransport):
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         options = {"--url": self._url, "--folder": str(self._folder), "--port": "0", "--idle": _IDLE}
-        command = [sys.executable, "-m", "meritorder", "proxy", "openai"]
+        command = [sys.executable, "-m", "meritorder", "proxy", self._provider]
         command += [argument for option in options.items() for argument in option]
         log = self._folder / _LOG
         with log.open("w") as errors:
             process = subprocess.Popen(  # noqa: S603 - it returns at once, and outlives the loop
                 command,
-                env={**os.environ, API_KEYS["openai"]: self._api_key},
+                env={**os.environ, API_KEYS[self._provider]: self._api_key},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

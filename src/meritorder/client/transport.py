@@ -6,7 +6,6 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -20,13 +19,16 @@ from meritorder.client.calls import (
     ENDPOINTS,
     KEY_HEADER,
     MAX_USD_HEADER,
+    MESSAGES,
     Promise,
     failure,
+    in_anthropic_form,
     make_call,
 )
 from meritorder.client.journal import Journal, default_path
+from meritorder.client.messages import MessageBatchApi
 from meritorder.client.progress import Progress
-from meritorder.client.proxy import PROXY_URL, ProxyTransport, is_provider
+from meritorder.client.proxy import PROXY_URL, ProxyTransport, provider_of
 from meritorder.deadlines import parse_deadline
 from meritorder.errors import ConfigError, WorkloadsError
 
@@ -35,7 +37,9 @@ MAX_CALLS: Final = 1000
 MAX_OUTAGE_S: Final = 120.0
 _LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)  # as the official client
 _CLOSE_S: Final = 5.0
-_IDENTITY: Final = ("authorization", "openai-organization", "openai-project")
+_AUTHORIZATION: Final = "authorization"
+_API_KEY: Final = "x-api-key"  # Anthropic's
+_IDENTITY: Final = (_AUTHORIZATION, _API_KEY, "openai-organization", "openai-project")
 
 
 class AsyncBatchTransport(httpx2.AsyncBaseTransport):
@@ -48,7 +52,7 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
         max_outage_s: How long an outage of the gateway may last until calls fail.
         show_progress: Whether to draw a bar on standard error while calls wait.
         proxy: Whether calls with a deadline go through `meritorder proxy`, which is started if need be, because the URL
-            is that of a provider; by default, if it is OpenAI's.
+            is that of a provider; by default, if it is OpenAI's or Anthropic's.
         inner: Sends what goes straight on, and what the batches need without a proxy; by default, HTTP.
     """
 
@@ -85,6 +89,8 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
                 answer = await self._batcher(request, promise.endpoint).answer(make_call(body, promise, key))
         except WorkloadsError as error:
             answer = failure(400, str(error), code="invalid_request", param="deadline")
+        if not answer.succeeded and request.url.path.endswith(MESSAGES):
+            answer = in_anthropic_form(answer)
         # The official client must not repeat what the batch has already tried.
         headers = {"content-type": "application/json", "x-should-retry": "false"}
         return httpx2.Response(answer.status, headers=headers, content=answer.body, request=request)
@@ -104,7 +110,7 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
         if scope not in self._batchers:
             self._batchers[scope] = Batcher(
                 scope,
-                self._api(url, identity),
+                self._api(url, identity, endpoint),
                 self._journal,
                 self.progress,
                 collect_s=self._collect_s,
@@ -112,13 +118,18 @@ class AsyncBatchTransport(httpx2.AsyncBaseTransport):
             )
         return self._batchers[scope]
 
-    def _api(self, url: str, identity: Mapping[str, str]) -> BatchApi:
+    def _api(self, url: str, identity: dict[str, str], endpoint: str) -> BatchApi:
         """Return the batches of a caller, at the gateway or at the proxy of a provider."""
-        uses_proxy = is_provider(url) if self._proxy is None else self._proxy
+        if api_key := identity.pop(_API_KEY, ""):
+            identity.setdefault(_AUTHORIZATION, f"Bearer {api_key}")
+        kind, provider, provider_url = BatchApi, "openai", url
+        if endpoint == MESSAGES:
+            kind, provider, provider_url = MessageBatchApi, "anthropic", url.removesuffix("/v1")
+        uses_proxy = provider_of(url) == provider if self._proxy is None else self._proxy
         if not uses_proxy:
-            return BatchApi(self._inner, url, identity, self._max_outage_s)
-        transport = ProxyTransport(url, identity.get("authorization", "").removeprefix("Bearer "))
-        return BatchApi(transport, PROXY_URL, identity, self._max_outage_s)
+            return kind(self._inner, url, identity, self._max_outage_s)
+        key = identity.get(_AUTHORIZATION, "").removeprefix("Bearer ")
+        return kind(ProxyTransport(provider, provider_url, key), PROXY_URL, identity, self._max_outage_s)
 
 
 class BatchTransport(httpx2.BaseTransport):

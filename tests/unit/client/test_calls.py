@@ -1,6 +1,6 @@
 import json
 
-from meritorder.client.calls import Promise, make_call
+from meritorder.client.calls import Promise, failure, in_anthropic_form, make_call
 
 PROMISE = Promise(endpoint="/chat/completions", model="m", deadline="4h")
 
@@ -31,3 +31,12 @@ def test_line_is_one_line_of_a_batch() -> None:
     assert line.endswith(b"\n")
     assert json.loads(line)["body"] == body
     assert json.loads(line)["url"] == "/v1/chat/completions"
+
+
+def test_errors_take_anthropic_form() -> None:
+    """As Anthropic documents it; what has the form already stays."""
+    translated = in_anthropic_form(failure(404, "No such model.", code="model_not_found"))
+    assert translated.status == 404
+    error = {"type": "invalid_request_error", "message": "No such model."}
+    assert json.loads(translated.body) == {"type": "error", "error": error}
+    assert in_anthropic_form(translated) == translated

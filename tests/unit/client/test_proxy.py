@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.client.proxy import default_folder, is_provider, socket_file
+from meritorder.client.proxy import default_folder, provider_of, socket_file
 from meritorder.errors import ConfigError
 
 
@@ -12,9 +12,10 @@ def test_accounts_share_no_folder() -> None:
     assert "secret" not in str(default_folder("openai", "https://a/v1", "secret"))
 
 
-def test_only_openai_has_no_gateway() -> None:
-    assert is_provider("https://api.openai.com/v1")
-    assert not is_provider("https://gateway.example/api.openai.com/v1")
+def test_only_providers_have_no_gateway() -> None:
+    assert provider_of("https://api.openai.com/v1") == "openai"
+    assert provider_of("https://api.anthropic.com/v1") == "anthropic"
+    assert provider_of("https://gateway.example/api.openai.com/v1") is None
 
 
 def test_long_path_is_one_line(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class Messages:
             Route("/v1/messages/count_tokens", _in_their_form(self.count_tokens), methods=["POST"]),
             Route(_BATCHES, _in_their_form(self.create_batch), methods=["POST"]),
             Route(_BATCHES, _in_their_form(self.list_batches), methods=["GET"]),
+            Route(_BATCHES + "/files", _in_their_form(self.create_file), methods=["POST"]),
             Route(_BATCH, _in_their_form(self.retrieve_batch), methods=["GET"]),
             Route(_BATCH + "/cancel", _in_their_form(self.cancel_batch), methods=["POST"]),
             Route(_BATCH + "/results", _in_their_form(self.results), methods=["GET"]),
@@ -122,6 +123,11 @@ class Messages:
 
     async def _models(self, request: Request) -> set[str]:
         return {model["id"] for model in (await self._json(request, "GET", "/v1/models"))["data"]}
+
+    async def create_file(self, request: Request) -> Response:
+        """Store the requests of a batch as the input of one of the gateway's own, to be quoted, and created once."""
+        file_id, total = await self._upload(request)
+        return _json({"id": file_id, "object": "file", "requests": total})
 
     async def create_batch(self, request: Request) -> Response:
         """Create a batch of messages that name one model."""

@@ -282,6 +282,14 @@ OPERATIONS: Final = (
         headers=schemas.BatchHeaders,
         errors=(422, 429),
     ),
+    _post(
+        "createMessageFile",
+        _MESSAGE_BATCHES + "/files",
+        "Store the requests of a batch as chat completions, the input of `/v1/quotes` and `/v1/batches`.",
+        Object,
+        body=BatchCreation,
+        errors=(422, 429),
+    ),
     _get(
         "listMessageBatches",
         _MESSAGE_BATCHES,
