@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
 from meritorder.sim.saturation import saturate
-from meritorder.study.bound.parts import partitions
+from meritorder.study.bound.parts import independent, partitions
 from meritorder.study.bound.path import PathCost, idle_until, is_short
 from meritorder.study.bound.realtime import RealtimeBound
 from meritorder.study.bound.violations import WindowCurves, allowed_violations, latency_alone_s
@@ -133,7 +133,7 @@ def lower_bound_usd(
     sample = load.sample(_SATURATION_REQUESTS)
     supplies = [supply.measured(sample) for supply in supplies]
     total_usd = 0.0
-    for accesses in _independent(load, supplies):
+    for accesses in independent(load.accesses, [supply.machine.offer for supply in supplies]):
         members = np.isin(load.access, accesses)
         if not members.any():
             continue
@@ -148,22 +148,6 @@ def lower_bound_usd(
         )
         total_usd += max(part.hard_usd, part.whole_usd())
     return total_usd * (1 - _ROUNDING)
-
-
-def _independent(load: TraceLoad, supplies: Sequence[Supply]) -> list[list[int]]:
-    """Return the accesses in groups, so that no machine may serve two groups."""
-    groups: list[tuple[set[int], set[int]]] = []
-    for number, access in enumerate(load.accesses):
-        offers = [supply.machine.offer for supply in supplies]
-        allowed = [access.permits(offer.provider, offer.region, offer.hardware) for offer in offers]
-        accesses, places = {number}, set(np.flatnonzero(allowed).tolist())
-        shared = [group for group in groups if group[1] & places]
-        for group in shared:
-            accesses |= group[0]
-            places |= group[1]
-            groups.remove(group)
-        groups.append((accesses, places))
-    return [sorted(accesses) for accesses, _ in groups]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,71 +278,86 @@ class _Component:
 
     def _kind_usd(self, kind: list[Supply], realtime: TraceLoad, *, enough_usd: float) -> float:
         """Return the bound on one kind of replica; less is computed once it is enough."""
-        first = kind[0]
-        replicas = math.gcd(*(supply.machine.replicas for supply in kind))
-        usd_per_s = min(supply.usd_per_s for supply in kind)
-        held = sum(supply.held * supply.machine.replicas for supply in kind) // replicas
-        startup_s = max(supply.machine.startup_s for supply in kind)
-        startup_paid_s = min(supply.startup_paid_s for supply in kind)
-        pool = replace(first.machine.pool(_ONE, realtime=True, backfill=None), replicas_per_instance=replicas)
-        pool = replace(pool, startup_s=0.0, startup_paid_s=0.0, interruptions=None)
-        work_s = first.work_s(realtime)
-        waiting = self._waiting(self.supplies, first)
-        # A request that finds no machine rents one, if none is starting already.
-        served_by_s = realtime.arrived_s + startup_s + self.tick_s
+        work_s = float(kind[0].work_s(realtime).sum())
+        usd_per_s = 0.0 if any(supply.held for supply in kind) else min(supply.usd_per_s for supply in kind)
+        best_usd = max(min(supply.billed_usd for supply in kind), work_s * usd_per_s)
         many = len(realtime) > _MANY_REQUESTS
-        billed_s = min(supply.machine.offer.minimum_billing_s for supply in kind)
-        billed_usd = min(supply.billed_usd for supply in kind)
-        best_usd = max(billed_usd, float(work_s.sum()) * (0.0 if held else usd_per_s))
+        startup_paid_s = min(supply.startup_paid_s for supply in kind)
         for ticks, before in _WINDOWS_OF_MANY if many else _WINDOWS:
-            window_s = ticks * self.tick_s
-            if best_usd >= enough_usd or not is_short(window_s, before, self.tick_s, startup_paid_s):
+            if best_usd >= enough_usd or not is_short(ticks * self.tick_s, before, self.tick_s, startup_paid_s):
                 continue
-            curves = WindowCurves.of(
-                realtime,
-                pool,
-                work_s,
-                window_s=window_s,
-                tick_s=self.tick_s,
-                before=before,
-                weight=self.weight[~self.load.deferrable],
-            )
-            windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + before + 2
-            until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
-            if any(supply.machine.interruptions for supply in kind):
-                until = np.full(windows, windows, np.int64)  # the provider may have none to rent
-            bound = RealtimeBound(
-                curves=curves,
-                paid=PathCost.of(
-                    windows,
-                    window_s=window_s,
-                    before=before,
-                    tick_s=self.tick_s,
-                    horizon_s=self.load.span_s,
-                    startup_paid_s=startup_paid_s,
-                    billed_s=billed_s,
-                ),
-                rest_s=curves.rest_s(windows, self.load.span_s),
-                covers=[
-                    Cover(
-                        idle_until=until,
-                        elsewhere=np.full((2, windows), np.inf),
-                        work_share=1.0,
-                        work_usd=waiting.elsewhere_usd,
-                    ),
-                    *(cover.joined(until) for cover in waiting.covers(windows, window_s, self.tick_s)),
-                ],
-                usd_per_s=usd_per_s * replicas,
-                held=held,
-                allowed=self.allowed,
-                waiting=waiting,
-                realtime_s=float(work_s.sum()),
-            )
+            bound = self.windows(kind, realtime, ticks=ticks, before=before)
             best_usd = max(best_usd, bound.refine(enough_usd))
             sparse = bound.utilization < _SPARSE_UTILIZATION
             if sparse != many:
                 break
         return best_usd
+
+    def windows(self, kind: list[Supply], realtime: TraceLoad, *, ticks: int, before: int) -> RealtimeBound:
+        """Return the bound on one kind of replica with windows of some ticks."""
+        first, window_s = kind[0], ticks * self.tick_s
+        replicas = math.gcd(*(supply.machine.replicas for supply in kind))
+        pool = replace(first.machine.pool(_ONE, realtime=True, backfill=None), replicas_per_instance=replicas)
+        pool = replace(pool, startup_s=0.0, startup_paid_s=0.0, interruptions=None)
+        work_s = first.work_s(realtime)
+        waiting = self._waiting(self.supplies, first)
+        curves = WindowCurves.of(
+            realtime,
+            pool,
+            work_s,
+            window_s=window_s,
+            tick_s=self.tick_s,
+            before=before,
+            weight=self.weight[~self.load.deferrable],
+        )
+        # A request that finds no machine rents one, if none is starting already.
+        served_by_s = realtime.arrived_s + max(supply.machine.startup_s for supply in kind) + self.tick_s
+        windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + before + 2
+        until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
+        if any(supply.machine.interruptions for supply in kind):
+            until = np.full(windows, windows, np.int64)  # the provider may have none to rent
+        return RealtimeBound(
+            curves=curves,
+            paid=PathCost.of(
+                windows,
+                window_s=window_s,
+                before=before,
+                tick_s=self.tick_s,
+                horizon_s=self.load.span_s,
+                startup_paid_s=min(supply.startup_paid_s for supply in kind),
+                billed_s=min(supply.machine.offer.minimum_billing_s for supply in kind),
+            ),
+            rest_s=curves.rest_s(windows, self.load.span_s),
+            covers=[
+                Cover(
+                    idle_until=until,
+                    elsewhere=np.full((2, windows), np.inf),
+                    work_share=1.0,
+                    work_usd=waiting.elsewhere_usd,
+                ),
+                *(cover.joined(until) for cover in waiting.covers(windows, window_s, self.tick_s)),
+            ],
+            usd_per_s=min(supply.usd_per_s for supply in kind) * replicas,
+            held=sum(supply.held * supply.machine.replicas for supply in kind) // replicas,
+            allowed=self.allowed,
+            waiting=waiting,
+            realtime_s=float(work_s.sum()),
+        )
+
+
+def realtime_bound(load: TraceLoad, machine: CandidateMachine, tick_s: float) -> RealtimeBound:
+    """Return the bound of requests in real time on one kind of machine, with windows of a tick."""
+    allowed, weight = allowed_violations(load, np.ones(len(load), np.bool_))
+    supply = Supply(machine=machine)
+    component = _Component(
+        load=load,
+        supplies=[supply],
+        tokens_usd=np.full(len(load), np.inf),
+        allowed=allowed,
+        weight=weight,
+        tick_s=tick_s,
+    )
+    return component.windows([supply], load, ticks=1, before=0)
 
 
 def hard_bound_usd(load: TraceLoad, supplies: Sequence[Supply], tokens_usd: Floats) -> float:

@@ -83,7 +83,8 @@ class Stretch(NamedTuple):
             (windows,); the last machine stays on for it.
         busy: Windows in which the number of machines matters, increasing.
         busy_usd: Cost of each number of machines there, shape (busy, numbers).
-        late_usd: Cost if neither such a window nor the next one has machines, shape (busy,).
+        late: Windows before which requests came that may be served in them, increasing.
+        late_usd: Cost of each number of machines there if the window before has none, shape (late, numbers).
         elsewhere: Cost of a machine for deferrable work alone that begins in each window (in window 0, one of time 0),
             and of one that is on in it, shape (2, windows).
     """
@@ -97,6 +98,7 @@ class Stretch(NamedTuple):
     rest_s: Floats
     busy: Ints
     busy_usd: Floats
+    late: Ints
     late_usd: Floats
     elsewhere: Floats
 
@@ -118,24 +120,27 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
     queue, first, last = np.zeros(windows, np.int32), 0, 0  # begins of idleness, the cheapest first
     key = np.zeros(windows)
     one_usd_per_s = stretch.usd_per_s[min(1, numbers - 1)]
-    idle_usd, elsewhere_usd, spent_usd, place = np.inf, np.inf, 0.0, 0
+    idle_usd, elsewhere_usd, spent_usd, place, late_place = np.inf, np.inf, 0.0, 0, 0
     for k in range(windows):
         start, stop, late, rest_usd, overlap_usd = stretch.start_usd[k], 0.0, 0.0, 0.0, 0.0
+        is_late = late_place < len(stretch.late) and stretch.late[late_place] == k
         if k > 0:
             stop = stretch.stop_usd[k - 1]
             # A machine that starts meanwhile does not serve the requests before it.
             rest_usd = stretch.rest_s[k - 1] * one_usd_per_s
             overlap_usd = max(stretch.rest_s[k - 1] - stretch.window_s[k], 0.0) * max(one_usd_per_s, 0.0)
-            if place > 0 and stretch.busy[place - 1] == k - 1:
-                late = stretch.late_usd[place - 1]
-        # To 1 machine and more, from fewer and from more.
-        best, at = (idle_usd, np.int32(_NONE)) if idle_usd <= elsewhere_usd else (elsewhere_usd, np.int32(_ELSEWHERE))
-        best = best - overlap_usd if k > 0 else 0.0
+            if is_late:
+                late = stretch.late_usd[late_place, 0]
+        # To 1 machine and more, from none, from fewer and from more.
+        none, none_at = (idle_usd, _NONE) if idle_usd <= elsewhere_usd else (elsewhere_usd, _ELSEWHERE)
+        none = none - overlap_usd if k > 0 else 0.0
+        best, at = np.inf, none_at
         for n in range(1, numbers):
             if value[n] - start * paid[n] < best:
                 best, at = value[n] - start * paid[n], np.int32(n)
-            entered[n] = best + start * paid[n]
-            came_from[k, n] = at
+            began = none + stretch.late_usd[late_place, n] if is_late else none
+            entered[n] = min(began, best) + start * paid[n]
+            came_from[k, n] = none_at if began <= best else at
         best, at = np.inf, np.int32(_NONE)
         for n in range(numbers - 1, 0, -1):
             if best + stop * paid[n] < entered[n]:
@@ -166,6 +171,7 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
             if is_busy:
                 value[n] += stretch.busy_usd[place, n]
         place += is_busy
+        late_place += is_late
         elsewhere_usd = from_usd + none_usd + stretch.elsewhere[1, k]
         elsewhere_from[k] = from_at
         # The cheapest begin of idleness that may last until now.

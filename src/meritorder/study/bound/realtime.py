@@ -6,8 +6,9 @@
 N is the number of machines that serve in each window. Any lambda and mu give a bound.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,20 @@ _STEPS: Final = 24
 _GAP_STEPS: Final = 8
 _GOLDEN: Final = (5**0.5 - 1) / 2
 _UNBOUNDED: Final = np.int64(1) << 40
+
+
+class _Tables(NamedTuple):
+    """Violations by number of machines: in windows with arrivals, and of those that wait for the next window."""
+
+    here: Ints
+    late: Ints
+
+
+class _Bound(NamedTuple):
+    """A bound, and the cheapest paths at its multipliers: one that breaks as many promises as allowed, and one more."""
+
+    usd: float
+    paths: tuple[Ints, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +78,7 @@ class RealtimeBound:
         waiting: Deferrable work, which may run in gaps.
         realtime_s: Seconds of saturated replicas that real-time work takes, at the least.
         usd: The bound so far.
-        utilization: Of the machines of the path that gave it.
+        path: The machines by window that cost least at its multipliers and break no more than is allowed.
     """
 
     curves: WindowCurves
@@ -76,7 +91,7 @@ class RealtimeBound:
     waiting: Waiting
     realtime_s: float
     usd: float = 0.0
-    utilization: float = 1.0
+    path: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     _usd_per_violation: float = 0.0
 
     def refine(self, enough_usd: float) -> float:
@@ -84,40 +99,41 @@ class RealtimeBound:
         small = 0
         for _ in range(_MAX_ROUNDS):
             before = self.usd
-            path = self._maximize()
-            self.utilization = self.realtime_s / max(self._capacity_s(path), 1e-9)
-            pending = self._undecided(path)
+            paths = self._maximize().paths
+            self.path = paths[0]
             small = small + 1 if self.usd - before < _MIN_GROWTH * self.usd else 0
-            if self.usd >= enough_usd or small > 1 or not pending.any():
+            if self.usd >= enough_usd or small > 1 or not self._simulate(paths):
                 break
-            self.curves.simulate(pending)
         return self.usd
 
-    def _maximize(self) -> Ints:
-        """Raise the bound by the best multipliers for what is simulated so far; return the machines by window there."""
-        table = self.curves.at_least(self.curves.most_machines + 2)
-        if not len(self.waiting):
-            return self._over_violations(table, self.covers[0], 0.0)[1]
-        best_usd, best_path = -np.inf, np.zeros(0, np.int64)
-        for cover in self.covers:
-            usd, path = self._over_gaps(table, cover)
-            if usd > best_usd:
-                best_usd, best_path = usd, path
-        return best_path
+    @property
+    def utilization(self) -> float:
+        """Utilization of the machines of the path."""
+        return self.realtime_s / max(self._capacity_s(self.path), 1e-9)
 
-    def _over_gaps(self, table: Ints, cover: Cover) -> tuple[float, Ints]:
-        """Return the bound at the best price of a gap's second, by golden section, and its machines."""
+    def _maximize(self) -> _Bound:
+        """Raise the bound by the best multipliers for what is simulated so far."""
+        numbers = max(curves.most_machines for curves in self._all_curves) + 2
+        here, *late = (curves.at_least(numbers) for curves in self._all_curves)
+        tables = _Tables(here, late[0] if late else np.zeros((0, numbers), np.int64))
+        return max((self._over_gaps(tables, cover) for cover in self.covers), key=lambda bound: bound.usd)
+
+    @property
+    def _all_curves(self) -> list[WindowCurves]:
+        return [self.curves, self.curves.late] if self.curves.late else [self.curves]
+
+    def _over_gaps(self, tables: _Tables, cover: Cover) -> _Bound:
+        """Return the bound at the best price of a gap's second, by golden section."""
         low, high = 0.0, self.usd_per_s / self.curves.pool.replicas_per_instance
-        results = [self._over_violations(table, cover, low)]
-        if cover.work_share == 0 or self._capacity_s(results[0][1]) >= self.realtime_s + float(
-            self.waiting.gap_s.sum()
-        ):
-            return results[0]  # there is room for all of it
-        results.append(self._over_violations(table, cover, high))
+        bounds = [self._over_violations(tables, cover, low)]
+        room_s = self._capacity_s(bounds[0].paths[0]) - self.realtime_s
+        if cover.work_share == 0 or room_s >= float(self.waiting.gap_s.sum()):
+            return bounds[0]  # there is room for all of it
+        bounds.append(self._over_violations(tables, cover, high))
         inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
-        pair = [self._over_violations(table, cover, usd) for usd in inner]
+        pair = [self._over_violations(tables, cover, usd) for usd in inner]
         for _ in range(_GAP_STEPS):
-            worse = 1 if pair[0][0] >= pair[1][0] else 0
+            worse = 1 if pair[0].usd >= pair[1].usd else 0
             if worse:
                 high, inner[1] = inner[1], inner[0]
                 inner[0] = high - _GOLDEN * (high - low)
@@ -125,27 +141,27 @@ class RealtimeBound:
                 low, inner[0] = inner[0], inner[1]
                 inner[1] = low + _GOLDEN * (high - low)
             pair[worse] = pair[1 - worse]
-            pair[1 - worse] = self._over_violations(table, cover, inner[1 - worse])
-        return max(results + pair, key=lambda result: result[0])
+            pair[1 - worse] = self._over_violations(tables, cover, inner[1 - worse])
+        return max(bounds + pair, key=lambda bound: bound.usd)
 
     def _capacity_s(self, path: Ints) -> float:
         """Return the replica-seconds of the machines of a path."""
         return float(path @ self.paid.window_s) * self.curves.pool.replicas_per_instance
 
-    def _over_violations(self, table: Ints, cover: Cover, gap_usd_per_s: float) -> tuple[float, Ints]:
-        """Return the bound for one price of a gap's second, at the best price of a violation, and its machines.
+    def _over_violations(self, tables: _Tables, cover: Cover, gap_usd_per_s: float) -> _Bound:
+        """Return the bound for one price of a gap's second, at the best price of a violation.
 
         The bound is concave in the price: where the lines of two paths meet, a third is below both, or none is.
         """
-        highest = 4 * self.usd_per_s * table.shape[1] * float(self.paid.window_s.sum() + self.paid.start_s.max())
-        kept = self._at(table, cover, gap_usd_per_s, highest)
+        highest = 4 * self.usd_per_s * tables.here.shape[1] * float(self.paid.window_s.sum() + self.paid.start_s.max())
+        kept = self._at(tables, cover, gap_usd_per_s, highest)
         if kept.violations > self.allowed:
             self.usd = np.inf
-            return self.usd, kept.path
+            return _Bound(self.usd, (kept.path,))
         best, low = kept, None
         price = self._usd_per_violation
         for _ in range(_STEPS if self.allowed else 0):
-            middle = self._at(table, cover, gap_usd_per_s, price)
+            middle = self._at(tables, cover, gap_usd_per_s, price)
             if middle.usd > best.usd or best is kept:
                 best, self._usd_per_violation = middle, price
             if middle.violations > self.allowed:
@@ -162,12 +178,13 @@ class RealtimeBound:
                 break
             price = meet
         self.usd = max(self.usd, best.usd)
-        return best.usd, best.path
+        return _Bound(best.usd, (kept.path,) if low is None else (kept.path, low.path))
 
-    def _at(self, table: Ints, cover: Cover, gap_usd_per_s: float, violation_usd: float) -> _Relaxed:
+    def _at(self, tables: _Tables, cover: Cover, gap_usd_per_s: float, violation_usd: float) -> _Relaxed:
         """Return the bound at these multipliers."""
-        curves, paid = self.curves, self.paid
-        numbers = np.arange(table.shape[1], dtype=np.float64)
+        curves, paid, late = self.curves, self.paid, self.curves.late
+        late_windows = late.busy if late else np.zeros(0, np.int64)
+        numbers = np.arange(tables.here.shape[1], dtype=np.float64)
         charged = np.maximum(numbers - self.held, 0.0)
         usd_per_s = charged * self.usd_per_s - numbers * gap_usd_per_s * curves.pool.replicas_per_instance
         # A machine that counts on after it stopped has no gaps then.
@@ -184,14 +201,13 @@ class RealtimeBound:
                 usd_per_s=usd_per_s,
                 rest_s=self.rest_s,
                 busy=curves.busy,
-                busy_usd=np.asarray(table * violation_usd, np.float64),
-                late_usd=np.asarray(curves.late * violation_usd, np.float64),
+                busy_usd=np.asarray(tables.here * violation_usd, np.float64),
+                late=late_windows,
+                late_usd=np.asarray(tables.late * violation_usd, np.float64),
                 elsewhere=cover.elsewhere,
             )
         )
-        alone = (path[curves.busy] == 0) & (path[curves.busy + 1] == 0)
-        here = path[curves.busy]
-        violations = float(table[np.arange(len(here)), here].sum() + curves.late[alone].sum())
+        violations = float(sum(map(_violations, tables, self._numbers(path))))
         base_usd = usd - violations * violation_usd + gap_usd_per_s * self.realtime_s
         base_usd += self.waiting.gap_work_usd(gap_usd_per_s, cover.work_share)
         return _Relaxed(
@@ -201,17 +217,40 @@ class RealtimeBound:
             path=path,
         )
 
-    def _undecided(self, path: Ints) -> Ints:
-        """Return the number of machines to simulate each busy window with; 0 where the path's number is simulated.
+    def _numbers(self, path: Ints) -> list[Ints]:
+        """Return the machines of a path that decide about violations, in the windows of all curves; -1: none do."""
+        numbers, late = [path[self.curves.busy]], self.curves.late
+        if late:
+            numbers.append(np.where(path[late.busy - 1] == 0, path[late.busy], -1))
+        return numbers
 
-        The number halves the interval that the path's number lies in; above all numbers simulated it grows.
-        """
-        curves = self.curves
-        wanted = path[curves.busy]
-        simulated = curves.machines
-        below = np.where(simulated < wanted[:, None], simulated, 0).max(axis=1, initial=0)
-        above = np.where(simulated > wanted[:, None], simulated, _UNBOUNDED).min(axis=1, initial=_UNBOUNDED)
-        grown = np.maximum(np.ceil(_GROWTH * below).astype(np.int64), curves.least_machines())
-        target = np.where(above == _UNBOUNDED, np.maximum(wanted, grown), (wanted + above) // 2)
-        known = (simulated == wanted[:, None]).any(axis=1)
-        return np.where(known | (wanted == 0), 0, target)
+    def _simulate(self, paths: Iterable[Ints]) -> bool:
+        """Simulate windows with the machines of the first path that has some not simulated yet, if there is one."""
+        for path in paths:
+            targets = list(map(_undecided, self._all_curves, self._numbers(path)))
+            for curves, machines in zip(self._all_curves, targets, strict=True):
+                if machines.any():
+                    curves.simulate(machines)
+            if any(machines.any() for machines in targets):
+                return True
+        return False
+
+
+def _violations(table: Ints, numbers: Ints) -> int:
+    """Return the violations with these numbers of machines, -1 for windows that do not count."""
+    counted = np.flatnonzero(numbers >= 0)
+    return int(table[counted, numbers[counted]].sum())
+
+
+def _undecided(curves: WindowCurves, wanted: Ints) -> Ints:
+    """Return the number of machines to simulate each window of curves with; 0 where the wanted number is simulated.
+
+    The number halves the interval that the wanted number lies in; above all numbers simulated it grows.
+    """
+    simulated = curves.machines
+    below = np.where(simulated < wanted[:, None], simulated, 0).max(axis=1, initial=0)
+    above = np.where(simulated > wanted[:, None], simulated, _UNBOUNDED).min(axis=1, initial=_UNBOUNDED)
+    grown = np.maximum(np.ceil(_GROWTH * below).astype(np.int64), curves.least_machines())
+    target = np.where(above == _UNBOUNDED, np.maximum(wanted, grown), (wanted + above) // 2)
+    known = (simulated == wanted[:, None]).any(axis=1)
+    return np.where(known | (wanted <= 0), 0, target)

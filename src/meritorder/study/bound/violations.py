@@ -36,6 +36,9 @@ _ROUNDING: Final = 1e-9
 class WindowCurves:
     """Violations in each window with requests, by number of machines, as far as they are simulated.
 
+    A request belongs to the window in which it arrives, or to the one in which it must have its first token, if windows
+    before that each is simulated with reach back to its arrival.
+
     Args:
         load: Real-time requests, sorted by arrival.
         pool: One machine.
@@ -44,6 +47,7 @@ class WindowCurves:
         tick_s: Time between changes in the number of machines.
         work_s: Seconds of a saturated replica that each request takes.
         weight: As how many violations one of each request counts.
+        batch_s: Time that the first token may take longer: requests that wait for a machine are prefilled at once.
         busy: Windows with requests, increasing.
         place: Position of each request's window among `busy`.
         before: Windows before that a window is simulated with; the number of machines is the largest in all of them.
@@ -51,7 +55,8 @@ class WindowCurves:
             the first window begins that is simulated with it; in order of window and time.
         judged: Requests that are judged in their window if it has machines.
         unserved: Violations in each busy window if it has no machines.
-        late: Other requests of the window, violations if the next window has no machines either.
+        late: The curves of requests that machines of the next window serve in time if their own has none, as if they
+            arrived when it begins; None if there are no such requests.
         alone: Violations if every request has a replica for itself, at the least.
         alone_s: Time of each request alone.
         machines: Numbers simulated, shape (busy, rounds).
@@ -64,13 +69,14 @@ class WindowCurves:
     tick_s: float
     work_s: Floats
     weight: Ints
+    batch_s: Floats
     busy: Ints
     place: Ints
     before: int
     entries: tuple[Ints, Ints, Floats]
     judged: Bools
     unserved: Ints
-    late: Ints
+    late: Self | None
     alone: Ints
     alone_s: Floats
     machines: Ints
@@ -87,20 +93,32 @@ class WindowCurves:
         tick_s: float,
         before: int,
         weight: Ints | None = None,
+        batch_s: Floats | None = None,
     ) -> Self:
         """Return the curves of a load before any simulation; without weights each violation counts once."""
         weight = np.ones(len(load), np.int64) if weight is None else weight
-        window = np.maximum(np.ceil(load.arrived_s / window_s).astype(np.int64) - 1, 0)
-        busy, place = np.unique(window, return_inverse=True)
-        ends_s = (window + 1) * window_s
-        latest_s = load.arrived_s + load.ttft_limit_s
-        inside, next_inside = latest_s <= ends_s, latest_s <= ends_s + window_s
+        window, due = (_window(times_s, window_s) for times_s in (load.arrived_s, load.arrived_s + load.ttft_limit_s))
+        own = np.minimum(due, window + before)
+        busy, place = np.unique(own, return_inverse=True)
         # A machine that serves for a whole tick takes all arrivals of the tick, one of a longer window may be too late.
-        judged = inside | (window_s == tick_s and before == 0)
+        judged = (due == own) | (window_s == tick_s and before == 0)
+        wait_s = np.where(due > window, _longest_s(load, pool, window), 0.0)
 
         def count(chosen: Bools) -> Ints:
             return np.bincount(place, weights=chosen * weight, minlength=len(busy)).astype(np.int64)
 
+        late, next_late = None, (due == window + 1) & (before == 0)
+        if next_late.any():
+            late = cls.of(
+                _moved(load.select(next_late), (window[next_late] + 1) * window_s),
+                pool,
+                work_s[next_late],
+                window_s=window_s,
+                tick_s=tick_s,
+                before=0,
+                weight=weight[next_late],
+                batch_s=wait_s[next_late],
+            )
         nothing = np.zeros((len(busy), 0), np.int64)
         return cls(
             load=load,
@@ -109,13 +127,14 @@ class WindowCurves:
             tick_s=tick_s,
             work_s=work_s,
             weight=weight,
+            batch_s=(wait_s if before else np.zeros(len(load))) if batch_s is None else batch_s,
             busy=busy,
             place=place,
             before=before,
-            entries=_entries(load.arrived_s, busy, place, window_s=window_s, before=before),
+            entries=_entries(load.arrived_s, window, busy, window_s=window_s, before=before),
             judged=judged,
-            unserved=count(inside),
-            late=count(next_inside & ~inside),
+            unserved=count(due == own),
+            late=late,
             alone=count(judged & _slow_alone(load, pool)),
             alone_s=latency_alone_s(load, pool),
             machines=nothing,
@@ -233,7 +252,8 @@ class WindowCurves:
         result = simulate(requests, (pool,), horizon_s=end_s, tick_s=self.tick_s, bin_s=end_s)
         pace_s = tpot_s(result.finished_s, result.first_token_s, requests.output_tokens)
         waited_s = result.first_token_s - arrived_s
-        broken = breaks_slo(waited_s, pace_s, load.ttft_limit_s[members], load.tpot_limit_s[members])
+        limit_s = load.ttft_limit_s[members] + self.batch_s[members]
+        broken = breaks_slo(waited_s, pace_s, limit_s, load.tpot_limit_s[members])
         counted = np.where(broken & own & self.judged[members], self.weight[members], 0)
         violations = np.bincount(of, weights=counted, minlength=len(chunk)).astype(np.int64)
         done_s = np.zeros(len(chunk))
@@ -261,18 +281,36 @@ def allowed_violations(load: TraceLoad, members: Bools) -> tuple[int, Ints]:
     return allowed, np.where(by_workload[load.workload] > 0, 1, _STRICT * (allowed + 1))
 
 
-def _entries(arrived_s: Floats, busy: Ints, place: Ints, *, window_s: float, before: int) -> tuple[Ints, Ints, Floats]:
+def _window(times_s: Floats, window_s: float) -> Ints:
+    """Return the window of each time; an arrival comes before a tick at the same time."""
+    return np.maximum(np.ceil(times_s / window_s).astype(np.int64) - 1, 0)
+
+
+def _longest_s(load: TraceLoad, pool: SimPool, window: Ints) -> Floats:
+    """Return the longest time to first token, alone, of the requests in the window of each."""
+    longest_s = np.zeros(int(window.max(initial=0)) + 1)
+    np.maximum.at(longest_s, window, _unloaded(load, pool)[0])
+    return longest_s[window]
+
+
+def _moved(load: TraceLoad, to_s: Floats) -> TraceLoad:
+    """Return requests as if they arrived just after a later time, with less time to their first token."""
+    arrived_s = np.nextafter(to_s, np.inf)
+    return replace(load, arrived_s=arrived_s, ttft_limit_s=load.ttft_limit_s - (arrived_s - load.arrived_s))
+
+
+def _entries(arrived_s: Floats, window: Ints, busy: Ints, *, window_s: float, before: int) -> tuple[Ints, Ints, Floats]:
     """Return what is simulated of each busy window (`WindowCurves.entries`)."""
-    members, of = [np.arange(len(arrived_s))], [place]
-    for lag in range(1, before + 1):
-        later = np.minimum(np.searchsorted(busy, busy + lag), len(busy) - 1)
-        earlier = np.flatnonzero((busy[later] == busy + lag)[place])
+    members, of = [], []
+    for lag in range(before + 1):
+        place = np.minimum(np.searchsorted(busy, window + lag), len(busy) - 1)
+        earlier = np.flatnonzero(busy[place] == window + lag)
         members.append(earlier)
-        of.append(later[place[earlier]])
-    member, window = np.concatenate(members), np.concatenate(of)
-    since_s = arrived_s[member] - (busy[window] - before) * window_s
-    order = np.lexsort((since_s, window))
-    return member[order], window[order], since_s[order]
+        of.append(place[earlier])
+    member, place = np.concatenate(members), np.concatenate(of)
+    since_s = arrived_s[member] - (busy[place] - before) * window_s
+    order = np.lexsort((since_s, place))
+    return member[order], place[order], since_s[order]
 
 
 def _slow_alone(load: TraceLoad, pool: SimPool) -> Bools:

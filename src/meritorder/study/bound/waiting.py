@@ -266,7 +266,8 @@ class Waiting:
                     rest_s=nothing,
                     busy=no_window,
                     busy_usd=np.zeros((0, 1)),
-                    late_usd=np.zeros(0),
+                    late=no_window,
+                    late_usd=np.zeros((0, 1)),
                     elsewhere=cover.elsewhere,
                 )
             )

@@ -169,7 +169,8 @@ class Need:
                 rest_s=rest_s,
                 busy=busy,
                 busy_usd=np.column_stack((missed_s[busy], np.zeros(len(busy)))),
-                late_usd=np.zeros(len(busy)),
+                late=busy[:0],
+                late_usd=np.zeros((0, 2)),
                 elsewhere=np.full((2, clock.slots), np.inf),
             )
         )

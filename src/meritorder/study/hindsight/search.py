@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meritorder.domain import BackfillLimits
 from meritorder.errors import InfeasibleError
 from meritorder.sim.pools import DeadlineScaled, SimPool
+from meritorder.study.bound.bound import realtime_bound
 from meritorder.study.fleet.fleets import (
     Trial,
     autoscaler_targets,
@@ -69,7 +70,8 @@ def search_schedule(search: Search, best: Trial) -> Trial:
         if best.feasible and least_usd >= best.usd:
             break
         others = sorted(search.batch_machines, key=lambda machine: machine.price_work(load))[:_OTHERS]
-        for trial in _waiting_alone(need) if waiting else _beside_realtime(need, [need.machine, *others]):
+        enough_usd = best.usd if best.feasible else np.inf
+        for trial in _waiting_alone(need) if waiting else _beside_realtime(need, [need.machine, *others], enough_usd):
             if trial.feasible and (trial.usd < best.usd or not best.feasible):
                 best = trial
     return best
@@ -89,15 +91,15 @@ def _waiting_alone(need: Need) -> Iterator[Trial]:
                 return
 
 
-def _beside_realtime(need: Need, others: list[CandidateMachine]) -> Iterator[Trial]:
+def _beside_realtime(need: Need, others: list[CandidateMachine], enough_usd: float) -> Iterator[Trial]:
     """Yield schedules of one kind of machine for real time, with what may wait in its gaps or on other machines."""
     load, machine = need.load, need.machine
     many = len(load) > _MANY_REQUESTS
-    lane = _RealtimeLane(need=Need.of(machine, load.select(~load.deferrable), need.clock))
+    lane = _RealtimeLane(need=Need.of(machine, load.select(~load.deferrable), need.clock), enough_usd=enough_usd)
     yield from lane.trials() if not load.deferrable.any() else ()
     if not load.deferrable.any():
         return
-    everything = _RealtimeLane(need=Need.of(machine, load.all_realtime(), need.clock))
+    everything = _RealtimeLane(need=Need.of(machine, load.all_realtime(), need.clock), enough_usd=enough_usd)
     for trial in everything.trials():
         yield rejudge(trial, load, trial.name, f"all in real time, {trial.label}")
     for _ in lane.trials():
@@ -200,11 +202,13 @@ class _RealtimeLane:
 
     Args:
         need: What they need.
+        enough_usd: Cost of a fleet that is known: what costs more is not tried.
         best: The cheapest schedule so far that keeps the SLO.
         machines: Its machines by slot.
     """
 
     need: Need
+    enough_usd: float
     best: Trial | None = None
     machines: Ints | None = None
 
@@ -232,6 +236,11 @@ class _RealtimeLane:
             yield from self._on_while_busy(in_flight)
         if enough is not None:
             yield from self._with_violations(enough)
+        bound = realtime_bound(need.load, need.machine, need.clock.slot_s)
+        if bound.refine(self.enough_usd) < self.enough_usd:
+            machines = np.zeros(need.clock.slots, np.int64)
+            machines[: len(bound.path)] = bound.path[: len(machines)]
+            yield from self._repaired(machines)
 
     def _tried(self, needed: Ints) -> Trial:
         machines = self.need.kept_on(needed)
@@ -249,8 +258,13 @@ class _RealtimeLane:
             if trial.feasible:
                 return
             broken = load.broken(*load.latencies(trial.result))
+            # Where no machine is on, those of the next slot may serve in time.
+            slot, due = (
+                self.need.clock.slot_at(times_s[broken])
+                for times_s in (load.arrived_s, load.arrived_s + load.ttft_limit_s)
+            )
             needed = needed.copy()
-            needed[np.unique(self.need.clock.slot_at(load.arrived_s[broken]))] += 1
+            needed[np.unique(np.where(needed[slot] > 0, slot, due))] += 1
 
     def _on_while_busy(self, in_flight: Floats) -> Iterator[Trial]:
         """Yield the smallest fleet that keeps the SLO always on, but off while no request is in flight."""

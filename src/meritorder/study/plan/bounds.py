@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog.tokens import turnaround_s
+from meritorder.domain import PricingModel
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import Reserved, machine_key
+from meritorder.planner.model.supply import Reserved, Spot, machine_key
 from meritorder.study.bound.bound import Supply, hard_bound_usd, lower_bound_usd
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -65,9 +66,15 @@ def _covered_usd(case: PlanningCase) -> float:
 
 
 def _supply(machine: CandidateMachine, problem: Problem) -> Supply:
-    """Return a machine at its lowest price under any payment, and how many of it are held."""
+    """Return a machine at its lowest price under any payment, and how many of it are held.
+
+    Spot machines are supplies of their own, since they serve nothing in real time.
+    """
     key = machine_key(machine.offer)
-    payments = [payment for payment in problem.payments if payment.machine == key]
+    firm = machine.offer.pricing_model is not PricingModel.SPOT and machine.interruptions is None
+    payments = [
+        payment for payment in problem.payments if payment.machine == key and not (firm and isinstance(payment, Spot))
+    ]
     prices = [payment.usd_per_hour for payment in payments if payment.usd_per_hour > 0]
     prices += [plan.usd_per_hour[key] for plan in problem.savings_plans if key in plan.usd_per_hour]
     held = sum(payment.held for payment in payments if isinstance(payment, Reserved))
@@ -75,7 +82,7 @@ def _supply(machine: CandidateMachine, problem: Problem) -> Supply:
         machine=machine,
         usd_per_hour=min([machine.offer.usd_per_hour, *prices]),
         held=held,
-        realtime=machine.interruptions is None,
+        realtime=firm,
     )
 
 

@@ -10,6 +10,7 @@ from meritorder.study.bound.path import PathCost, Stretch, cheapest_path, idle_u
 
 def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stretch:
     busy = np.flatnonzero(rng.random(windows) < 0.6)
+    late = 1 + np.flatnonzero(rng.random(windows - 1) < 0.5)
     machines = np.arange(numbers, dtype=np.float64)
     stop_usd = rng.uniform(0, 1, windows)
     return Stretch(
@@ -22,7 +23,8 @@ def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stre
         rest_s=np.where(rng.random(windows) < 0.5, rng.uniform(0, 3, windows), 0.0),
         busy=busy,
         busy_usd=rng.uniform(0, 4, (len(busy), numbers)),
-        late_usd=rng.uniform(0, 4, len(busy)),
+        late=late,
+        late_usd=rng.uniform(0, 4, (len(late), numbers)),
         elsewhere=rng.uniform(0.1, 3, (2, windows)),
     )
 
@@ -50,8 +52,8 @@ def cost(stretch: Stretch, states: tuple[int, ...]) -> float:
                 usd -= max(rest_s - stretch.window_s[k], 0.0) * one_usd_per_s
             change = paid[n] - paid[max(before, 0)]
             usd += stretch.start_usd[k] * max(change, 0.0) - stretch.stop_usd[k - 1] * max(-change, 0.0)
-            if before <= 0 and state <= 0:
-                usd += float(stretch.late_usd[stretch.busy == k - 1].sum())
+            if before <= 0:
+                usd += float(stretch.late_usd[stretch.late == k, n].sum())
         idle_since = (k if idle_since is None else idle_since) if state == 0 else None
         if idle_since is not None and k > stretch.idle_until[idle_since]:
             return np.inf
