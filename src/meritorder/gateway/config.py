@@ -207,6 +207,7 @@ class VenueTable(_Table, frozen=True):
     pricing_model: Annotated[
         str, _about("How the machine is paid for: `on_demand`, `spot`, or a commitment, paid whether it runs or not.")
     ] = "on_demand"
+    committed_until: Annotated[str, _about("When the commitment ends, UTC: `2027-01-31`. The ledger warns ahead.")] = ""
     minimum_billing: Annotated[
         str, _about("Shortest time that is billed for each start; by default that of `machine`, or none.")
     ] = ""

@@ -12,6 +12,8 @@ import msgspec
 
 SCHEMA: Final = "meritorder.ledger/1"
 WATCH_SCHEMA: Final = "meritorder.watch/1"
+NOTICE_DAYS: Final = 30
+"""Before a commitment ends, it is announced this long."""
 OUTPUT_WEIGHT: Final = 4.0
 """Work of an output token in input tokens. Assumed: token APIs charge three to five times as much for it, 2026."""
 
@@ -238,6 +240,26 @@ class SpendForecast(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[BudgetForecast, ...] = ()
 
 
+class RunningCommitment(msgspec.Struct, frozen=True, kw_only=True):
+    """A commitment in force: it is paid whether it runs or not.
+
+    Args:
+        venue: The venue on its machine.
+        machine: The machine; empty if it is not named.
+        pricing_model: How it is paid.
+        usd_per_hour: Its price.
+        ends_at: When it ends, ISO 8601; None if that is not stated.
+        days_left: Whole days until then; None if that is not known.
+    """
+
+    venue: str
+    machine: str
+    pricing_model: str
+    usd_per_hour: Decimal
+    ends_at: str | None
+    days_left: int | None
+
+
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was paid within a period.
 
@@ -263,6 +285,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
         quotes: Batches with a quote; None without any.
         bill: The ledger against a bill; None if none was given.
         forecast: What the coming days will cost; None if that was not asked for.
+        commitments: Those in force by the configuration of the gateway.
         warnings: What has no price, and what was assumed.
     """
 
@@ -287,6 +310,7 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     quotes: QuotedBatches | None = None
     bill: BillMatch | None = None
     forecast: SpendForecast | None = None
+    commitments: tuple[RunningCommitment, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meritorder.bills import Bill
-    from meritorder.records.accounting import LedgerReport, SpendForecast
+    from meritorder.records.accounting import LedgerReport, RunningCommitment, SpendForecast
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.costing import Period
 
@@ -153,7 +153,8 @@ def _digest(config: Path | None, *, send: bool) -> None:
             before = account_days(store, by, from_s=end_s - 2 * _WEEK_S, to_s=end_s - _WEEK_S)
         with contextlib.suppress(TraceError):
             coming = forecast_store(store, now_s=now_s, days=7)
-        lines = digest.lines(replace_fields(week, forecast=coming), before)
+        week = replace_fields(week, forecast=coming, commitments=store.commitments(now_s))
+        lines = digest.lines(week, before)
         for line in lines:
             typer.echo(plain(line).plain)
         if send:
@@ -190,6 +191,7 @@ def _account(
             answer = account(costed, names, quotes=quotes, bill=bill, real_time=real_time, progress=status.update)
             if focus:
                 files.write_bytes(focus, to_focus(costed, focus.suffix))
+    answer = replace_fields(answer, commitments=source.commitments())
     return replace_fields(answer, forecast=source.forecast(days)) if days else answer
 
 
@@ -206,6 +208,15 @@ class _Source:
         if self.config is not None:
             return read_gateway(self.config, from_s, to_s or _EVER_S)
         return (*_of_file(self.file or Path(), self.capacity), ())
+
+    def commitments(self) -> tuple[RunningCommitment, ...]:
+        """Return the commitments in force now; files say nothing of them."""
+        from meritorder.gateway.app.administration import Administration
+
+        if self.config is None:
+            return ()
+        with Administration(self.config) as store:
+            return store.commitments(time.time())
 
     def forecast(self, days: int) -> SpendForecast:
         """Return what coming days will cost: from today on, or from the end of an exported ledger on."""

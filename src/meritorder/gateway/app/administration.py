@@ -1,6 +1,7 @@
 """Administration of a gateway's store, whether the gateway runs or not: API keys and the ledger."""
 
 import csv
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,10 +24,12 @@ from meritorder.gateway.store.keys import Budget, Key, Rates
 from meritorder.gateway.store.queue import backlog
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.quotas.budgets import BudgetState
+from meritorder.gateway.venues.rented import Rented
 from meritorder.gateway.wire.quotas import budget_fields, dollars
 from meritorder.metering.capacity import Paid
+from meritorder.records.accounting import RunningCommitment
 from meritorder.records.receipts import SettledQuote
-from meritorder.units import exact_usd
+from meritorder.units import SECONDS_PER_DAY, exact_usd, utc
 
 _NO_TEAM: Final = "none"
 _MAX_TEAM_NAME: Final = 64
@@ -115,6 +118,7 @@ class Administration:
 
     def __init__(self, path: Path) -> None:
         settings = config_file.read(path)
+        self._venues = settings.venue
         self._receivers = {webhook.target for webhook in settings.webhook}
         self._outbox = Outbox(settings.webhook, time.time, new_id)
         self.has_prices = any(venue.price is not None for venue in settings.venue)
@@ -268,6 +272,26 @@ class Administration:
     def paid_capacity(self) -> Sequence[Paid]:
         """Return what was rented and paid by time."""
         return self._database.read_now(capacity.paid)
+
+    def commitments(self, now_s: float) -> tuple[RunningCommitment, ...]:
+        """Return the commitments in force, those that end first before others.
+
+        Raises:
+            ConfigError: The catalog has no price of a machine.
+        """
+        rented = [(table.name, Rented.from_table(table)) for table in self._venues]
+        committed = [(name, machine) for name, machine in rented if machine and machine.is_committed(now_s)]
+        return tuple(
+            RunningCommitment(
+                venue=name,
+                machine=machine.machine,
+                pricing_model=machine.pricing_model,
+                usd_per_hour=exact_usd(machine.picousd_per_hour),
+                ends_at=utc(machine.ends_s).isoformat() if machine.ends_s < math.inf else None,
+                days_left=int((machine.ends_s - now_s) // SECONDS_PER_DAY) if machine.ends_s < math.inf else None,
+            )
+            for name, machine in sorted(committed, key=lambda named: (named[1].ends_s, named[0]))
+        )
 
     def summed_days(self) -> Sequence[int]:
         """Return the days, since the epoch, whose costs are summed."""

@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +16,8 @@ from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, StoreGauges
+from meritorder.records.accounting import NOTICE_DAYS
+from meritorder.units import format_share
 
 _ROUND_S: Final = 10.0
 
@@ -26,7 +29,8 @@ class _Rule:
     Args:
         kind: The type of the event.
         gauge: Name of the gauge.
-        above: It holds while the value is above this.
+        above: It holds while the value is above this,
+        below: and below this.
         value: Name of the value in the event; empty to leave it out.
         label: Name of the first label's value in the event; empty without labels.
         rounds: Rounds that it must hold one after the other.
@@ -34,7 +38,8 @@ class _Rule:
 
     kind: str
     gauge: str
-    above: float
+    above: float = -math.inf
+    below: float = math.inf
     value: str = ""
     label: str = ""
     rounds: int = 1
@@ -49,6 +54,14 @@ _RULES: Final = (
         label="model",
         rounds=3,
     ),
+    _Rule(kind="alert.slo_missed", gauge="meritorder_slo_burn_rate", above=1, label="venue", rounds=3),
+    _Rule(
+        kind="alert.commitment_ends",
+        gauge="meritorder_commitment_days_left",
+        below=NOTICE_DAYS,
+        value="days",
+        label="venue",
+    ),
     _Rule(kind="alert.plan_refused", gauge="meritorder_plan_fault", above=0),
     _Rule(kind="alert.prices_old", gauge="meritorder_plan_price_age_days", above=90, value="days"),
 )
@@ -60,7 +73,7 @@ class Alerts:
 
     Args:
         context: The shared state.
-        gauges: Returns the gauges of the plan.
+        gauges: Returns the gauges beside those of the store.
         fault: Returns what is wrong with the plan's file.
     """
 
@@ -105,11 +118,13 @@ class Alerts:
         values = {name: samples for name, _, _, samples in (*self._store.gauges(), *self.gauges())}
         for rule in _RULES:
             for labels, value in values.get(rule.gauge, ()):
-                if value > rule.above:
+                if rule.above < value < rule.below:
                     yield rule, labels[0] if labels else "plan", value
 
     def _content(self, rule: _Rule, subject: str, value: float) -> Mapping[str, object]:
-        content: dict[str, object] = {rule.value: int(value)} if rule.value else {"fault": self.fault()}
-        if rule.label:
-            content |= {rule.label: subject, "margin": self.context.settings.lanes.margin}
-        return content
+        lanes = self.context.settings.lanes
+        content: dict[str, object] = {rule.value: int(value)} if rule.value else {}
+        if not rule.label:
+            return content or {"fault": self.fault()}
+        slo = {"ttft": lanes.ttft, "tpot": lanes.tpot, "share": format_share(lanes.attainment)}
+        return content | {rule.label: subject, "margin": lanes.margin} | slo

@@ -122,7 +122,7 @@ class Service:
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
         self.pages = Pages(None if peers is None else peers.folder) if settings.ui.enabled else None
-        self._alerts = Alerts(context=context, gauges=self._plan_gauges, fault=lambda: self.plan_reloader.fault)
+        self._alerts = Alerts(context=context, gauges=self._gauges, fault=lambda: self.plan_reloader.fault)
         self._drains = Drains(venues, peers)
         self._receipts = Receipts(context, venues, self._capacity_meter)
         self._routes = Router(
@@ -179,8 +179,9 @@ class Service:
                 self.context.supervisor.record("requests", error)
             await exchange.fail(answer or internal_error())
 
-    def _plan_gauges(self) -> list[Gauge]:
-        return [*self.plan_executor.gauges(), *self.plan_reloader.gauges()]
+    def _gauges(self) -> list[Gauge]:
+        sources = (self.plan_executor, self.plan_reloader, self.headroom, self._capacity_meter)
+        return [gauge for source in sources for gauge in source.gauges()]
 
     async def start(self) -> None:
         """Claim the store and start the background tasks."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from meritorder.gateway.config import LanesTable, duration_s
+from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.supervisor import Supervisor
 from meritorder.gateway.venues.step_meter import StepMeter
 from meritorder.gateway.venues.venues import LatencySample, Venue, Venues
@@ -18,6 +19,7 @@ _SAMPLE_S: Final = 0.25
 _FOREIGN_SAMPLES: Final = 4
 _DOWN_S: Final = 1.0
 _RECENT_S: Final = 60.0
+_MIN_MISSED: Final = 5  # fewer requests above the SLO may be chance
 _ENGINE_SEQUENCES: Final = 256  # vLLM's default
 _log: Final = logging.getLogger(__name__)
 
@@ -71,6 +73,21 @@ class Headroom:
         since_s = time.monotonic() - _RECENT_S
         recent = [sample.latency_s for venue in self._venues.all for sample in venue.ttfts if sample.at_s >= since_s]
         return len(recent), _quantile(recent, self._lanes.attainment) if recent else None
+
+    def gauges(self) -> list[Gauge]:
+        """Return by venue what share of the last minute's real-time requests missed an SLO / the share that may."""
+        since_s, lanes = time.monotonic() - _RECENT_S, self._lanes
+        rates: list[tuple[tuple[str, ...], float]] = [
+            (
+                (venue.name,),
+                max(
+                    _burn_rate(venue.ttfts, since_s, duration_s(lanes.ttft), lanes.attainment),
+                    _burn_rate(venue.tpots, since_s, duration_s(lanes.tpot), lanes.attainment),
+                ),
+            )
+            for venue in self._venues.all
+        ]
+        return [("meritorder_slo_burn_rate", "Share of real-time requests that missed / may.", ("venue",), rates)]
 
     def max_backfill(self, venue: Venue) -> int:
         """Return how many deferrable requests a venue may hold, as last decided."""
@@ -142,6 +159,13 @@ class Headroom:
 
 def _prefilling(venue: Venue) -> int:
     return sum(running.tokens == 0 for running in venue.deferrable)
+
+
+def _burn_rate(samples: Iterable[LatencySample], since_s: float, limit_s: float, attainment: float) -> float:
+    """Return the share of recent requests above a limit / the share that may be; 0 while only a few are above it."""
+    recent = [sample.latency_s for sample in samples if sample.at_s >= since_s]
+    missed = sum(latency_s > limit_s for latency_s in recent)
+    return 0.0 if missed < _MIN_MISSED else missed / max((1 - attainment) * len(recent), 1.0)
 
 
 def _attained_s(samples: Iterable[LatencySample], since_s: float, share: float) -> float | None:

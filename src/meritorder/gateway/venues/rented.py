@@ -1,5 +1,7 @@
 """What a venue pays by time: the price of its machine, as configured or as the catalog has it."""
 
+import datetime as dt
+import math
 from dataclasses import dataclass
 
 from meritorder import catalog
@@ -21,24 +23,25 @@ class Rented:
         pricing_model: How it is paid for.
         picousd_per_hour: Its price.
         minimum_billing_s: Shortest time that is billed for each start.
+        ends_s: When the commitment ends, epoch seconds; infinite if that is not stated or there is none.
     """
 
     machine: str
     pricing_model: PricingModel
     picousd_per_hour: int
     minimum_billing_s: float
+    ends_s: float = math.inf
 
-    @property
-    def is_committed(self) -> bool:
-        """Whether it is paid whether or not it runs."""
-        return self.pricing_model in _COMMITMENTS
+    def is_committed(self, now_s: float) -> bool:
+        """Return whether it is paid now whether or not it runs."""
+        return self.pricing_model in _COMMITMENTS and now_s < self.ends_s
 
     @classmethod
     def from_table(cls, table: VenueTable) -> "Rented | None":
         """Return what a venue rents; None if it is not paid by time.
 
         Raises:
-            ConfigError: The catalog has no price of its machine.
+            ConfigError: The catalog has no price of its machine, or the end of its commitment is no date.
         """
         if not table.is_machine:
             return None
@@ -57,4 +60,21 @@ class Rented:
             pricing_model=pricing_model,
             picousd_per_hour=picousd_per_hour,
             minimum_billing_s=duration_s(table.minimum_billing) if table.minimum_billing else minimum_s,
+            ends_s=_ends_s(table, pricing_model),
         )
+
+
+def _ends_s(table: VenueTable, pricing_model: PricingModel) -> float:
+    if not table.committed_until:
+        return math.inf
+    where = f"venue {table.name}: committed_until"
+    if pricing_model not in _COMMITMENTS:
+        fix = "write the pricing_model of the commitment, such as reserved"
+        raise ConfigError(f"{pricing_model} is no commitment", where=where, fix=fix)
+    try:
+        moment = dt.datetime.fromisoformat(table.committed_until)
+    except ValueError:
+        raise ConfigError(
+            f"{table.committed_until!r} is no date", where=where, fix="write it as 2027-01-31, or 2027-01-31T12:00"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()

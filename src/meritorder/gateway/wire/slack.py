@@ -14,6 +14,8 @@ _MOST: Final = 3000  # characters; Slack cuts texts off after 4,000
 _TEXTS: Final = {
     "alert.deadlines_at_risk": "{requests} requests for {model} are queued although they are due within {margin}.",
     "alert.deadline_missed": "{what} of {tenant} was not done before its deadline.",
+    "alert.slo_missed": "Fewer than {share} of the real-time requests at {venue} meet TTFT {ttft} and TPOT {tpot}.",
+    "alert.commitment_ends": "The commitment of {venue} ends in {days} days.",
     "alert.plan_refused": "The plan's file was rejected, and the previous plan stays in force: {fault}",
     "alert.prices_old": "The oldest price of the plan is {days} days old: meritorder prices update, and plan again.",
     "autopilot.decision": "Autopilot {id} {outcome}: {why}",

@@ -1,6 +1,7 @@
 """Meters paid capacity: when each engine started, was ready and stopped, at which price."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.store.billing import capacity
 from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.venues.engines import EngineState
@@ -19,6 +21,7 @@ from meritorder.gateway.venues.rented import Rented
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.metering import words
 from meritorder.records.accounting import Use
+from meritorder.units import SECONDS_PER_DAY
 
 _BEAT_S: Final = 5.0  # a gateway that is killed leaves the end of its engines uncertain by as much
 _GONE_S: Final = 60.0  # an engine that others run has stopped if it is not seen for this long
@@ -79,6 +82,16 @@ class CapacityMeter:
             elif venue.name in self._committed:
                 yield venue.name, Use.UNUSED_COMMITMENT, rented.picousd_per_hour
 
+    def gauges(self) -> list[Gauge]:
+        """Return the days until each commitment ends."""
+        now_s = self._context.now_s()
+        days_left: list[tuple[tuple[str, ...], float]] = [
+            ((venue.name,), (rented.ends_s - now_s) / SECONDS_PER_DAY)
+            for venue, rented in self._rented
+            if rented.is_committed(now_s) and rented.ends_s < math.inf
+        ]
+        return [("meritorder_commitment_days_left", "Days until the commitment ends.", ("venue",), days_left)]
+
     def _record_state(self, venue: Venue, rented: Rented, state: EngineState) -> None:
         now_s = self._context.now_s()
         if state in {EngineState.STARTING, EngineState.STOPPED}:
@@ -93,7 +106,9 @@ class CapacityMeter:
         """Renew what is paid now."""
         now_s = self._context.now_s()
         for venue, rented in self._rented:
-            if rented.is_committed and venue.name not in self._committed:
+            if not rented.is_committed(now_s):
+                self._stop(self._committed, venue.name, rented.ends_s)
+            elif venue.name not in self._committed:
                 self._start(self._committed, venue, rented, now_s, kind=words.COMMITMENT)
             if venue.engine is None:
                 self._observe(venue, rented, now_s)

@@ -30,6 +30,7 @@ def lines(week: LedgerReport, before: LedgerReport | None) -> tuple[str, ...]:
         words.deadlines(week).rstrip("."),
         _largest("by workload", [(row.workload or row.lane, row.paid_usd) for row in week.by_workload]),
         _largest("by tenant", [(row.by["tenant"], row.paid_usd) for row in week.rows]),
+        words.commitments(week).rstrip("."),
         words.forecast(week).rstrip("."),
     ]
     return tuple(f"{text[0].upper()}{text[1:]}." for text in texts if text)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meritorder.records.accounting import LedgerReport
+from meritorder.records.accounting import NOTICE_DAYS, LedgerReport, RunningCommitment
 from meritorder.report.wording import MISSING, lane_title, or_missing, usd_cells
 from meritorder.units import format_count, format_share, format_usd
 
@@ -109,8 +109,23 @@ def interval(report: LedgerReport) -> str:
 
 def facts(report: LedgerReport) -> tuple[str, ...]:
     """Return what is said after the first sentence."""
-    texts = (deadlines(report), quotes(report), bill(report), saving(report), forecast(report))
+    texts = (deadlines(report), quotes(report), bill(report), saving(report), commitments(report), forecast(report))
     return tuple(text for text in texts if text)
+
+
+def commitments(report: LedgerReport) -> str:
+    """Return the commitments in force, with their ends; empty without any."""
+    if not report.commitments:
+        return ""
+    return f"Commitments: {'; '.join(map(_commitment, report.commitments))}."
+
+
+def _commitment(commitment: RunningCommitment) -> str:
+    text = f"{commitment.venue} ({commitment.pricing_model}) at {format_usd(commitment.usd_per_hour)} an hour"
+    if commitment.ends_at is None or commitment.days_left is None:
+        return f"{text}, without a stated end"
+    soon = "ends soon: " if commitment.days_left < NOTICE_DAYS else ""
+    return f"{text}, {soon}until {commitment.ends_at[:10]}, in {format_count(commitment.days_left, 'day')}"
 
 
 def forecast(report: LedgerReport) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.unit.gateway.workers.test_maintenance import queue_call
 from meritorder.gateway.app.alerts import Alerts
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.store.schema import WEBHOOKS
+from meritorder.gateway.venues.venues import LatencySample
 
 _HOUR_S = 3600.0
 _SLACK = "https://hooks.slack.test/T/B/secret"
@@ -81,6 +83,41 @@ def test_deadline_at_risk_must_last(service: Service) -> None:
         assert len(queued(service)) == expected
     text = queued(service)[0][1]["text"]
     assert text == "1 requests for m are queued although they are due within 1m."
+
+
+def test_missed_slo_must_last_and_be_many(service: Service) -> None:
+    """With 99 % promised, four slow first tokens of a hundred may be chance; six are more than one in a hundred."""
+    (venue, *_) = service.venues.all
+    looking = Alerts(context=service.context, gauges=service.headroom.gauges, fault=lambda: None)
+    for number in range(100):
+        venue.ttfts.append(LatencySample(time.monotonic(), 9.0 if number < 4 else 0.1))
+    for _ in range(4):
+        asyncio.run(looking.look())
+    assert queued(service) == []
+    venue.ttfts.extend(LatencySample(time.monotonic(), 9.0) for _ in range(2))
+    for expected in (0, 0, 2, 2):
+        asyncio.run(looking.look())
+        assert len(queued(service)) == expected
+    text = queued(service)[0][1]["text"]
+    assert text == f"Fewer than 99 % of the real-time requests at {venue.name} meet TTFT 2s and TPOT 100ms."
+
+
+def test_old_misses_are_forgotten(service: Service) -> None:
+    (venue, *_) = service.venues.all
+    venue.tpots.extend(LatencySample(time.monotonic() - 70, 9.0) for _ in range(200))
+    ((_, _, _, rates),) = service.headroom.gauges()
+    assert rates == [((venue.name,), 0.0)]
+
+
+@pytest.mark.parametrize(("days", "sent"), [(29.5, 2), (30.5, 0)])
+def test_end_of_commitment_is_announced(service: Service, days: float, sent: int) -> None:
+    gauge: Any = ("meritorder_commitment_days_left", "", ("venue",), [(("gpu",), days)])
+    asyncio.run(Alerts(context=service.context, gauges=lambda: [gauge], fault=lambda: None).look())
+    events = queued(service)
+    assert len(events) == sent
+    if sent:
+        assert events[0][1]["text"] == "The commitment of gpu ends in 29 days."
+        assert (events[1][1]["data"]["venue"], events[1][1]["data"]["days"]) == ("gpu", 29)
 
 
 def test_missed_deadline_is_sent_with_its_tenant(service: Service) -> None:

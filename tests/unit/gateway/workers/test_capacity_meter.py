@@ -107,6 +107,21 @@ def test_commitment_is_paid_though_stopped(metered: _Metered) -> None:
     assert (record.kind, record.started_s, record.ended_s) == (COMMITMENT, 1000.0, 1100.0)
 
 
+@pytest.mark.parametrize(
+    "metered", [{**_OWN, "pricing_model": "reserved", "committed_until": "1970-01-01T00:17:30"}], indirect=True
+)
+def test_commitment_is_paid_until_its_end(metered: _Metered) -> None:
+    """It ends 50 s after the first beat, at 1050 s; the meter sees that 30 s later."""
+    metered.beat()
+    ((_, _, _, days_left),) = metered.meter.gauges()
+    assert days_left == [(("v",), pytest.approx(50 / 86_400))]
+    metered.beat(after_s=40)
+    metered.beat(after_s=40)
+    (record,) = metered.beat(after_s=40)
+    assert (record.started_s, record.ended_s) == (1000.0, 1050.0)
+    assert metered.meter.gauges()[0][3] == []
+
+
 def test_everything_ends_with_the_gateway(metered: _Metered) -> None:
     metered.see(_LOAD)
     metered.beat()

@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
+import msgspec
 from tests.samples.ledgers import attempts, replica
 
-from meritorder.records.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport, RunningCommitment
 from meritorder.report.ledger import digest
 from meritorder.study.ledger.answer import account, cost_all
 from meritorder.study.ledger.costing import Period
@@ -42,6 +43,21 @@ def test_digest_compares_and_names_the_largest() -> None:
     assert said[2] == "Idle machines cost $165.00, 98 % of all."
     assert said[3] == "Deadlines: 0 kept, 3 missed."
     assert said[4:] == ("By workload: w $3.00.", "By tenant: t0 $2.00, t1 $1.00.")
+
+
+def test_digest_names_commitments_and_their_ends() -> None:
+    terms = {"machine": "", "pricing_model": "reserved", "usd_per_hour": Decimal(2)}
+    commitments = (
+        RunningCommitment(venue="a", **terms, ends_at="2026-12-10T00:00:00+00:00", days_left=9),
+        RunningCommitment(venue="b", **terms, ends_at="2027-12-10T00:00:00+00:00", days_left=374),
+        RunningCommitment(venue="c", **terms, ends_at=None, days_left=None),
+    )
+    said = digest.lines(msgspec.structs.replace(_week(0, 0), commitments=commitments), None)
+    assert said[-1] == (
+        "Commitments: a (reserved) at $2.00 an hour, ends soon: until 2026-12-10, in 9 days; "
+        "b (reserved) at $2.00 an hour, until 2027-12-10, in 374 days; "
+        "c (reserved) at $2.00 an hour, without a stated end."
+    )
 
 
 def test_first_week_is_compared_with_nothing() -> None:
