@@ -169,16 +169,25 @@ class Attempts:
 
 
 class CompletionRate:
-    """Tokens completed per second over the last minute that had any."""
+    """Tokens completed per second over the last minute in which there was work to do.
+
+    Time without work, or in which all of it waits for its slot of the plan, says nothing of how fast it would be done.
+    """
 
     def __init__(self) -> None:
         self._completed: deque[tuple[float, int]] = deque()
         self._tokens = 0
         self._last_rate = math.inf
+        self._worked_s = self._seen_s = 0.0
+        self._has_work = False
+
+    def observe(self, now_s: float, *, has_work: bool) -> None:
+        """Record whether there is work to do from now on."""
+        self._worked_s, self._seen_s, self._has_work = self._clock(now_s), now_s, has_work
 
     def add(self, now_s: float, tokens: int) -> None:
         """Record the tokens of an answer."""
-        self._completed.append((now_s, tokens))
+        self._completed.append((self._clock(now_s), tokens))
         self._tokens += tokens
         self._forget(now_s)
 
@@ -186,12 +195,16 @@ class CompletionRate:
         """Return the rate; the last known one while nothing completes, and infinity until one is known."""
         self._forget(now_s)
         if len(self._completed) >= 2:
-            span_s = max(1.0, now_s - self._completed[0][0])
+            span_s = max(1.0, self._clock(now_s) - self._completed[0][0])
             self._last_rate = self._tokens / span_s
         return self._last_rate
 
+    def _clock(self, now_s: float) -> float:
+        """Return the time for which there has been work."""
+        return self._worked_s + (now_s - self._seen_s if self._has_work else 0.0)
+
     def _forget(self, now_s: float) -> None:
-        while self._completed and self._completed[0][0] < now_s - _RATE_WINDOW_S:
+        while self._completed and self._completed[0][0] < self._clock(now_s) - _RATE_WINDOW_S:
             self._tokens -= self._completed.popleft()[1]
 
 

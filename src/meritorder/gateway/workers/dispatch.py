@@ -76,6 +76,7 @@ class Dispatcher:
         self._margin_s = duration_s(context.settings.lanes.margin)
         self._tpot_s = duration_s(context.settings.lanes.tpot)
         self._waiting_for_plan = 0
+        self._ready_models: set[str] = set()  # with work that does not wait for the plan
         self._reading_s = 0.0
         self._stopping = self._capacity_is_short = False
 
@@ -179,11 +180,15 @@ class Dispatcher:
         for work in queued:
             by_model[work.model].append(work)
         started: Counter[str] = Counter()
+        self._ready_models.clear()
 
         async def dispatch(model: str) -> None:
             started[model] = await self._dispatch(model, by_model[model], backfill, capacity, now_s)
 
         await self._context.supervisor.run_each("dispatch", by_model, dispatch)
+        working = self._ready_models | {request.model for request, _ in self._running.values()}
+        for model, rate in self._rates.items():
+            rate.observe(time.monotonic(), has_work=model in working)
         self._capacity_is_short = bool(full) or started.total() < sum(work.count for work in queued)
 
     def _full_models(self, capacity: dict[str, int]) -> list[str]:
@@ -206,6 +211,8 @@ class Dispatcher:
             if self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s)
         ]
         self._waiting_for_plan += len(works) - len(ready)
+        if ready:
+            self._ready_models.add(model)
         turns = self._turns.order(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s)
         shares: list[_Share] = []
         for work, count in turns:
