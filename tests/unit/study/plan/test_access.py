@@ -45,7 +45,7 @@ def trace_of(frame: pl.DataFrame, folder: Path) -> Trace:
 
 @pytest.fixture(scope="module")
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    return trace_of(requests(24.0, hours=3), tmp_path_factory.mktemp("access"))
+    return trace_of(requests(8.0, hours=2), tmp_path_factory.mktemp("access"))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_restrictions_cost_more(limited: planfile.Plan, tenants: Trace, tmp_path
     assert limited.baseline_usd is not None
     assert free.baseline_usd is not None
     assert free.baseline_usd < limited.baseline_usd
-    assert "records: " in limited.baseline
+    assert limited.baseline.startswith("records")
 
 
 def test_unsatisfiable_restriction_is_refused(tenants: Trace, tmp_path: Path) -> None:
