@@ -149,6 +149,7 @@ class RealTime:
             stream=bool(request.call.stream),
             model=request.call.model or "",
             tokens=calls.estimate_tokens(len(request.body)),
+            tenant=request.key.tenant,
         )
         with _Attempt(venue, request, self._context, self._capacity_freed, is_last=is_last) as attempt:
             reply = await venue.upstream.send(call)

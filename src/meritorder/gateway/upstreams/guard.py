@@ -2,9 +2,10 @@
 
 import asyncio
 import datetime as dt
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Self
 
 import msgspec
@@ -22,7 +23,7 @@ from meritorder.gateway.errors import (
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.contract import StreamCheck, check_answer
 from meritorder.gateway.upstreams.rates import RateLimits, RateMeter
-from meritorder.gateway.upstreams.retry import Breaker, RetryRule
+from meritorder.gateway.upstreams.retry import Breaker, Breakers, RetryRule
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
 
 # A time-out this long is the venue's fault; a shorter one may come from an impatient client.
@@ -54,12 +55,14 @@ class _Place:
 
     Args:
         guarded: The venue.
+        breakers: The circuit breakers of which it may be the trial.
     """
 
-    __slots__ = ("_guarded", "is_kept")
+    __slots__ = ("_guarded", "breakers", "is_kept")
 
-    def __init__(self, guarded: "Guarded") -> None:
+    def __init__(self, guarded: "Guarded", breakers: Breakers) -> None:
         self.is_kept = False
+        self.breakers = breakers
         self._guarded: Guarded | None = guarded
 
     def __enter__(self) -> Self:
@@ -112,13 +115,13 @@ class _GuardedStream(Wrapped):
         except UpstreamError as error:
             guarded, self._guarded = self._guarded, None
             if guarded is not None:
-                guarded.breaker.fail(guarded.clock())
+                self._place.breakers.answers.fail(guarded.clock())
             raise without_frames(error) from None
 
     async def close(self) -> None:
         guarded, self._guarded = self._guarded, None
         if guarded is not None:
-            guarded.breaker.succeed(guarded.clock())
+            self._place.breakers.succeed(guarded.clock())
         self._place.release()
         await self._reply.close()
 
@@ -144,7 +147,10 @@ class Guarded:
         now: Callable[[], dt.datetime],
     ) -> None:
         self.name = upstream.name
-        self.breaker = Breaker(failures=guard.breaker_failures, cooldown_s=guard.breaker_cooldown_s)
+        rule = partial(Breaker, failures=guard.breaker_failures, cooldown_s=guard.breaker_cooldown_s)
+        connections = rule()
+        self.breakers: defaultdict[str, Breakers] = defaultdict(lambda: Breakers(connections, rule()))
+        """By tenant."""
         self.meter = RateMeter(guard.limits)
         self.clock = clock
         self._upstream = upstream
@@ -164,7 +170,7 @@ class Guarded:
         while True:
             with await self._enter(call) as place:
                 outcome = await self._attempt(call, place)
-                wait_s = self._after(outcome, attempt, call)
+                wait_s = self._after(outcome, attempt, call, place.breakers)
                 wait_s = None if call.deferrable else wait_s
                 left_s = None if ends_s is None or wait_s is None else ends_s - self.clock() - wait_s
                 if wait_s is None or (left_s is not None and left_s <= 0):
@@ -202,55 +208,57 @@ class Guarded:
         await stream.begin()
         return stream
 
-    def _after(self, outcome: Reply | UpstreamError, attempt: int, call: Call) -> float | None:
+    def _after(self, outcome: Reply | UpstreamError, attempt: int, call: Call, breakers: Breakers) -> float | None:
         """Record the outcome of an attempt; return the wait before another, None if there is none."""
         if isinstance(outcome, UpstreamError):
-            return self._after_failure(outcome, attempt, call)
+            return self._after_failure(outcome, attempt, call, breakers)
         if outcome.status >= 400:
-            return self._after_error_status(outcome, attempt)
-        if not isinstance(outcome, _GuardedStream) or self.breaker.is_on_trial:
-            self.breaker.succeed(self.clock())  # if it was the trial, others need not wait for its last token
+            return self._after_error_status(outcome, attempt, breakers)
+        if not isinstance(outcome, _GuardedStream) or breakers.is_on_trial:
+            breakers.succeed(self.clock())  # if it was the trial, others need not wait for its last token
         return None
 
-    def _after_failure(self, error: UpstreamError, attempt: int, call: Call) -> float | None:
+    def _after_failure(self, error: UpstreamError, attempt: int, call: Call, breakers: Breakers) -> float | None:
         if isinstance(error, UnsupportedError):
             return None
         if isinstance(error, UpstreamTimeoutError):
             if call.timeout_s is None or call.timeout_s >= _HANG_S:
-                self.breaker.fail(self.clock())
+                breakers.answers.fail(self.clock())
             return None
         if isinstance(error, UnavailableError) and error.retry_after_s is not None:
             # For example an engine that is starting: it names the time to retry.
             return self._guard.retry.wait_s(attempt, error.retry_after_s, self._draw())
-        self.breaker.fail(self.clock())
-        if self.breaker.is_open:
+        (breakers.connections if isinstance(error, UnavailableError) else breakers.answers).fail(self.clock())
+        if breakers.is_open:
             return None
         if isinstance(error, BrokenAnswerError) and attempt == 1:
             # Most often a pooled connection that the server has closed.
             return 0.0 if self._guard.retry.attempts > 1 else None
         return self._guard.retry.wait_s(attempt, None, self._draw())
 
-    def _after_error_status(self, reply: Reply, attempt: int) -> float | None:
+    def _after_error_status(self, reply: Reply, attempt: int, breakers: Breakers) -> float | None:
         status, now_s = reply.status, self.clock()
         retry_after_s = retry.retry_after_s(reply.headers, self._now())
         if retry.is_fault(status):
-            self.breaker.fail(now_s, status)
+            breakers.connections.succeed(now_s)
+            breakers.answers.fail(now_s, status)
         else:
-            self.breaker.succeed(now_s)
+            breakers.succeed(now_s)
         if not retry.is_transient(status):
             return None
         if retry_after_s is not None:
-            self.breaker.pause(now_s, retry_after_s)
-        if self.breaker.is_on_trial:
+            breakers.connections.pause(now_s, retry_after_s)
+        if breakers.is_on_trial:
             return None
         return self._guard.retry.wait_s(attempt, retry_after_s, self._draw())
 
     async def _enter(self, call: Call) -> _Place:
         """Wait until the limits allow a request, and return its place."""
         now_s = self.clock()
-        wait_s = self.breaker.wait_s(now_s)
-        if wait_s > 0 and (self.breaker.is_on_trial or wait_s > self._guard.patience_s):
-            what = f"paused after {self.breaker.failed} failures" if self.breaker.is_open else "asked for a pause"
+        breakers = self.breakers[call.tenant]
+        wait_s = breakers.wait_s(now_s)
+        if wait_s > 0 and (breakers.is_on_trial or wait_s > self._guard.patience_s):
+            what = f"paused after {breakers.failed} failures" if breakers.is_open else "asked for a pause"
             raise UnavailableError(what, venue=self.name, retry_after_s=wait_s)
         wait_s = max(wait_s, self.meter.wait_s(call.tokens, now_s))
         if wait_s > self._guard.patience_s:
@@ -259,8 +267,8 @@ class Guarded:
             await self._wait_in_queue()
         else:
             self.meter.enter()
-        place = _Place(self)
-        self.breaker.begin(place)
+        place = _Place(self, breakers)
+        breakers.begin(place)
         # Charged before the wait, so that the next request waits longer.
         self.meter.take(call.tokens, now_s)
         if wait_s > 0:
@@ -290,7 +298,7 @@ class Guarded:
 
     def leave(self, place: _Place) -> None:
         """Release a place: what it tried is over, and its slot is free."""
-        self.breaker.leave(place)
+        place.breakers.leave(place)
         self._free_slot()
 
     def _free_slot(self) -> None:

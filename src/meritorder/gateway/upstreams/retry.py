@@ -171,3 +171,50 @@ class Breaker:
         """Send nothing for a time that the venue named."""
         self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
         self._long_pause = wait_s >= MAX_RETRY_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Breakers:
+    """The two circuit breakers that a request passes.
+
+    Args:
+        connections: The venue's, for what could not be sent there at all, and for pauses that it asked for.
+        answers: The tenant's, for what was sent and got no proper answer: it may be the requests that break the venue.
+    """
+
+    connections: Breaker
+    answers: Breaker
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there were too many failures."""
+        return self.connections.is_open or self.answers.is_open
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether one request at a time tries if the venue is back."""
+        return self.connections.is_on_trial or self.answers.is_on_trial
+
+    @property
+    def failed(self) -> int:
+        """Consecutive failures."""
+        return max(self.connections.failed, self.answers.failed)
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long nothing may be sent; 0 if a request may go now."""
+        return max(self.connections.wait_s(now_s), self.answers.wait_s(now_s))
+
+    def begin(self, attempt: object) -> None:
+        """Record that an attempt begins; it may be the trial of either."""
+        self.connections.begin(attempt)
+        self.answers.begin(attempt)
+
+    def leave(self, attempt: object) -> None:
+        """Record that an attempt has ended, with whatever outcome."""
+        self.connections.leave(attempt)
+        self.answers.leave(attempt)
+
+    def succeed(self, now_s: float) -> None:
+        """Record an answer that is not a fault of the venue."""
+        self.connections.succeed(now_s)
+        self.answers.succeed(now_s)

@@ -21,6 +21,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         timeout_s: Time for the whole answer; None for the venue's default.
         tokens: Estimated tokens, for the venue's token rate; 0 if unknown.
         deferrable: Whether the request is deferrable: engines with priorities get it at a lower one.
+        tenant: Whose real-time request it is: what a venue fails to answer pauses it for that tenant only. Deferrable
+            requests, which are without one, wait together.
     """
 
     path: str
@@ -31,6 +33,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     tokens: int = 0
     deferrable: bool = False
+    tenant: str = ""
 
 
 class Reply(Protocol):

@@ -202,7 +202,7 @@ async def test_timeout_and_unsupported_not_retried() -> None:
         with pytest.raises(type(error)):
             await venue.send(A_CALL)
         assert len(script.calls) == 1
-        assert venue.breaker.failed == (1 if isinstance(error, UpstreamTimeoutError) else 0)
+        assert venue.breakers[""].failed == (1 if isinstance(error, UpstreamTimeoutError) else 0)
 
 
 @pytest.mark.asyncio
@@ -211,7 +211,7 @@ async def test_client_timeout_is_no_venue_fault() -> None:
     for _ in range(20):
         with pytest.raises(UpstreamTimeoutError):
             await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=0.1))
-    assert venue.breaker.failed == 0
+    assert venue.breakers[""].failed == 0
 
 
 @pytest.mark.asyncio
@@ -220,7 +220,7 @@ async def test_named_retry_time_is_no_failure() -> None:
     for _ in range(3):
         with pytest.raises(UnavailableError, match="starting"):
             await venue.send(A_CALL)
-    assert not venue.breaker.is_open
+    assert not venue.breakers[""].is_open
     script.script[:] = [Answer()]
     await (await venue.send(A_CALL)).close()
 
@@ -250,8 +250,34 @@ async def test_breaker_opens_and_tries_once() -> None:
     script.hold.set()
     reply = await trial
     await reply.close()
-    assert not venue.breaker.is_open
+    assert not venue.breakers[""].is_open
     await (await venue.send(A_CALL)).close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("failure", "pauses_all"),
+    [
+        (BrokenAnswerError("b", venue="v"), False),
+        (UpstreamTimeoutError("t", venue="v"), False),
+        (Answer(status=500), False),
+        (UnavailableError("nothing listens there", venue="v"), True),
+    ],
+)
+async def test_broken_answers_pause_their_tenant_only(failure: Answer | UpstreamError, *, pauses_all: bool) -> None:
+    """What could be sent may have been broken by the request: the venue is paused for its tenant."""
+    venue, script = guarded(failure, breaker_failures=3, retry=RetryRule(attempts=1))
+    for _ in range(3):
+        with contextlib.suppress(UpstreamError):
+            await (await venue.send(msgspec.structs.replace(A_CALL, tenant="hostile"))).close()
+    with pytest.raises(UnavailableError, match="paused after 3 failures"):
+        await venue.send(msgspec.structs.replace(A_CALL, tenant="hostile"))
+    script.script[:] = [Answer()]
+    if pauses_all:
+        with pytest.raises(UnavailableError, match="paused after 3 failures"):
+            await venue.send(msgspec.structs.replace(A_CALL, tenant="other"))
+    else:
+        await (await venue.send(msgspec.structs.replace(A_CALL, tenant="other"))).close()
 
 
 @pytest.mark.asyncio
@@ -287,7 +313,7 @@ async def test_broken_streams_count_as_failures() -> None:
             await drained(reply)
         await reply.close()
     assert len(script.calls) == 2, "the client has seen a part of it"
-    assert venue.breaker.is_open
+    assert venue.breakers[""].is_open
     assert venue.meter.in_flight == 0
 
 
