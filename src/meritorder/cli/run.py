@@ -64,6 +64,9 @@ def run(
     ray: Annotated[
         str, typer.Option("--ray", metavar="ADDRESS", help="Ray cluster; by default one on this machine.")
     ] = "",
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Ask a few rows only, and say what the rest costs and when it ends.")
+    ] = False,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
     json: JsonFile = None,
 ) -> None:
@@ -71,16 +74,19 @@ def run(
 
     What is stored there is not asked again: after a crash, an interruption or an outage, run the same command again.
     Rows are requests as the Batch API takes them, or prompts. A gateway defers the calls until --deadline.
-    The exit code is 1 if rows have an error or are left. For example:
+    The exit code is 1 if rows have an error or are left; with --quote, if the deadline or the budget would not hold.
+    For example:
 
     meritorder run prompts.parquet --out answers --model llama-3.1-8b --max-tokens 200 --deadline 6h
     """
     from meritorder import documents
     from meritorder.inputs.prompts import PromptRules
     from meritorder.jobs.asking import AskingOptions
-    from meritorder.jobs.job import JobOptions, run_job
+    from meritorder.jobs.job import run_job
+    from meritorder.jobs.options import JobOptions
+    from meritorder.jobs.quote import quote_job
     from meritorder.report import files
-    from meritorder.report.job import sentences
+    from meritorder.report.job import is_well, sentences
 
     files.check_target(json)
     prices = _prices(usd_per_mtok)
@@ -107,7 +113,7 @@ def run(
     )
     try:
         with progress() as status:
-            done = run_job(options, status.update)
+            done = quote_job(options, status.update) if quote else run_job(options, status.update)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the answers so far are in {out}; run the same command again to go on", err=True)
         sys.exit(_INTERRUPTED)
@@ -115,7 +121,7 @@ def run(
         files.write_bytes(json, documents.encode(done))
     for sentence in sentences(done):
         typer.echo(sentence)
-    if done.failed or done.left:
+    if not is_well(done):
         raise typer.Exit(1)
 
 

@@ -94,9 +94,14 @@ class RowAnswerer:
         self._in_flight = asyncio.Semaphore(options.calls)
         self._last_success_s = time.monotonic()
         self._outage: Left = ""
+        self._call_s = 0.0
 
     async def __call__(self, table: pa.Table) -> pa.Table:
-        """Answer rows and write their answers; return sums of them, how many rows were left, and why."""
+        """Answer rows and write their answers; return sums of them, how many rows were left, why, and how long it took.
+
+        Seconds of successful calls are summed over all calls that ended since the last report.
+        """
+        began_s = time.time()
         requests = [self._rules.to_request(row) for row in table.to_pylist()]
         hashes = hash_ids(request.id for request in requests)
         first, after = (np.searchsorted(self._answered, hashes, side) for side in ("left", "right"))
@@ -105,8 +110,12 @@ class RowAnswerer:
         left = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if answers:
             await asyncio.to_thread(self._output.write, answers)
+        call_s, self._call_s = self._call_s, 0.0
         return pa.table(
             {
+                "began_s": [began_s],
+                "ended_s": [time.time()],
+                "call_s": [call_s],
                 "rows": [len(answers)],
                 "failed": [sum(answer["error"] is not None for answer in answers)],
                 "input_tokens": [sum(answer["input_tokens"] for answer in answers)],
@@ -149,9 +158,11 @@ class RowAnswerer:
                 return self._outage
             if options.deadline_s is not None and time.time() >= options.deadline_s:
                 return DEADLINE
+            asked_s = time.monotonic()
             reply = await self._endpoints.post(request.path, request.body)
             if reply.status == _OK:
                 self._last_success_s = time.monotonic()
+                self._call_s += self._last_success_s - asked_s
             answer = _to_answer(request, reply, attempt)
             if answer["error"] is None:
                 return answer

@@ -1,6 +1,7 @@
 """A job: rows of files, answered by endpoints through Ray Data. Its folder of answers says what is done."""
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +15,17 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from meritorder.errors import ConfigError
-from meritorder.inputs.prompts import PromptRules
-from meritorder.jobs.asking import AskingOptions, RowAnswerer
+from meritorder.jobs.asking import RowAnswerer
 from meritorder.jobs.cluster import connected
-from meritorder.jobs.output import OutputFolder
+from meritorder.jobs.options import JobOptions
+from meritorder.jobs.output import OutputFolder, Totals
+from meritorder.jobs.receipt import to_receipt
 from meritorder.jobs.rows import RowRules
 from meritorder.jobs.runs import Runs
 from meritorder.jobs.sources import absolute, read_files
 from meritorder.jobs.spending import Budget, Tokens
 from meritorder.records.job import JobRun
+from meritorder.records.receipts import Receipt
 from meritorder.units import SECONDS_PER_HOUR, utc
 
 _WORKER_CPUS: Final = 0.5  # a worker waits for endpoints most of the time
@@ -33,49 +36,27 @@ _PARTS_OF_WORKER: Final = 8
 _BLOCK_BYTES: Final = 4 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOptions:
-    """A job.
-
-    Args:
-        inputs: Files and folders of rows, paths or URLs.
-        out: Folder of the answers.
-        prompts: How prompts become requests.
-        asking: How endpoints are asked.
-        id_column: Column that identifies rows; see `RowRules`.
-        workers: Workers that ask.
-        rows_per_file: Most rows of a file of answers.
-        budget_usd: What all runs together may spend; None without a budget.
-        usd_per_hour: Price of the machines that serve the job; None if it is paid by the token, or not at all.
-        cluster: Address of a Ray cluster; empty for this machine.
-    """
-
-    inputs: tuple[str, ...]
-    out: str
-    prompts: PromptRules
-    asking: AskingOptions
-    id_column: str = ""
-    workers: int = 1
-    rows_per_file: int = 500
-    budget_usd: float | None = None
-    usd_per_hour: float | None = None
-    cluster: str = ""
-
-
 @dataclass(slots=True)
-class _Sums:
-    """Sums over the rows of a run, by the names of a worker's report."""
+class Sums:
+    """Sums over the rows of a run, by the names of a worker's report, and when the first began and the last ended."""
 
     rows: int = 0
     failed: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     left: int = 0
     why: str = ""
+    began_s: float = math.inf
+    ended_s: float = 0.0
+    call_s: float = 0.0
 
     def add(self, report: dict[str, list[Any]]) -> None:
+        """Add a worker's report."""
         for name in ("rows", "failed", "left"):
             setattr(self, name, getattr(self, name) + sum(report[name]))
         self.tokens += Tokens(sum(report["input_tokens"]), sum(report["output_tokens"]))
+        self.call_s += sum(report["call_s"])
+        self.began_s = min(self.began_s, *report["began_s"])
+        self.ended_s = max(self.ended_s, *report["ended_s"])
         self.why = self.why or next(filter(None, report["why"]), "")
 
 
@@ -105,67 +86,85 @@ def run_job(options: JobOptions, progress: Callable[[str], None]) -> JobRun:
     """
     output, runs = OutputFolder(options.out), Runs(options.out)
     with runs.alone():
-        run = _Run(options, output, runs)
+        run = Run(options, output, runs)
         with runs.recorded(run.record), connected(options.cluster):
             run.answer(progress)
-        run.end()
-        record = run.record()
-        runs.write(record)
+        record = run.end()
+        runs.write_receipt(run.receipt(record))
     return record
 
 
-class _Run:
-    """A run of a job from its start to its end."""
+class Run:
+    """A run of a job from its start to its end.
+
+    Args:
+        options: The job.
+        output: The folder of its answers.
+        runs: Its runs.
+    """
 
     def __init__(self, options: JobOptions, output: OutputFolder, runs: Runs) -> None:
+        self.started_s = time.time()
+        self.sums = Sums()
+        self.stored = output.remove_repeated()
         self._output, self._runs = output, runs
-        self._started_s = time.time()
         self._earlier = runs.read()
-        self._stored = output.remove_repeated()
-        self._repeated, self._repeated_tokens = 0, self._stored.repeated_tokens
-        self._tokens_before = self._job_tokens()
-        self._tokens_after: Tokens | None = None
-        self._sums = _Sums()
+        self._repeated, self._repeated_tokens = 0, self.stored.repeated_tokens
+        self._before = output.totals()
+        self._after: Totals | None = None
         self._deadline_s = options.asking.deadline_s
         self._options = replace(options, asking=replace(options.asking, deadline_s=self._end_s(options)))
 
-    def answer(self, progress: Callable[[str], None]) -> None:
-        """Answer the rows that have no answer yet."""
+    def answer(self, progress: Callable[[str], None], share: float = 1.0) -> None:
+        """Answer the rows that have no answer yet, or a share of them, drawn at random."""
         try:
-            for report in self._reports():
-                self._sums.add(report)
+            for report in self._reports(share):
+                self.sums.add(report)
                 self._runs.check()
-                progress(_progress(self._sums, time.time() - self._started_s))
+                progress(_progress(self.sums, time.time() - self.started_s))
         except RayError as error:
             raise ConfigError(f"the job stopped: {_reason(error)}", where="run", fix="run it again to go on") from error
 
-    def end(self) -> None:
-        """Keep one answer of each id."""
-        self._stored = self._output.remove_repeated()
-        self._repeated = self._stored.repeated
-        self._repeated_tokens += self._stored.repeated_tokens
-        self._tokens_after = self._job_tokens()
+    def count(self) -> int:
+        """Return the number of rows of all files."""
+        dataset, _ = self._read(1.0)
+        return int(dataset.count())
+
+    def end(self) -> JobRun:
+        """Keep one answer of each id, and store the record of the run."""
+        self.stored = self._output.remove_repeated()
+        self._repeated = self.stored.repeated
+        self._repeated_tokens += self.stored.repeated_tokens
+        self._after = self._output.totals()
+        record = self.record()
+        self._runs.write(record)
+        return record
+
+    def receipt(self, record: JobRun) -> Receipt:
+        """Return the receipt of the job after the run, whose record is given."""
+        return to_receipt(self._options, [*self._earlier, record], self._output.totals())
 
     def record(self) -> JobRun:
         """Return what the run has done so far."""
-        options, sums, now_s = self._options, self._sums, time.time()
+        options, sums, now_s = self._options, self.sums, time.time()
         cost_usd = job_cost_usd = None
         if options.usd_per_hour is not None:
-            cost_usd = (now_s - self._started_s) / SECONDS_PER_HOUR * options.usd_per_hour
+            cost_usd = (now_s - self.started_s) / SECONDS_PER_HOUR * options.usd_per_hour
             job_cost_usd = cost_usd + self._earlier_usd
         elif any(options.asking.usd_per_token):
             cost_usd = options.asking.cost_usd(sums.tokens)
-            job_cost_usd = options.asking.cost_usd(self._tokens_after or self._tokens_before + sums.tokens)
+            stored = self._after.tokens if self._after else self._before.tokens + sums.tokens
+            job_cost_usd = options.asking.cost_usd(self._job_tokens(stored))
         return JobRun(
             out=options.out,
-            started=utc(self._started_s).isoformat(timespec="seconds"),
+            started=utc(self.started_s).isoformat(timespec="seconds"),
             ended=utc(now_s).isoformat(timespec="seconds"),
             deadline=None if self._deadline_s is None else utc(self._deadline_s).isoformat(timespec="seconds"),
             answered=sums.rows,
             failed=sums.failed,
             left=sums.left,
             why_left=sums.why,
-            rows=self._stored.hashes.size,
+            rows=self.stored.hashes.size,
             repeated=self._repeated,
             input_tokens=sums.tokens.input,
             output_tokens=sums.tokens.output,
@@ -179,36 +178,39 @@ class _Run:
     def _earlier_usd(self) -> float:
         return sum(run.cost_usd or 0.0 for run in self._earlier)
 
-    def _job_tokens(self) -> Tokens:
-        """Return the tokens of all answers that the job has stored, of those that were removed too."""
+    def _job_tokens(self, stored: Tokens) -> Tokens:
+        """Return the tokens of answers that the job has stored, of those that were removed too."""
         removed = [Tokens(run.repeated_input_tokens, run.repeated_output_tokens) for run in self._earlier]
-        return sum(removed, self._output.tokens() + self._repeated_tokens)
+        return sum(removed, stored + self._repeated_tokens)
 
     def _end_s(self, options: JobOptions) -> float | None:
         """Return when the run has to end: at its deadline, or when its machines have cost the budget."""
         ends_s = [options.asking.deadline_s]
         if options.budget_usd is not None and options.usd_per_hour:
             left_usd = options.budget_usd - self._earlier_usd
-            ends_s.append(self._started_s + left_usd / options.usd_per_hour * SECONDS_PER_HOUR)
+            ends_s.append(self.started_s + left_usd / options.usd_per_hour * SECONDS_PER_HOUR)
         return min((end_s for end_s in ends_s if end_s is not None), default=None)
 
-    def _reports(self) -> Iterator[dict[str, list[Any]]]:
-        """Yield the reports of workers, as they answer rows."""
-        options = self._options
+    def _read(self, share: float) -> tuple[ray.data.Dataset, bool]:
+        """Return the rows as a dataset, or a share of them, and whether they are prompts."""
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.target_max_block_size = _BLOCK_BYTES
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        dataset, are_prompts = read_files(
-            [absolute(path) for path in options.inputs], _PARTS_OF_WORKER * options.workers, _READER_CPUS
-        )
+        paths = [absolute(path) for path in self._options.inputs]
+        return read_files(paths, _PARTS_OF_WORKER * self._options.workers, _READER_CPUS, share, seed=len(self._earlier))
+
+    def _reports(self, share: float) -> Iterator[dict[str, list[Any]]]:
+        """Yield the reports of workers, as they answer rows."""
+        options = self._options
+        dataset, are_prompts = self._read(share)
         reports = dataset.map_batches(
             RowAnswerer,
             fn_constructor_kwargs={
                 "rules": RowRules(id_column=options.id_column, are_prompts=are_prompts, prompts=options.prompts),
                 "options": options.asking,
                 "folder": absolute(options.out),
-                "answered": self._stored,
+                "answered": self.stored,
                 "lease": self._lease(),
             },
             batch_size=options.rows_per_file,
@@ -226,7 +228,9 @@ class _Run:
             return None
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         budget = ray.remote(Budget).options(num_cpus=0, scheduling_strategy=here)
-        return _Lease(budget.remote(options.budget_usd - options.asking.cost_usd(self._tokens_before)))
+        return _Lease(
+            budget.remote(options.budget_usd - options.asking.cost_usd(self._job_tokens(self._before.tokens)))
+        )
 
 
 def _reason(error: RayError) -> str:
@@ -235,6 +239,6 @@ def _reason(error: RayError) -> str:
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 
 
-def _progress(sums: _Sums, elapsed_s: float) -> str:
+def _progress(sums: Sums, elapsed_s: float) -> str:
     failed = f", {sums.failed:,} with an error" if sums.failed else ""
     return f"{sums.rows:,} rows answered{failed}, {sums.rows / elapsed_s:,.0f} a second"

@@ -56,6 +56,23 @@ class Stored:
     repeated_tokens: Tokens = field(default_factory=Tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the answers of a folder.
+
+    Args:
+        rows: Answers.
+        failed: Answers among them that have an error.
+        attempts: Attempts at them.
+        tokens: Their tokens.
+    """
+
+    rows: int
+    failed: int
+    attempts: int
+    tokens: Tokens
+
+
 class OutputFolder:
     """The folder of a job's answers, on a disk or in an object store.
 
@@ -106,9 +123,26 @@ class OutputFolder:
         """Return the hashes of all ids in files that are newer than a file."""
         return _joined([self._hashes(name) for name in self._names() if name > after])
 
-    def tokens(self) -> Tokens:
-        """Return the tokens of all answers."""
-        return sum((_sum_tokens(self._read(name, columns=list(_TOKENS))) for name in self._names()), Tokens())
+    def totals(self) -> Totals:
+        """Return sums over all answers."""
+        rows = failed = attempts = 0
+        tokens = Tokens()
+        for name in self._names():
+            table = self._read(name, columns=["error", "attempts", *_TOKENS])
+            rows += table.num_rows
+            failed += table.num_rows - table.column("error").null_count
+            attempts += pc.sum(table.column("attempts")).as_py() or 0
+            tokens += _sum_tokens(table)
+        return Totals(rows, failed, attempts, tokens)
+
+    def newer_tokens(self, after: str) -> NDArray[np.int64]:
+        """Return the tokens of each answer without an error in files that are newer than a file, shape (answers, 2)."""
+        tables = [self._read(name, columns=["error", *_TOKENS]) for name in self._names() if name > after]
+        good = [table.filter(table.column("error").is_null()) for table in tables]
+        return np.concatenate(
+            [np.empty((0, len(_TOKENS)), np.int64)]
+            + [np.column_stack([table.column(name).to_numpy() for name in _TOKENS]) for table in good]
+        )
 
     def _hashes(self, name: str) -> NDArray[np.uint64]:
         return hash_ids(self._read(name, columns=["id"]).column("id").to_pylist())

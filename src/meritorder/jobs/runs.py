@@ -14,9 +14,11 @@ from meritorder.errors import ConfigError
 from meritorder.jobs.locks import FileLock, Lock, ObjectLock
 from meritorder.jobs.sources import open_path
 from meritorder.records.job import JOB_SCHEMA, JobRun
+from meritorder.records.receipts import Receipt
 
 _FOLDER: Final = "_runs"
 _LOCK: Final = "lock"
+_RECEIPT: Final = "receipt.json"
 _SUFFIX: Final = ".json"
 _HEARTBEAT_S: Final = 5.0
 
@@ -67,11 +69,18 @@ class Runs:
 
     def write(self, run: JobRun) -> None:
         """Write the record of a run, in place of what it was before."""
-        path = posixpath.join(self._inside, f"{self._name}{_SUFFIX}")
-        part = posixpath.join(self._inside, f".{self._name}.part")
+        self._replace(posixpath.join(self._inside, f"{self._name}{_SUFFIX}"), documents.encode(run))
+
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Write the receipt of the job beside its answers."""
+        self._replace(posixpath.join(posixpath.dirname(self._inside), _RECEIPT), documents.encode(receipt))
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Replace a file, which readers see whole; an object store shows objects only so."""
+        part = f"{path}.part"
         is_local = isinstance(self._filesystem, fs.LocalFileSystem)
         with self._filesystem.open_output_stream(part if is_local else path) as stream:
-            stream.write(documents.encode(run))
+            stream.write(content)
         if is_local:
             self._filesystem.move(part, path)
 

@@ -10,6 +10,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import ray.data
 from pyarrow import fs, ipc, parquet
@@ -50,13 +51,17 @@ class Part(NamedTuple):
     end: int | None = None
 
 
-def read_files(paths: Sequence[str], tasks: int, num_cpus: float) -> tuple[ray.data.Dataset, bool]:
+def read_files(
+    paths: Sequence[str], tasks: int, num_cpus: float, share: float = 1.0, seed: int = 0
+) -> tuple[ray.data.Dataset, bool]:
     """Return files and folders as a dataset, and whether its lines are prompts, not JSON.
 
     Args:
         paths: Paths or URLs.
         tasks: Parts to read them in at least, where their kind and size allow it.
         num_cpus: CPUs that the read of a part occupies.
+        share: Share of the rows to read, drawn at random.
+        seed: Seed of that draw.
 
     Raises:
         ConfigError: A path does not exist or cannot be read, or the files are of several kinds.
@@ -73,7 +78,7 @@ def read_files(paths: Sequence[str], tasks: int, num_cpus: float) -> tuple[ray.d
         for file, size_bytes in zip(files, sizes_bytes, strict=True)
         for part in _split(file, kind, size_bytes, most_bytes)
     ]
-    source = _Parts(parts, _READERS[kind])
+    source = _Parts(parts, _READERS[kind], share, seed)
     dataset = ray.data.read_datasource(source, override_num_blocks=len(parts), num_cpus=num_cpus)
     return dataset, kind == _PROMPTS
 
@@ -133,11 +138,13 @@ def files_of(path: str) -> list[str]:
 
 
 class _Parts(Datasource):
-    """Parts of files of one kind."""
+    """Parts of files of one kind, or a share of their rows."""
 
-    def __init__(self, parts: Sequence[Part], read: Callable[[Part], Iterator[pa.Table]]) -> None:
+    def __init__(
+        self, parts: Sequence[Part], read: Callable[[Part], Iterator[pa.Table]], share: float, seed: int
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._parts, self._read = parts, read
+        self._parts, self._read, self._share, self._seed = parts, read, share, seed
 
     def estimate_inmemory_data_size(self) -> int:
         """Return the size of the files."""
@@ -146,15 +153,24 @@ class _Parts(Datasource):
     def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:  # noqa: ARG002
         """Return a task for each part."""
         return [
-            ReadTask(functools.partial(_blocks, self._read, part), BlockMetadata(None, part.size_bytes, None, None))
-            for part in self._parts
+            ReadTask(
+                functools.partial(_blocks, self._read, part, self._share, (self._seed, number)),
+                BlockMetadata(None, part.size_bytes, None, None),
+            )
+            for number, part in enumerate(self._parts)
         ]
 
 
-def _blocks(read: Callable[[Part], Iterator[pa.Table]], part: Part) -> Iterator[pa.Table]:
-    """Yield the rows of a part, and name its file where it cannot be read."""
+def _blocks(
+    read: Callable[[Part], Iterator[pa.Table]], part: Part, share: float, seed: tuple[int, int]
+) -> Iterator[pa.Table]:
+    """Yield a share of the rows of a part, and name its file where it cannot be read."""
+    draw = np.random.default_rng(seed)
     try:
-        yield from read(part)
+        for block in read(part):
+            drawn = block if share >= 1.0 else block.filter(pa.array(draw.random(block.num_rows) < share))
+            if drawn.num_rows:
+                yield drawn
     except (ArrowException, OSError, EOFError, csv.Error) as error:
         raise OSError(f"{part.path} cannot be read: {error}") from None
 

@@ -54,6 +54,7 @@ class JobQuote(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         out: Folder of the answers; those of the sample are in it.
+        quoted: When this was stated, ISO 8601.
         sampled: Rows that were asked.
         failed: Rows among them that have an error.
         left: Rows that have no answer yet.
@@ -70,6 +71,7 @@ class JobQuote(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     out: str
+    quoted: str
     sampled: int
     failed: int
     left: int

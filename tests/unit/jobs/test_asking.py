@@ -62,6 +62,8 @@ def ask(engine: str, tmp_path: Path) -> Ask:
 
 async def test_answers_have_text_and_tokens(ask: Ask) -> None:
     report, answers = await ask("hello", "world")
+    assert report.pop("call_s") > 0.0
+    assert report.pop("began_s") <= report.pop("ended_s")
     assert report == {"rows": 2, "failed": 0, "input_tokens": 14, "output_tokens": 12, "left": 0, "why": ""}
     assert answers["hello"]["text"] == "merit order is the cheapest first"
     assert json.loads(answers["hello"]["answer"])["usage"]["prompt_tokens"] == 7

@@ -32,7 +32,7 @@ def test_later_answer_of_an_id_is_removed(tmp_path: Path) -> None:
     folder.write(answers("b", "c", "c", tokens=10))
     stored = folder.remove_repeated()
     assert (stored.hashes.size, stored.repeated) == (3, 2)
-    assert folder.tokens() == Tokens(1 + 1 + 10, 2 + 2 + 20)
+    assert folder.totals().tokens == Tokens(1 + 1 + 10, 2 + 2 + 20)
     assert stored.repeated_tokens == Tokens(10 + 10, 20 + 20)
     assert folder.remove_repeated().repeated == 0
 
