@@ -16,6 +16,7 @@ import msgspec
 import polars as pl
 
 from bench.tour import story
+from bench.tour.outcome import Outcome
 from bench.tour.service import CATALOG, ENGINES, LOG, ROOT, SCHEDULE, Commands
 from bench.tour.traffic import REPORTS, SLOT_S, WORKLOADS, Day, fitting_day, send
 from meritorder import documents
@@ -56,17 +57,18 @@ class Tour:
     Args:
         folder: The folder.
         engine: One of `ENGINES`.
+        nights: How often the night and the working day come.
     """
 
-    def __init__(self, folder: Path, engine: str) -> None:
+    def __init__(self, folder: Path, engine: str, nights: int = 1) -> None:
         self._folder = folder
         self._engine = engine
+        self._nights = nights
         self._commands = Commands(folder=folder)
         self._file = folder / "tour.json"
 
-    def take(self) -> None:
-        """Take all steps that were not taken before, and say what came of them."""
-        print(story.INTRODUCTION, flush=True)
+    def take(self) -> Progress:
+        """Take all steps that were not taken before, and return how it went."""
         progress = self._serve_realtime()
         self._account("realtime", progress.realtime_s, progress.day)
         try:
@@ -77,7 +79,11 @@ class Tour:
             raise
         self._serve_planned(progress)
         self._account("planned", progress.planned_s or 0, progress.day)
-        print(story.conclusion(self._folder, progress.day, progress.realtime_s, progress.planned_s or 0))
+        return progress
+
+    def outcome(self, progress: Progress) -> Outcome:
+        """Return what came of a tour that is over."""
+        return Outcome.read(self._folder, progress.day, progress.realtime_s, progress.planned_s or 0)
 
     def stay(self, port: int) -> None:
         """Run the web application until it is interrupted."""
@@ -89,8 +95,10 @@ class Tour:
             except OSError:
                 fix = f".venv/bin/python -m bench.tour --port {port + 1}"
                 raise MeritorderError(f"port {port} is in use; for another: {fix}") from None
-        print(story.invitation(port), flush=True)
-        with self._commands.gateway("--config", "gateway.toml", "--ui", str(port), key=progress.keys[_ADMIN]):
+        run, key = self._commands.server, progress.keys[_ADMIN]
+        pages = ("--config", "gateway.toml", "--plan", "plan.json", "--port", str(port))
+        with run("serve", "--config", "gateway.toml") as url, run("ui", "--gateway", url, *pages, key=key) as pages_url:
+            print(story.invitation(pages_url), flush=True)
             while True:
                 time.sleep(60)
 
@@ -120,9 +128,10 @@ class Tour:
         self._begin_anew()
         self._commands.write_gateway("gateway.toml", self._engine)
         keys = {name: self._create_key(name) for name in (*WORKLOADS, _ADMIN)}
-        with self._commands.gateway("--config", "gateway.toml") as url:
+        with self._commands.server("serve", "--config", "gateway.toml") as url:
             print("  starting the engine, and measuring how much it can do beside all else on this machine", flush=True)
-            day = asyncio.run(fitting_day(url, keys[REPORTS]))
+            fitting = asyncio.run(fitting_day(url, keys[REPORTS]))
+            day = msgspec.structs.replace(fitting, nights=self._nights)
             started_s = math.ceil(time.time())
             self._send(url, keys, day, started_s)
         progress = Progress(engine=self._engine, day=day, keys=keys, realtime_s=started_s)
@@ -212,7 +221,7 @@ class Tour:
             "planned.toml", progress.engine, lanes=lanes, pools=[pool.name for pool in plan.pools]
         )
         self._write_schedule(plan, time.time())
-        with self._commands.gateway("--config", "planned.toml", "--plan", SCHEDULE) as url:
+        with self._commands.server("serve", "--config", "planned.toml", "--plan", SCHEDULE) as url:
             started_s = math.ceil(time.time())
             time.sleep(started_s - time.time())
             self._write_schedule(plan, started_s)
@@ -242,7 +251,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, default=8090, help="of the web application; 0 runs none")
     options = parser.parse_args(arguments)
     tour = Tour(options.folder.resolve(), options.engine)
-    tour.take()
+    print(story.INTRODUCTION, flush=True)
+    progress = tour.take()
+    print(story.conclusion(tour.outcome(progress)))
     if options.port:
         tour.stay(options.port)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ SCHEDULE: Final = "schedule.json"
 USD_PER_HOUR: Final = 2.0
 ENGINES: Final = ("local", "modelled")
 LOG: Final = "tour.log"
+_URL: Final = re.compile(r"http://\S+")
 _GRACE_S: Final = "10"
 _MODELLED: Final = (sys.executable, "-m", "tests.peers.batching", "--port", "{port}", "--token-s", "0.01")
 
@@ -71,13 +73,13 @@ class Commands:
         )
 
     @contextmanager
-    def gateway(self, *arguments: str, key: str = "") -> Iterator[str]:
-        """Run `meritorder serve`, with the API key of its pages' viewer, yield its URL, and stop it in the end."""
-        print(f"  $ meritorder serve {' '.join(arguments)}", flush=True)
+    def server(self, *arguments: str, key: str = "") -> Iterator[str]:
+        """Run a command that serves, with an API key in its environment, yield its URL, and stop it in the end."""
+        print(f"  $ meritorder {' '.join(arguments)}", flush=True)
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, parent_watchdog.__file__, _GRACE_S, *_command(("serve", *arguments))],
+                [sys.executable, parent_watchdog.__file__, _GRACE_S, *_command(arguments)],
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": path, "OPENAI_API_KEY": key},
                 stdin=subprocess.PIPE,
@@ -87,10 +89,10 @@ class Commands:
                 start_new_session=True,
             )
         try:
-            url = process.stdout.readline().strip().rpartition(" ")[2] if process.stdout else ""
-            if not url.startswith("http"):
-                raise MeritorderError(f"the gateway did not start; {self.folder / LOG} says why")
-            yield url
+            url = _URL.search(process.stdout.readline() if process.stdout else "")
+            if url is None:
+                raise MeritorderError(f"meritorder {arguments[0]} did not start; {self.folder / LOG} says why")
+            yield url.group()
         finally:
             process.communicate()  # closes its standard input, upon which it ends
 

@@ -19,6 +19,7 @@ REPORTS: Final = "reports"
 WORKLOADS: Final = (CHAT, REPORTS)
 SLOT_S: Final = 60.0
 """Half of the day, and the shortest slot of a plan."""
+_NIGHT_S: Final = 2 * SLOT_S  # and the working day after it
 
 _CHATS: Final = (14, 40)
 _REPORTS_PER_CHAT: Final = 0.4
@@ -33,7 +34,7 @@ _CHATS_START: Final = 1.3
 _MARGIN: Final = 0.05
 _FIRST_S: Final = 0.2
 _SEED: Final = 7
-_TIMEOUT_S: Final = 300.0
+TIMEOUT_S: Final = 300.0
 _WORDS: Final = ("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market")
 
 
@@ -48,17 +49,19 @@ class Request:
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """A day of two slots: a night in which reports alone arrive, and a working day of chats.
+    """A day of two slots: a night in which reports alone arrive, and a working day of chats; or several in turn.
 
     Args:
-        chats: How many there are.
+        chats: How many there are in a working day.
         tokens: Mean length of an answer.
         request_s: Time that the engine takes for a request, among others.
+        nights: How often both slots come.
     """
 
     chats: int
     tokens: int
     request_s: float
+    nights: int = 1
 
     @property
     def tpot_s(self) -> float:
@@ -72,8 +75,8 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span_s(self) -> float:
-        """Length of the day."""
-        return 2 * SLOT_S
+        """Length of all of it."""
+        return self.nights * _NIGHT_S
 
     @property
     def deadline_s(self) -> float:
@@ -88,12 +91,14 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     def requests(self) -> list[Request]:
         """Return the requests, in the order in which they are sent; the same for the same day."""
         draw = np.random.default_rng(_SEED)
-        # The first request begins the first slot of the plan.
-        night = _spread(draw, round(_REPORTS_PER_CHAT * self.chats), _FIRST_S, _REPORTS_END * SLOT_S)
-        # The last chat is answered just before the day ends.
-        chats_end_s = self.span_s - max(_MARGIN * SLOT_S, 2 * self.request_s)
-        working = _spread(draw, self.chats, _CHATS_START * SLOT_S, chats_end_s)
-        times = [(at_s, REPORTS) for at_s in night] + [(at_s, CHAT) for at_s in working]
+        times: list[tuple[float, str]] = []
+        for begins_s in np.arange(self.nights) * _NIGHT_S:
+            # The first request begins the first slot of the plan.
+            night = _spread(draw, round(_REPORTS_PER_CHAT * self.chats), _FIRST_S, _REPORTS_END * SLOT_S)
+            # The last chat is answered just before the day ends.
+            chats_end_s = _NIGHT_S - max(_MARGIN * SLOT_S, 2 * self.request_s)
+            working = _spread(draw, self.chats, _CHATS_START * SLOT_S, chats_end_s)
+            times += [(begins_s + at_s, REPORTS) for at_s in night] + [(begins_s + at_s, CHAT) for at_s in working]
         return [
             Request(
                 at_s=at_s,
@@ -150,18 +155,23 @@ async def send(url: str, keys: Mapping[str, str], requests: Sequence[Request], s
 def _session(key: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"},
-        timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         connector=aiohttp.TCPConnector(limit=0),
     )
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, request: Request, *, stream: bool) -> None:
-    words = np.random.default_rng(round(request.at_s * 1000)).choice(_WORDS, request.words)
-    body: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": " ".join(words)}]}
-    body |= {"max_tokens": request.tokens, "ignore_eos": True, "stream": stream}
+    body = chat(request) | {"stream": stream}
     if stream:
         body["stream_options"] = {"include_usage": True}
     async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
         text = await answer.text()
         if answer.status != 200:
             raise MeritorderError(f"the gateway answered {answer.status}: {text[:200]}")
+
+
+def chat(request: Request) -> dict[str, Any]:
+    """Return the body of a request: its question is the same each time."""
+    words = np.random.default_rng(round(request.at_s * 1000)).choice(_WORDS, request.words)
+    messages = [{"role": "user", "content": " ".join(words)}]
+    return {"model": MODEL, "messages": messages, "max_tokens": request.tokens, "ignore_eos": True}

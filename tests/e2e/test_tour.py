@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 600
+PORT = 8397
 
 
 def _take(folder: Path) -> str:
@@ -28,3 +30,19 @@ def test_tour_saves_and_goes_on(tmp_path: Path) -> None:
     assert " 0 late" in measured
     assert "were saved" in simulated
     assert _take(tmp_path / "tour").count("This was done before.") == 6
+    for _ in range(2):  # the same address answers again
+        assert "In real time these 56 requests cost" in _first_page(tmp_path / "tour")
+
+
+def _first_page(folder: Path) -> str:
+    """Return the page that a tour invites to, and end it."""
+    command = [sys.executable, "-m", "bench.tour", "--engine", "modelled", "--folder", str(folder), "--port", str(PORT)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as staying:
+        try:
+            assert staying.stdout is not None
+            invitation = next(line for line in staying.stdout if "Open http" in line)
+            url = next(word for word in invitation.split() if word.startswith("http"))
+            assert url == f"http://127.0.0.1:{PORT}/plan"
+            return httpx2.get(url).text
+        finally:
+            staying.terminate()

@@ -32,6 +32,18 @@ def test_reports_come_before_chats() -> None:
     assert max(request.at_s for request in chats) < day.span_s
 
 
+def test_nights_and_days_take_turns() -> None:
+    """Two of each: the second night begins after four slots less two, with its own reports before its own chats."""
+    day = Day(chats=20, tokens=20, request_s=0.2, nights=2)
+    assert day.span_s == 4 * SLOT_S
+    requests = day.requests()
+    assert len(requests) == 2 * len(Day(chats=20, tokens=20, request_s=0.2).requests())
+    workloads = [request.workload for request in requests]
+    assert workloads == [REPORTS] * 8 + [CHAT] * 20 + [REPORTS] * 8 + [CHAT] * 20
+    assert requests[28].at_s > 2 * SLOT_S > requests[27].at_s
+    assert [request.at_s for request in requests] == sorted(request.at_s for request in requests)
+
+
 def test_both_days_are_alike() -> None:
     day = Day(chats=20, tokens=20, request_s=0.2)
     assert day.requests() == day.requests()
