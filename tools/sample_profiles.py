@@ -23,23 +23,32 @@ from meritorder.perf.profile import Profile
 from meritorder.perf.silicon import sample_profile
 
 _LLAMA_70B = "meta-llama/Meta-Llama-3.1-70B"
+_MAVERICK = "meta-llama/Llama-4-Maverick-17B-128E-Instruct"
 _DEEPSEEK = "deepseek-ai/DeepSeek-R1"
 _QWEN_CODER = "Qwen/Qwen3-Coder-480B-A35B-Instruct"
 # (model, precision, weights that the library knows, are these at the model's native precision?)
 MODELS = (
     ("llama-3.1-8b", "bf16", "meta-llama/Meta-Llama-3.1-8B", True),
     ("llama-3.1-8b", "fp8", "meta-llama/Meta-Llama-3.1-8B", False),
+    ("llama-3.1-8b", "nvfp4", "meta-llama/Meta-Llama-3.1-8B", False),
     ("llama-3.1-70b", "bf16", _LLAMA_70B, True),
     ("llama-3.1-70b", "fp8", _LLAMA_70B, False),
+    ("llama-3.1-70b", "nvfp4", _LLAMA_70B, False),
     ("llama-3.3-70b", "bf16", _LLAMA_70B, True),  # the same architecture
     ("llama-3.3-70b", "fp8", _LLAMA_70B, False),
+    ("llama-3.3-70b", "nvfp4", _LLAMA_70B, False),
     ("llama-3.1-405b", "fp8", "meta-llama/Meta-Llama-3.1-405B", False),
-    ("llama-4-maverick", "bf16", "meta-llama/Llama-4-Maverick-17B-128E-Instruct", True),
+    ("llama-3.1-405b", "nvfp4", "meta-llama/Meta-Llama-3.1-405B", False),
+    ("llama-4-maverick", "bf16", _MAVERICK, True),
+    ("llama-4-maverick", "fp8", _MAVERICK, False),
+    ("llama-4-maverick", "nvfp4", _MAVERICK, False),
     ("qwen3-8b", "bf16", "Qwen/Qwen3-8B", True),
     ("qwen3-32b", "bf16", "Qwen/Qwen3-32B", True),
     ("qwen3-32b", "fp8", "Qwen/Qwen3-32B-FP8", True),
+    ("qwen3-32b", "nvfp4", "Qwen/Qwen3-32B", False),
     ("qwen3-30b-a3b", "bf16", "Qwen/Qwen3-30B-A3B", True),
     ("qwen3-30b-a3b", "fp8", "Qwen/Qwen3-30B-A3B-FP8", True),
+    ("qwen3-30b-a3b", "nvfp4", "Qwen/Qwen3-30B-A3B", False),
     ("qwen3-235b-a22b", "bf16", "Qwen/Qwen3-235B-A22B", True),
     ("qwen3-235b-a22b", "fp8", "Qwen/Qwen3-235B-A22B-FP8", True),
     ("qwen3-235b-a22b", "nvfp4", "nvidia/Qwen3-235B-A22B-NVFP4", True),
@@ -67,6 +76,7 @@ MODELS = (
     ("gpt-oss-120b", "mxfp4", "openai/gpt-oss-120b", True),
     ("deepseek-v3", "fp8", _DEEPSEEK, True),  # the same architecture
     ("deepseek-r1", "fp8", _DEEPSEEK, True),
+    ("deepseek-r1", "nvfp4", "nvidia/DeepSeek-V3.1-NVFP4", True),  # the same architecture
     ("deepseek-v3.1", "fp8", _DEEPSEEK, True),
     ("deepseek-v3.1", "nvfp4", "nvidia/DeepSeek-V3.1-NVFP4", True),
     ("deepseek-v3.2", "fp8", "deepseek-ai/DeepSeek-V3.2", True),

@@ -42,11 +42,16 @@ SYSTEMS: Final = {
 
 # Weights whose FP8 and FP4 checkpoints NVIDIA's Model Optimizer made: they scale whole tensors in FP8, and state an FP8
 # cache. The FP8 checkpoints of DeepSeek, Qwen, GLM and others are their own: they scale blocks of 128, and state none.
+# Checkpoints in NVFP4 are NVIDIA's, of any model.
 # Source: hf_quant_config.json of nvidia/Llama-3.3-70B-Instruct-FP8, quantization_config of Qwen/Qwen3-32B-FP8, 2026.
 _MODEL_OPTIMIZER: Final = ("nvidia/", "meta-llama/")
 # The library's names of precisions; native precision is its default.
-_TENSOR_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8"}}
-_BLOCK_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"}}
+_NVFP4_MODE: Final = {"gemm_quant_mode": "nvfp4", "moe_quant_mode": "nvfp4"}
+_TENSOR_MODES: Final = {"fp8": {"gemm_quant_mode": "fp8", "moe_quant_mode": "fp8"}, "nvfp4": _NVFP4_MODE}
+_BLOCK_MODES: Final = {
+    "fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"},
+    "nvfp4": _NVFP4_MODE,
+}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DECODE_CONTEXTS: Final = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _STEP_TOKENS: Final = (
@@ -71,7 +76,7 @@ _SMALL_CACHES: Final = (_FP8_CACHE, *_CACHES)
 # Source: TensorRT-LLM 1.0 to 1.3, _torch/pyexecutor/resource_manager.py max_attention_window_vec, read 2026-11-30.
 _STATE_LENGTHS: Final = {"trtllm": (32, 96)}
 _USUAL_LENGTHS: Final = (512, 4096)
-_SMALL_WEIGHTS: Final = frozenset({"fp8", "fp4", "nvfp4"})
+_SMALL_WEIGHTS: Final = frozenset({"fp8", "nvfp4"})
 
 
 def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
@@ -92,7 +97,7 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
             where=replica.label,
             fix=f"measured are {', '.join(sorted(SYSTEMS))}",
         )
-    optimized = hf_id.startswith(_MODEL_OPTIMIZER)
+    optimized = hf_id.startswith(_MODEL_OPTIMIZER) or replica.precision == "nvfp4"
     options = {} if native else _quantized(replica, _TENSOR_MODES if optimized else _BLOCK_MODES)
     small = optimized and replica.engine == "trtllm" and replica.precision in _SMALL_WEIGHTS
     failures: list[str] = []

@@ -1,14 +1,21 @@
 """What the speeds of machines rest on: their source, and the version of the engine that they hold for."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from meritorder.domain import Provenance
 from meritorder.perf.accuracy import expected_accuracy
+from meritorder.perf.corrections import model_kind
 from meritorder.perf.profile import Profile
 from meritorder.perf.versions import Engine, releases_between
 from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.units import format_count, format_share
+
+_SPLIT: Final = (
+    "is split by tensor parallelism; data-parallel attention with expert parallelism is not simulated, and may serve "
+    "several times as many tokens where hundreds of requests wait"
+)
 
 
 def performance(machines: Iterable[CandidateMachine]) -> list[str]:
@@ -30,15 +37,25 @@ def performance(machines: Iterable[CandidateMachine]) -> list[str]:
 
 
 def speed_assumptions(machines: Iterable[CandidateMachine]) -> list[Assumption]:
-    """Return a line for each version of an engine that speeds hold for, and what the user's own version adds."""
+    """Return a line for each version of an engine that speeds hold for, and one for each split that others may beat."""
     hardware: dict[str, dict[str, None]] = {}
+    splits: dict[str, None] = {}
     for profile in (machine.profile for machine in machines):
         if profile.engine_version:
             hardware.setdefault(_describe_version(profile), {})[profile.hardware] = None
-    return [
+        if _may_be_split_otherwise(profile):
+            splits[f"{profile.replica.label} {_SPLIT}"] = None
+    versions = [
         Assumption(text=f"speeds on {', '.join(names)} {text}", option="--engine NAME@VERSION")
         for text, names in hardware.items()
     ]
+    return [*versions, *(Assumption(text=text, option="--profile") for text in splits)]
+
+
+def _may_be_split_otherwise(profile: Profile) -> bool:
+    """Return whether it is a mixture of experts on several GPUs that was not measured as the user runs it."""
+    measured = profile.provenance is Provenance.CALIBRATED
+    return profile.gpus > 1 and model_kind(profile) == "experts" and not measured
 
 
 def _describe_version(profile: Profile) -> str:

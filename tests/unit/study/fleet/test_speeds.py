@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from tests.samples.fleets import load, machine, profile
 
+from meritorder.domain import Provenance
+from meritorder.perf.operators import OperatorShares
 from meritorder.perf.profile import Residuals
 from meritorder.perf.shipped import shipped_errors
 from meritorder.study.fleet.machines import CandidateMachine
@@ -47,6 +49,19 @@ def test_own_version_says_how_far_ranges_reach(used: str, releases: int, sign: i
 
 def test_release_of_the_speeds_is_taken_as_it_is() -> None:
     assert texts(served(used="0.12.2")) == ["speeds on h100 are those of vLLM 0.12.0, taken for your vLLM 0.12.2"]
+
+
+@pytest.mark.parametrize(("gpus", "calibrated", "lines"), [(1, False, 0), (4, False, 1), (4, True, 0)])
+def test_split_of_experts_is_stated(gpus: int, calibrated: bool, lines: int) -> None:  # noqa: FBT001
+    replica = msgspec.structs.replace(
+        profile(),
+        gpus=gpus,
+        operators=OperatorShares(decode={"experts": [0.5] * 4}, step={"experts": [0.5] * 4}),
+        provenance=Provenance.CALIBRATED if calibrated else Provenance.SILICON,
+        engine_version="",
+    )
+    served_by = machine(ASKED, replica=replica)
+    assert sum("split by tensor parallelism" in text for text in texts(served_by, served_by)) == lines
 
 
 def test_unknown_version_is_not_named() -> None:
