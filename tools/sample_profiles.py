@@ -41,7 +41,6 @@ MODELS = (
     ("llama-3.1-405b", "nvfp4", "meta-llama/Meta-Llama-3.1-405B", False),
     ("llama-4-maverick", "bf16", _MAVERICK, True),
     ("llama-4-maverick", "fp8", _MAVERICK, False),
-    ("llama-4-maverick", "nvfp4", _MAVERICK, False),
     ("qwen3-8b", "bf16", "Qwen/Qwen3-8B", True),
     ("qwen3-32b", "bf16", "Qwen/Qwen3-32B", True),
     ("qwen3-32b", "fp8", "Qwen/Qwen3-32B-FP8", True),

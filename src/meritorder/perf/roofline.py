@@ -24,7 +24,6 @@ _ACTIVATIONS_BYTES: Final = 1.5e9
 # Share of the active parameters that every token of a prompt multiplies: embeddings are looked up, and the output layer
 # multiplies last tokens only; together they are an eighth of an 8B model, less of larger ones.
 _PROMPT_SHARE: Final = 0.85
-_WEIGHT_BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53, "fp4": 0.56, "int4": 0.53}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _STEP_TOKENS: Final = (1, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384)
 
@@ -50,7 +49,7 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
     Source: Williams et al., "Roofline", CACM 52(4), 2009; Pope et al., "Efficiently scaling transformer inference",
     2022.
     """
-    weight_bytes = model.parameters * _WEIGHT_BYTES.get(replica.precision, 2.0)
+    weight_bytes = model.weights_bytes(replica.precision) or 2.0 * model.parameters
     bandwidth = hardware.memory_bandwidth_bytes_per_s * replica.gpus * _MEMORY_EFFICIENCY
     peak = hardware.fp8_flops if replica.precision == "fp8" and hardware.fp8_flops else hardware.bf16_flops
     operations = peak * replica.gpus * _COMPUTE_EFFICIENCY

@@ -33,6 +33,14 @@ def test_experts_read_more_with_tokens() -> None:
     assert profile.decode_base_s[-1] == pytest.approx(2 * model.parameters / (0.8 * 3.35e12), rel=1e-3)
 
 
+def test_four_bits_take_four_bits() -> None:
+    """4 bits and a scale of 8 bits for each 16 weights, read at 0.8 of 7.7 TB/s."""
+    model, hardware = CATALOG.find_model("llama-3.1-70b"), CATALOG.find_hardware("b200")
+    replica = Replica(model=model.id, hardware="b200", gpus=1, precision="nvfp4")
+    profile = roofline(model, hardware, replica, as_of="2026-11-30")
+    assert profile.decode_base_s[0] == pytest.approx(model.parameters * 4.5 / 8 / (0.8 * 7.7e12), rel=1e-6)
+
+
 def test_steps_are_raised_to_the_peak_rates() -> None:
     """Prompts a hundred times as fast as they are run at the peak: 0.85 x 2 x 8.03e9 operations at 1,978 TFLOPS."""
     model, hardware = CATALOG.find_model("llama-3.1-8b"), CATALOG.find_hardware("h100")
