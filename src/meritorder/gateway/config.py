@@ -322,6 +322,7 @@ class UiTable(_Table, frozen=True):
     """The web application, in a process beside the gateway; see [in a browser](../how-to/calculator.md)."""
 
     enabled: Annotated[bool, _about("Serve its pages at `/`, and its API at `/api`.")] = False
+    digest: Annotated[str, _about("When it sends the ledger's digest to webhooks: cron, UTC: `0 8 * * mon`.")] = ""
     public: Annotated[tuple[str, ...], _about('Pages that need no signing in, such as `["calculator"]`.')] = ()
 
 

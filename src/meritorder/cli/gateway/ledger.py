@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import math
 import time
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from meritorder.cli.options import CatalogFiles, HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
 from meritorder.cli.parsing import parse_slo, progress
-from meritorder.errors import ConfigError, TraceError
+from meritorder.errors import ConfigError
 from meritorder.units import SECONDS_PER_DAY, parse_duration_s
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_BY: Final = "day"
 _EVER_S: Final = 1e15
-_WEEK_S: Final = 7 * SECONDS_PER_DAY
 _MAX_FORECAST_S: Final = 366 * SECONDS_PER_DAY
 _LEDGER: Final = "ledger.csv"
 _CAPACITY_SUFFIX: Final = ".capacity.csv"
@@ -131,35 +129,20 @@ def ledger(
 
 def _digest(config: Path | None, *, send: bool) -> None:
     """Show the digest of the last seven whole days, and queue it for the webhooks if asked to."""
-    from msgspec.structs import replace as replace_fields
-
     from meritorder.gateway.app.administration import Administration
-    from meritorder.report.ledger import digest
     from meritorder.report.terminal import plain
-    from meritorder.study.ledger.days import account_days
-    from meritorder.study.ledger.forecast import forecast_store
+    from meritorder.web.digest import KIND, read_digest
 
     if config is None:
         raise ConfigError("needs a gateway", where="--digest", fix="name it with --config")
-    now_s = time.time()
-    end_s = now_s - now_s % SECONDS_PER_DAY
     with Administration(config) as store:
         if send and not store.has_receivers:
             raise ConfigError("no receiver is configured", where="--send", fix="add a [[webhook]] to the configuration")
-        by = ("tenant",)
-        week = account_days(store, by, from_s=end_s - _WEEK_S, to_s=end_s)
-        before = coming = None
-        with contextlib.suppress(TraceError):  # it is the first week, or there are too few days for a forecast
-            before = account_days(store, by, from_s=end_s - 2 * _WEEK_S, to_s=end_s - _WEEK_S)
-        with contextlib.suppress(TraceError):
-            coming = forecast_store(store, now_s=now_s, days=7)
-        week = replace_fields(week, forecast=coming, commitments=store.commitments(now_s))
-        lines = digest.lines(week, before)
-        for line in lines:
+        digest = read_digest(store, time.time())
+        for line in digest.lines:
             typer.echo(plain(line).plain)
         if send:
-            text, paid_usd = " ".join(lines), float(week.paid_usd)
-            store.announce("ledger.digest", week.period[1][:10], text=text, paid_usd=paid_usd, requests=week.requests)
+            store.announce(KIND, digest.id, **digest.content())
 
 
 def _account(

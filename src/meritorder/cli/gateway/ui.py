@@ -116,9 +116,11 @@ def start_beside(arguments: list[str]) -> None:
 
 def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None, public: tuple[str, ...]) -> "Site":
     from meritorder.gateway import config_file
+    from meritorder.study.autopilot.cron import parse_schedule
     from meritorder.study.autopilot.log import DecisionLog
     from meritorder.web.access import Access
     from meritorder.web.app import Site
+    from meritorder.web.digest import send_by
     from meritorder.web.gateway import Gateway
     from meritorder.web.pages.live import watch
     from meritorder.web.render import PAGES
@@ -131,6 +133,8 @@ def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None,
     settings = config_file.read(config) if config is not None else None
     if settings is not None and settings.plan and plan is None:
         plan = Path(settings.plan)
+    if config is not None and settings is not None and settings.ui.digest:
+        send_by(parse_schedule(settings.ui.digest, "ui.digest"), config)
     return Site(
         access=Access(gateway=Gateway(url) if url else None, own_key=own_key, public=public),
         watch=partial(watch, url) if url else None,

@@ -230,6 +230,11 @@ class Administration:
         if self.has_receivers:
             self._database.submit(lambda store: self._outbox.announce(store, None, kind, item_id, **content)).result()
 
+    def announce_once(self, kind: str, item_id: str, **content: object) -> None:
+        """Queue an event as `announce` does, unless it was queued for the same thing within a day."""
+        if self.has_receivers:
+            self._database.submit(lambda store: self._outbox.alert(store, None, kind, item_id, **content)).result()
+
     def budget_states(self) -> Sequence[BudgetState]:
         """Return the budgets of keys and teams."""
         return self._database.read_now(partial(budgets.states, now_s=time.time()))

@@ -47,9 +47,23 @@ def parse_window(schedule: str, duration_s: float, where: str) -> Window:
     """
     if not SECONDS_PER_MINUTE <= duration_s <= MAX_DURATION_S:
         raise ConfigError("is not from a minute to 31 days", where=f"{where}.duration", fix="write 8h")
+    return Window(schedule=parse_schedule(schedule, f"{where}.schedule"), duration_s=duration_s)
+
+
+def parse_schedule(schedule: str, where: str) -> str:
+    """Return the five fields of a schedule.
+
+    Raises:
+        ConfigError: It is invalid.
+    """
     fields = _ALIASES.get(schedule.strip(), schedule)
     try:
         CronSim(fields, dt.datetime.now(dt.UTC))
     except CronSimError as error:
-        raise ConfigError(f"{schedule!r}: {error}", where=f"{where}.schedule", fix=_FIX) from None
-    return Window(schedule=fields, duration_s=duration_s)
+        raise ConfigError(f"{schedule!r}: {error}", where=where, fix=_FIX) from None
+    return fields
+
+
+def seconds_until(schedule: str, now: dt.datetime) -> float:
+    """Return how long it is until a schedule comes next."""
+    return (next(CronSim(schedule, now)) - now).total_seconds()

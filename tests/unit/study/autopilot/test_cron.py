@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.study.autopilot.cron import parse_window
+from meritorder.study.autopilot.cron import parse_window, seconds_until
 
 HOUR_S = 3600.0
 
@@ -53,6 +53,13 @@ def test_schedules_mean_what_cron_means(schedule: str, inside: str) -> None:
 def test_no_schedule_is_refused(schedule: str) -> None:
     with pytest.raises(ConfigError, match="write minute hour day month weekday"):
         parse_window(schedule, 60.0, "b")
+
+
+def test_next_time_of_a_schedule() -> None:
+    """From Monday at eight, the next Monday at eight is a week away; a second earlier it is a second away."""
+    eight = at("2026-11-30T08:00")
+    assert seconds_until("0 8 * * mon", eight) == 7 * 86_400
+    assert seconds_until("0 8 * * mon", eight - dt.timedelta(seconds=1)) == 1
 
 
 @pytest.mark.parametrize("duration_s", [0.0, 59.0, 32 * 86_400.0])
