@@ -138,7 +138,7 @@ def open_pool(kernel: KernelState, p: int) -> None:
         rented_s = pool.first_slot_s + slot * pool.slot_s - pool.ahead_s
         if rented_s > 0:
             break
-        while rented < pool.schedule[slot]:
+        while rented < kernel.schedule[pool.first_scheduled + slot]:
             free = next_to_rent(kernel, p)
             if free == NONE:
                 break
@@ -169,7 +169,8 @@ def _scheduled_instances(kernel: KernelState, p: int, now: float) -> int:
     since_s = now - pool.first_slot_s
     slot = min(int(since_s / pool.slot_s), pool.slots - 1)
     until = min(int((since_s + pool.ahead_s) / pool.slot_s), pool.slots - 1)
-    return np.int64(_scheduled_machines(pool.schedule[: pool.slots], slot, until))
+    first = pool.first_scheduled
+    return np.int64(_scheduled_machines(kernel.schedule[first : first + pool.slots], slot, until))
 
 
 @compiled

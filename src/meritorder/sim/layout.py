@@ -67,6 +67,7 @@ def initial_state(
         winners=winners,
         instances=np.zeros(sum(pool.max_instances for pool in pools), INSTANCE),
         pools=_pool_records(pools, tick_s),
+        schedule=np.concatenate([np.array(_schedule(pool).instances, np.int32) for pool in pools]),
         bins=np.zeros((len(pools), 3, int(np.ceil(span_s / bin_s)) + 1)),
         fleet=fleet,
     )
@@ -107,7 +108,7 @@ def _replica_records(pools: tuple[SimPool, ...]) -> Records:
 
 def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
     records = np.zeros(len(pools), POOL)
-    first_instance = first_replica = 0
+    first_instance = first_replica = first_scheduled = 0
     records["counted_by"] = np.arange(len(pools))
     for record, pool in zip(records, pools, strict=True):
         record["kv_blocks"] = pool.profile.kv_capacity_tokens // pool.limits.block_tokens
@@ -125,9 +126,10 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["replicas_per_instance"] = pool.replicas_per_instance
         record["startup_s"], record["startup_paid_s"] = pool.startup_s, pool.startup_paid_s
         record["minimum_billing_s"] = pool.minimum_billing_s
-        record["slot_s"], record["stabilization_ticks"] = 1.0, 1
+        record["stabilization_ticks"], record["first_scheduled"] = 1, first_scheduled
         _set_interruptions(record, pool)
         _set_scaling(record, pool, tick_s)
+        first_scheduled += int(record["slots"])
         _set_backfill(record, pool)
         table = pool.profile.table(pool.limits)
         record["per_pair_s"] = table.prefill_per_pair_s
@@ -156,20 +158,32 @@ def _set_backfill(record: np.void, pool: SimPool) -> None:
     record["backfill_blocks"] = record["blocks_in_slot"][slot]
 
 
-def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
+def _schedule(pool: SimPool) -> Scheduled:
+    """Return the slots of a pool; none if it has no schedule and no floor."""
     match pool.scaling:
         case Fixed(instances=instances) if pool.interruptions:
             # Instances that are taken back are rented again, which only a schedule does.
-            record["scaling"], record["initial"] = SCHEDULED, instances
-            _set_slots(record, Scheduled(instances=(instances,), slot_s=1.0))
-        case Fixed(instances=instances):
-            record["scaling"], record["initial"] = FIXED, instances
+            return Scheduled(instances=(instances,), slot_s=1.0)
         case Scheduled() as scaling:
-            record["scaling"] = SCHEDULED
-            record["initial"] = _set_slots(record, scaling)
+            return scaling
+        case Autoscaled(floor=floor) as scaling if floor:
+            return scaling.scheduled_floor
+        case _:
+            return Scheduled(instances=(), slot_s=1.0)
+
+
+def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
+    initial = _set_slots(record, _schedule(pool))
+    match pool.scaling:
+        case Fixed(instances=instances):
+            record["scaling"], record["initial"] = SCHEDULED if pool.interruptions else FIXED, instances
+        case Scheduled():
+            record["scaling"], record["initial"] = SCHEDULED, initial
         case Autoscaled() as scaling:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
-            _set_bounds(record, scaling, tick_s)
+            record["initial"] = machines_above_floor(scaling.initial, 0, initial, scaling.maximum)
+            record["minimum"] = scaling.minimum
+            record["stabilization_ticks"] = recommendations_kept(scaling.stabilization_s, tick_s)
         case DeadlineScaled(margin_s=margin_s):
             record["scaling"], record["target"] = DEADLINES, margin_s
 
@@ -195,16 +209,8 @@ def _set_slots(record: np.void, scheduled: Scheduled) -> int:
         scheduled.first_slot_s,
     )
     record["slots"] = len(slots)
-    record["schedule"][: len(slots)] = slots
     return slots[min(_slot_at_zero(record), len(slots) - 1)] if slots else 0
 
 
 def _slot_at_zero(record: np.void) -> int:
     return int(-record["first_slot_s"] / record["slot_s"])
-
-
-def _set_bounds(record: np.void, scaling: Autoscaled, tick_s: float) -> None:
-    floor = _set_slots(record, scaling.scheduled_floor) if scaling.floor else 0
-    record["initial"] = machines_above_floor(scaling.initial, 0, floor, scaling.maximum)
-    record["minimum"] = scaling.minimum
-    record["stabilization_ticks"] = recommendations_kept(scaling.stabilization_s, tick_s)

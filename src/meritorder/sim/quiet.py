@@ -80,7 +80,8 @@ def _next_slot_s(kernel: KernelState, p: int, now: float) -> float:
         if slot >= pool.slots:
             continue
         slot += 1
-        while pool.backfill_by_slot == 0 and slot < pool.slots and pool.schedule[slot] == pool.schedule[slot - 1]:
+        schedule = kernel.schedule[pool.first_scheduled : pool.first_scheduled + pool.slots]
+        while pool.backfill_by_slot == 0 and slot < pool.slots and schedule[slot] == schedule[slot - 1]:
             slot += 1
         if slot < pool.slots or pool.backfill_by_slot > 0:
             next_s = min(next_s, pool.first_slot_s + slot * pool.slot_s - ahead_s)

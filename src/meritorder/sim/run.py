@@ -12,6 +12,7 @@ from meritorder.sim.layout import initial_state
 from meritorder.sim.pools import Autoscaled, PoolAccount, Requests, Scheduled, SimPool, SimResult, SloLimits
 from meritorder.sim.state import (
     MAX_ACCESSES,
+    MAX_BACKFILL_SLOTS,
     MAX_BLOCK_TOKENS,
     MAX_CEILINGS,
     MAX_LIFETIMES,
@@ -131,6 +132,7 @@ def _check_limits(pool: SimPool, tick_s: float) -> None:
     slots = len(pool.scheduled_instances)
     if slots or isinstance(pool.scaling, Scheduled):
         bounds.append(("slots of a schedule", slots, 1, MAX_SLOTS))
+    bounds.append(("slots with shares of backfill", len(pool.backfill_shares), 0, MAX_BACKFILL_SLOTS))
     if pool.interruptions:
         bounds.append(("changes of the ceiling", len(pool.interruptions.ceiling), 0, MAX_CEILINGS))
         bounds.append(("lifetimes of instances", len(pool.interruptions.lifetimes_s), 0, MAX_LIFETIMES))

@@ -41,7 +41,8 @@ MAX_ACCESSES: Final = 32
 MAX_SEQS: Final = 1024
 MAX_STEP_TOKENS: Final = 32_768
 MAX_BLOCK_TOKENS: Final = 256
-MAX_SLOTS: Final = 24_576
+MAX_SLOTS: Final = 1 << 20
+MAX_BACKFILL_SLOTS: Final = 24_576
 MAX_LIFETIMES: Final = 1024
 MAX_CEILINGS: Final = 4096
 STABILIZATION_TICKS: Final = 1024
@@ -148,10 +149,10 @@ POOL: Final = np.dtype(
         ("slot_s", "f8"),
         ("first_slot_s", "f8"),  # when the first slot begins, not after time 0
         ("ahead_s", "f8"),  # instances are rented this long before their slot
-        ("schedule", "i4", (MAX_SLOTS,)),  # instances wanted, or the fewest (CONCURRENCY)
+        ("first_scheduled", "i8"),  # place of the first slot in the schedule
         ("backfill_by_slot", "i8"),  # whether the limits on deferrable work change by slot; the last is beyond them:
-        ("sequences_in_slot", "i4", (MAX_SLOTS + 1,)),
-        ("blocks_in_slot", "i8", (MAX_SLOTS + 1,)),
+        ("sequences_in_slot", "i4", (MAX_BACKFILL_SLOTS + 1,)),
+        ("blocks_in_slot", "i8", (MAX_BACKFILL_SLOTS + 1,)),
         ("wanted_history", "i4", (STABILIZATION_TICKS,)),
         # step times
         ("decode_base_s", "f8", (MAX_SEQS + 1,)),
@@ -214,7 +215,7 @@ FLEET: Final = np.dtype(
 
 
 class KernelState(NamedTuple):
-    """The state of a simulation: N requests, P pools, I instances, R replicas, B time bins.
+    """The state of a simulation: N requests, P pools, I instances, R replicas, B time bins, S slots of all pools.
 
     The tournament has R leaves, rounded up to a power of two.
     """
@@ -228,5 +229,6 @@ class KernelState(NamedTuple):
     winners: Ints32  # (2 leaves,): tournament over the ends of runs (runs.py)
     instances: Records  # (I,)
     pools: Records  # (P,)
+    schedule: Ints32  # (S,): instances wanted in each slot of a pool, or the fewest (CONCURRENCY)
     bins: Floats  # (P, 3, B): real-time work, deferrable work, paid time
     fleet: Records  # (1,)

@@ -27,6 +27,7 @@ from meritorder.sim.pools import (
     SloLimits,
 )
 from meritorder.sim.run import simulate
+from meritorder.sim.state import MAX_SLOTS
 
 
 def pool(scaling: Scaling, **options: object) -> SimPool:
@@ -246,8 +247,9 @@ def test_settings_beyond_the_kernel_refused() -> None:
     scaled = Autoscaled(target_in_flight=1, minimum=1, maximum=1, initial=1, stabilization_s=3000.0)
     with pytest.raises(InfeasibleError, match="stabili"):
         simulate(wanted, (SimPool(profile=STEADY, scaling=scaled),), horizon_s=1.0, tick_s=1.0)
-    planned = Scheduled(instances=(1,) * 25_000, slot_s=1.0)
-    floored = Autoscaled(target_in_flight=1, minimum=0, maximum=1, initial=1, floor=(1,) * 25_000, slot_s=1.0)
+    slots = (1,) * (MAX_SLOTS + 1)
+    planned = Scheduled(instances=slots, slot_s=1.0)
+    floored = Autoscaled(target_in_flight=1, minimum=0, maximum=1, initial=1, floor=slots, slot_s=1.0)
     for scaling in (planned, floored):
         with pytest.raises(InfeasibleError, match="slots"):
             simulate(wanted, (SimPool(profile=STEADY, scaling=scaling),), horizon_s=1.0)

@@ -15,7 +15,6 @@ from meritorder.latency import breaks_slo, tpot_s
 from meritorder.sim.pools import Requests, Scheduled, SimPool
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import unloaded_latency
-from meritorder.sim.state import MAX_SLOTS
 from meritorder.study.fleet.load import TraceLoad
 
 Floats = NDArray[np.float64]
@@ -27,6 +26,8 @@ _ALONE_MARGIN: Final = 0.97
 # Time for a window's requests to drain, in multiples of the slowest of them alone, and of their work.
 _DRAIN_LATENCIES: Final = 3.0
 _DRAIN_WORK: Final = 2.0
+# Slots of one simulation of windows.
+_MAX_SLOTS: Final = 24_576
 # A violation that its workload does not permit counts as this many times more than are allowed.
 _STRICT: Final = 100
 _ROUNDING: Final = 1e-9
@@ -194,10 +195,10 @@ class WindowCurves:
         pending = pending[np.argsort(-machines[pending], kind="stable")]
         slots = self._slots(machines)
         while len(pending):
-            chunk = pending[: max(1, int(np.searchsorted(np.cumsum(slots[pending]), MAX_SLOTS, side="right")))]
+            chunk = pending[: max(1, int(np.searchsorted(np.cumsum(slots[pending]), _MAX_SLOTS, side="right")))]
             broken, drained = self._simulate_chunk(chunk, machines[chunk], slots[chunk])
             violations[chunk[drained]] = broken[drained]
-            slots[chunk[~drained]] = np.minimum(2 * slots[chunk[~drained]], MAX_SLOTS)
+            slots[chunk[~drained]] = np.minimum(2 * slots[chunk[~drained]], _MAX_SLOTS)
             again = chunk[~drained]
             pending = np.concatenate((again, pending[len(chunk) :]))
         self.machines = np.column_stack((self.machines, machines))
@@ -217,7 +218,7 @@ class WindowCurves:
         np.maximum.at(last_s, of, since_s)
         drain_s = last_s + _DRAIN_LATENCIES * longest_s + _DRAIN_WORK * work_s
         slots = np.ceil((self.tick_s + drain_s) / self._slot_s)
-        return np.asarray(np.minimum(slots, MAX_SLOTS), np.int64)
+        return np.asarray(np.minimum(slots, _MAX_SLOTS), np.int64)
 
     def _simulate_chunk(self, chunk: Ints, machines: Ints, slots: Ints) -> tuple[Ints, Bools]:
         """Simulate some windows one after another, each from an empty fleet.

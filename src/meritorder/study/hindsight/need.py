@@ -22,6 +22,7 @@ Bools = NDArray[np.bool_]
 
 # A replica takes this much longer for a request than alone on it, to be in time with some others beside it.
 _BESIDE_OTHERS: Final = 1.1
+_ROUNDING: Final = 1e-9
 # Cost of a slot without the machine that it needs, in seconds of a machine.
 _NEEDED: Final = 1e6
 
@@ -120,15 +121,15 @@ class Need:
         """
         load, clock = self.load, self.clock
         work_s = np.where(load.deferrable, self.machine.work_s(load), 0.0)
-        arrives_s = np.bincount(clock.slot_at(load.arrived_s), weights=work_s, minlength=clock.slots).tolist()
+        arrived_s = np.cumsum(np.bincount(clock.slot_at(load.arrived_s), weights=work_s, minlength=clock.slots))
         room_s = count * self.machine.replicas * clock.slot_s
-        longer, backlog_s, stays = on.copy(), 0.0, False
-        for slot in range(clock.slots):
-            backlog_s += arrives_s[slot]
-            stays = bool(on[slot]) or (stays and backlog_s > 0)
-            if stays:
+        longer, done_s, slot = on.copy(), 0.0, 0
+        for first in np.flatnonzero(on & ~np.append(False, on[:-1])).tolist():
+            slot = max(slot, first)
+            while slot < clock.slots and (on[slot] or arrived_s[slot] - done_s > _ROUNDING):
                 longer[slot] = True
-                backlog_s = max(0.0, backlog_s - room_s)
+                done_s = min(done_s + room_s, float(arrived_s[slot]))
+                slot += 1
         return longer
 
     def covered(self, margin_s: float, on: Bools | None = None, violation_s: float = _NEEDED) -> Bools:

@@ -30,9 +30,10 @@ def test_slots_are_one_tick() -> None:
 
 
 def test_long_spans_get_longer_slots() -> None:
-    clock = need_of(load([5.0], span_s=30 * 86_400.0)).clock
-    assert clock.slot_s % 15 == 0
+    clock = need_of(load([5.0], span_s=365 * 86_400.0)).clock
+    assert clock.slot_s == 45
     assert clock.slots <= MAX_SLOTS
+    assert need_of(load([5.0], span_s=90 * 86_400.0)).clock.slot_s == 15
 
 
 def test_far_requests_get_stays_of_their_own() -> None:
