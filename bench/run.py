@@ -16,6 +16,7 @@ import numpy as np
 
 from bench._lossy_cluster import survive
 from bench._process import ROOT, measure
+from bench._tree import measure_tree
 from meritorder.inputs.prompts import PromptRules
 
 ROWS: Final = 100_000
@@ -34,8 +35,8 @@ def run(rows: int = ROWS, rounds: int = _ROUNDS, kills: int = KILLS) -> dict[str
 
 
 def _overhead(rows: int, rounds: int) -> dict[str, Any]:
-    """Answer the same rows both ways in turn; return medians. The start of Ray is not counted."""
-    direct_s, on_ray_s, cpu_s = [], [], []
+    """Answer the same rows both ways in turn; return medians. The start of Ray counts as processor time only."""
+    direct_s, on_ray_s, cpu_s, on_ray_cpu_s, peaks_bytes = [], [], [], [], []
     with tempfile.TemporaryDirectory() as name, _stub() as url:
         folder = Path(name)
         lines = ({"id": str(number), "prompt": f"Say the number {number}."} for number in range(rows))
@@ -46,8 +47,10 @@ def _overhead(rows: int, rounds: int) -> dict[str, Any]:
             direct_s.append(_seconds(out))
             out = folder / f"ray{number}"
             job = [str(folder / "rows.jsonl"), "--out", str(out), "--url", url, "--model", "stub"]
-            measure(["-m", "meritorder", "run", *job, "--rows-per-file", str(_ROWS_PER_FILE)])
+            measured = measure_tree(["-m", "meritorder", "run", *job, "--rows-per-file", str(_ROWS_PER_FILE)])
             on_ray_s.append(_seconds(out))
+            on_ray_cpu_s.append(measured.cpu_seconds)
+            peaks_bytes.append(measured.peak_rss_bytes)
     ratios = [ray / direct for ray, direct in zip(on_ray_s, direct_s, strict=True)]
     return {
         "rows": rows,
@@ -55,6 +58,8 @@ def _overhead(rows: int, rounds: int) -> dict[str, Any]:
         "ray_rows_per_s": rows / statistics.median(on_ray_s),
         "ray_time_to_direct": statistics.median(ratios),
         "direct_cpu_ms_per_row": 1000 * statistics.median(cpu_s) / rows,
+        "ray_cpu_ms_per_row": 1000 * statistics.median(on_ray_cpu_s) / rows,
+        "ray_peak_bytes": max(peaks_bytes),
     }
 
 

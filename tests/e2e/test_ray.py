@@ -61,5 +61,5 @@ def test_missing_cluster_is_one_line(tmp_path: Path, trace: str) -> None:
     address = free_address()
     done = meritorder(tmp_path, "sweep", trace, "--model", "llama-3.1-8b", "--vary", "tp=1", "--ray", address)
     assert done.returncode == 2
-    assert f"no Ray cluster answers at {address}" in done.stderr
+    assert f"no Ray cluster responds at {address}" in done.stderr
     assert "Traceback" not in done.stderr
