@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from meritorder.client import AsyncOpenAI
 from meritorder.client import proxy as client_proxy
 
 KEY = {"Authorization": "Bearer key"}
+RunProxy = Callable[..., Awaitable[Process]]
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -31,10 +32,21 @@ async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIBatchApi]:
         yield provider
 
 
-async def run_proxy(server: LocalServer, folder: Path, *options: str, provider: str = "openai") -> Process:
-    arguments = ["--url", f"{server.url}/v1", "--folder", str(folder), "--port", "0"]
-    arguments += ["--collect", "200ms", "--poll", "200ms", *options]
-    return await asyncio.to_thread(start, ["-m", "meritorder", "proxy", provider, *arguments], folder / "log")
+@pytest_asyncio.fixture
+async def run_proxy(tmp_path: Path) -> AsyncIterator[RunProxy]:
+    """Start proxies, none of which outlives the test."""
+    proxies: list[Process] = []
+
+    async def run(server: LocalServer, *options: str, provider: str = "openai") -> Process:
+        arguments = ["--url", f"{server.url}/v1", "--folder", str(tmp_path), "--port", "0"]
+        arguments += ["--collect", "200ms", "--poll", "200ms", *options]
+        command = ["-m", "meritorder", "proxy", provider, *arguments]
+        proxies.append(await asyncio.to_thread(start, command, tmp_path / "log"))
+        return proxies[-1]
+
+    yield run
+    for proxy in proxies:
+        await kill(proxy)
 
 
 async def kill(proxy: Process) -> None:
@@ -57,9 +69,9 @@ def end(api: OpenAIBatchApi, number: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_killed_proxy_asks_once(api: OpenAIBatchApi, tmp_path: Path) -> None:
+async def test_killed_proxy_asks_once(api: OpenAIBatchApi, run_proxy: RunProxy) -> None:
     """Calls of a program that wait become one batch, which the same calls find again after a kill of the proxy."""
-    proxy = await run_proxy(api.server, tmp_path)
+    proxy = await run_proxy(api.server)
     lost = [asyncio.create_task(ask(proxy, number)) for number in range(5)]
     await until(lambda: len(api.batches) == 1)
     await kill(proxy)
@@ -67,7 +79,7 @@ async def test_killed_proxy_asks_once(api: OpenAIBatchApi, tmp_path: Path) -> No
         httpx2.ReadError,
         httpx2.RemoteProtocolError,
     }
-    proxy = await run_proxy(api.server, tmp_path)
+    proxy = await run_proxy(api.server)
     calls = asyncio.gather(*(ask(proxy, number) for number in range(5)))
     end(api, 0)
     answers = await calls
@@ -76,31 +88,31 @@ async def test_killed_proxy_asks_once(api: OpenAIBatchApi, tmp_path: Path) -> No
     assert (len(api.batches), len(api.lines(api.batches[0]["id"])), len(api.calls)) == (1, 5, 0)
     assert (await ask(proxy, 1, Authorization="Bearer other")).status_code == 401
     assert (await ask(proxy, 1, **{"Meritorder-Deadline": "soon"})).status_code == 400
-    await kill(proxy)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["anthropic", "gemini"])
 @pytest.mark.asyncio
-async def test_other_providers_answer(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_other_providers_answer(
+    kind: str, run_proxy: RunProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"{kind.upper()}_API_KEY", "key")
     provider: Any = KINDS[kind](now=lambda: dt.datetime.now(dt.UTC))
     async with provider.server as server:
-        proxy = await run_proxy(server, tmp_path, "--models", "m", provider=kind)
+        proxy = await run_proxy(server, "--models", "m", provider=kind)
         calls = [asyncio.create_task(ask(proxy, number, fields={"max_tokens": 8})) for number in range(2)]
         batches = Scene(kind, provider, tmp_path)
         batches.end(await batches.submitted(1), lambda _: "ok")
         answers = await asyncio.gather(*calls)
-        await kill(proxy)
     assert [answer.status_code for answer in answers] == [200, 200]
     assert all(answer.json()["choices"][0]["message"]["content"] for answer in answers)
 
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-async def test_stopping_proxy_lets_calls_go(api: OpenAIBatchApi, tmp_path: Path) -> None:
+async def test_stopping_proxy_lets_calls_go(api: OpenAIBatchApi, run_proxy: RunProxy) -> None:
     """A call that waits is told to come again, a client that went away loses nothing, and an idle proxy ends."""
-    proxy = await run_proxy(api.server, tmp_path)
+    proxy = await run_proxy(api.server)
     gone = asyncio.create_task(ask(proxy, 7))
     await until(lambda: len(api.batches) == 1)
     gone.cancel()
@@ -108,12 +120,11 @@ async def test_stopping_proxy_lets_calls_go(api: OpenAIBatchApi, tmp_path: Path)
     await asyncio.sleep(0.2)
     await asyncio.to_thread(proxy.stop)
     assert (await waits).status_code == 503
-    proxy = await run_proxy(api.server, tmp_path, "--idle", "1s")
+    proxy = await run_proxy(api.server, "--idle", "1s")
     end(api, 0)
     assert (await ask(proxy, 7)).json()["id"] == "chatcmpl-7"
     assert await asyncio.to_thread(proxy.process.wait, 30) in {0, -15}
     assert len(api.batches) == 1
-    await asyncio.to_thread(proxy.stop)
 
 
 @pytest.fixture
