@@ -37,7 +37,7 @@ def test_kills_lose_nothing(store: str) -> None:
 def test_faulty_venues_hurt_nobody() -> None:
     """Each kind of fault once in each form of call."""
     calls = 4 * (len(faults.FAULTS) + len(faults.ODD))
-    found = faults.run(calls=calls, window_s=20)
+    found = faults.run(calls=calls)
     assert found["faulty_answers"] >= calls
     none = ["tracebacks_in_log", "places_in_use", "venues_out_for_good", "other_tenant_failed"]
     none += ["unanswered", "plain_text_errors", "without_request_id", "private_parts_seen", "faults_taken_for_success"]
