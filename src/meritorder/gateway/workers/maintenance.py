@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
-from meritorder.gateway.state.clock import wait_until_set
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files, heartbeats
 from meritorder.gateway.store.queue import backlog, batches, requests
@@ -60,7 +59,7 @@ class Maintenance:
         self._lease_s = duration_s(context.settings.store.lease)
 
     def wake(self) -> None:
-        """Start a round of every task now."""
+        """Let the tasks look that read inputs and write outputs."""
         for event in self._wake_events:
             event.set()
 
@@ -132,15 +131,20 @@ class Maintenance:
 
     def _workers(self, name: str, step: Callable[[], Awaitable[None]]) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return several tasks that do the same, so that a large batch does not hold back the small ones."""
-        return {f"{name}_{number}": partial(self._repeat, step, _ROUND_S) for number in range(1, _WORKERS + 1)}
+        return {f"{name}_{number}": partial(self._repeat_when_woken, step) for number in range(1, _WORKERS + 1)}
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
+        while True:
+            await step()
+            await asyncio.sleep(every_s)
+
+    async def _repeat_when_woken(self, step: Callable[[], Awaitable[None]]) -> None:
         woken = asyncio.Event()
         self._wake_events.append(woken)
         try:
             while True:
                 await step()
-                await wait_until_set(woken, every_s)
+                await woken.wait()
                 woken.clear()
         finally:
             self._wake_events.remove(woken)
@@ -162,9 +166,18 @@ class Maintenance:
 
     async def _end_batches(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        ending = await context.database.read(lambda connection: batches.to_end(connection, now_s=now_s))
+
+        def read(connection: Connection) -> tuple[bool, list[batches.Batch], list[OverdueCall]]:
+            return (
+                batches.any_to_work_on(connection),
+                batches.to_end(connection, now_s=now_s),
+                backlog.overdue_calls(connection, now_s=now_s),
+            )
+
+        has_work, ending, calls = await context.database.read(read)
+        if has_work:  # a claim writes: none is tried in vain
+            self.wake()
         await context.supervisor.run_each("batch_ends", ending, self._end_batch)
-        calls = await context.database.read(lambda connection: backlog.overdue_calls(connection, now_s=now_s))
         await context.supervisor.run_each("batch_ends", calls, self._fail_overdue)
 
     async def _end_batch(self, batch: batches.Batch) -> None:

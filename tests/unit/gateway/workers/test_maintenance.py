@@ -227,7 +227,7 @@ def test_step_is_repeated_when_woken(gateway: Gateway) -> None:
         async def step() -> None:
             rounds.put_nowait(None)
 
-        task = asyncio.create_task(gateway.maintenance._repeat(step, 60.0))
+        task = asyncio.create_task(gateway.maintenance._repeat_when_woken(step))
         for _ in range(2):
             await asyncio.wait_for(rounds.get(), 1)
             gateway.maintenance.wake()

@@ -219,6 +219,12 @@ def any_open(connection: Connection) -> bool:
     return connection.execute(select(BATCHES.c.seq).where(OPEN_BATCH).limit(1)).first() is not None
 
 
+def any_to_work_on(connection: Connection) -> bool:
+    """Tell whether an input is to be read, or an output to be written, by whichever gateway."""
+    query = select(BATCHES.c.seq).where(OPEN_BATCH, BATCHES.c.status.in_(("validating", "finalizing"))).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def to_end(connection: Connection, *, now_s: float) -> list[Batch]:
     """Return the batches whose window has closed, and those that are being cancelled."""
     is_overdue = and_(BATCHES.c.status == "in_progress", BATCHES.c.expires_s <= now_s)
