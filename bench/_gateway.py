@@ -48,8 +48,7 @@ class Process:
 
     def cpu_s(self) -> float:
         """Return the CPU time that it has used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
     def kill(self) -> None:
         """Kill it with SIGKILL."""
@@ -77,6 +76,12 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Engine(Process):
@@ -138,8 +143,17 @@ class Gateway(Process):
         more: str = "",
         blobs: str = "",
         core: int | None = None,
+        workers: int = 1,
     ) -> None:
+        self.workers = workers
         config = write_configuration(
             folder, engine, store=store, port=port, keys=keys, max_sequences=max_sequences, more=more, blobs=blobs
         )
-        super().__init__(["-m", "meritorder", "serve", "--config", str(config)], folder / "gateway.log", core=core)
+        arguments = ["-m", "meritorder", "serve", "--config", str(config), "--workers", str(workers)]
+        super().__init__(arguments, folder / "gateway.log", core=core)
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has used so far, with its workers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        return cpu_s(pid) + (sum(cpu_s(int(child)) for child in children) if self.workers > 1 else 0.0)

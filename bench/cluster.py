@@ -1,4 +1,4 @@
-"""Three gateways over one PostgreSQL: what random kills lose or double, and processor time beside one gateway."""
+"""Three gateways over one PostgreSQL, two workers of one gateway: what kills lose, processor time beside one alone."""
 
 import json
 import statistics
@@ -16,49 +16,69 @@ from bench._gateway import Gateway, Process
 from bench.gateway import cores, load
 
 GATEWAYS: Final = 3
+WORKERS: Final = 2
 KILLS: Final = 100
 LINES: Final = 2500
 _SECONDS: Final = 4.0
 _ROUNDS: Final = 5
-_CONNECTIONS: Final = 24  # of all gateways together
+_CONNECTIONS: Final = 24  # of each loaded process
 
 
 def run(kill_count: int = KILLS, lines: int = LINES, rounds: int = _ROUNDS) -> dict[str, Any]:
-    """Kill gateways, and compare their processor time with that of one."""
+    """Kill gateways; compare the processor time of all with that of one, and of workers with that of one process."""
     survived = kills.survive("postgresql", kill_count, lines, gateways=GATEWAYS, faults=("gateway",))
-    return {"killed": survived, "processor_time": _processor_time(rounds)}
+    return {"killed": survived, "gateways": _gateways(rounds), "workers": _workers(rounds)}
 
 
-def _processor_time(rounds: int) -> dict[str, float]:
-    """Return the processor time of a real-time request, of one gateway and of all in turns."""
+def _gateways(rounds: int) -> dict[str, float]:
+    """Compare one of several gateways with all of them, while the others run idle."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         store = stack.enter_context(postgres.server()).url
         engine = stack.enter_context(Process(["-m", "bench._stub"], folder / "stub.log"))
-        gateways = []
-        for number in range(GATEWAYS):
-            own = folder / str(number)
-            own.mkdir()
-            blobs = f"file://{folder}/blobs"
-            gateways.append(stack.enter_context(Gateway(own, engine.url, store=store, blobs=blobs, max_sequences=256)))
-        alone, together = [], []
-        for _ in range(rounds):
-            alone.append(_cpu_s_per_request(gateways[:1], gateways))
-            together.append(_cpu_s_per_request(gateways, gateways))
-        return {
-            "one_gateway_cpu_s": statistics.median(alone),
-            "three_gateways_cpu_s": statistics.median(together),
-            "ratio": statistics.median(three / one for three, one in zip(together, alone, strict=True)),
-        }
+        start = partial(Gateway, engine=engine.url, store=store, blobs=f"file://{folder}/blobs", max_sequences=256)
+        gateways = [stack.enter_context(start(_new(folder, number))) for number in range(GATEWAYS)]
+        return _compared(rounds, (gateways[:1], gateways), (gateways, gateways))
+
+
+def _workers(rounds: int) -> dict[str, float]:
+    """Compare one process with the workers of another gateway, with SQLite."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        engine = stack.enter_context(Process(["-m", "bench._stub"], folder / "stub.log"))
+        start = partial(Gateway, engine=engine.url, max_sequences=256)
+        one, several = (stack.enter_context(start(_new(folder, count), workers=count)) for count in (1, WORKERS))
+        return _compared(rounds, ([one], [one]), ([several], [several]))
+
+
+def _new(folder: Path, number: int) -> Path:
+    own = folder / str(number)
+    own.mkdir()
+    return own
+
+
+_Arm = tuple[list[Gateway], list[Gateway]]
+"""The gateways that are loaded, and those whose processor time counts."""
+
+
+def _compared(rounds: int, one: _Arm, several: _Arm) -> dict[str, float]:
+    """Return the processor time of a real-time request in both arms, which have turns.
+
+    Each process has as many connections as the one alone: with fewer, less of its work is done together.
+    """
+    figures = [(_cpu_s_per_request(*one), _cpu_s_per_request(*several)) for _ in range(rounds)]
+    alone, together = (statistics.median(arm) for arm in zip(*figures, strict=True))
+    ratio = statistics.median(more / less for less, more in figures)
+    return {"one_cpu_s": alone, "several_cpu_s": together, "ratio": ratio}
 
 
 def _cpu_s_per_request(loaded: list[Gateway], gateways: list[Gateway]) -> float:
-    """Load gateways in closed loops; return the processor time of all per request."""
+    """Load gateways in closed loops, each process alike; return the processor time of gateways per request."""
     before_s = sum(gateway.cpu_s() for gateway in gateways)
-    share = _CONNECTIONS // len(loaded)
-    ask = partial(load, key="none", form="whole", seconds=_SECONDS, core=cores()[1], connections=share)
+    ask = partial(load, key="none", form="whole", seconds=_SECONDS, core=cores()[1])
     with ThreadPoolExecutor(len(loaded)) as threads:
-        figures = list(threads.map(ask, [gateway.url for gateway in loaded]))
+        asked = [threads.submit(ask, gateway.url, connections=_CONNECTIONS * gateway.workers) for gateway in loaded]
+        figures = [future.result() for future in asked]
     requests = sum(figure["requests_per_s"] for figure in figures) * _SECONDS
     return (sum(gateway.cpu_s() for gateway in gateways) - before_s) / requests
 

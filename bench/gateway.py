@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bench._gateway import Gateway, Process, write_configuration
+from bench._gateway import Gateway, Process, cpu_s, write_configuration
 from bench._load import CONNECTIONS
 from bench._process import ROOT
 
@@ -165,8 +165,7 @@ class _LiteLLM:
 
     def cpu_s(self) -> float:
         """Return the CPU time that it has used so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self._process.pid)
 
     def __enter__(self) -> Self:
         return self
