@@ -19,8 +19,9 @@ def period_bounds(period: str, now: dt.datetime) -> tuple[dt.datetime, dt.dateti
         now: The instant, with its time zone.
     """
     if period == "hour":
-        start = now.replace(minute=0, second=0, microsecond=0)
-        return start, (start.astimezone(dt.UTC) + dt.timedelta(hours=1)).astimezone(now.tzinfo)
+        passed = dt.timedelta(minutes=now.minute, seconds=now.second, microseconds=now.microsecond)
+        start = now.astimezone(dt.UTC) - passed
+        return start.astimezone(now.tzinfo), (start + dt.timedelta(hours=1)).astimezone(now.tzinfo)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if period == "day":
         return start, start + dt.timedelta(hours=HOURS_PER_DAY)

@@ -7,6 +7,7 @@ from meritorder.policy.budgets import calls_within_budget, period_bounds
 
 NEW_YORK = ZoneInfo("America/New_York")
 KOLKATA = ZoneInfo("Asia/Kolkata")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
 
 
 def utc(text: str) -> dt.datetime:
@@ -29,6 +30,8 @@ def utc(text: str) -> dt.datetime:
         # and forward on 8 March 2026: the day has 23 hours.
         ("day", "2026-03-08T12:00:00Z", NEW_YORK, "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z"),
         ("hour", "2026-03-08T06:30:00Z", NEW_YORK, "2026-03-08T06:00:00Z", "2026-03-08T07:00:00Z"),
+        # Clocks go back by half an hour on Lord Howe Island: an instant is within its hour.
+        ("hour", "2026-04-04T15:10:00Z", LORD_HOWE, "2026-04-04T14:30:00Z", "2026-04-04T15:30:00Z"),
         ("hour", "2026-11-29T21:45:00Z", KOLKATA, "2026-11-29T21:30:00Z", "2026-11-29T22:30:00Z"),
     ],
 )
