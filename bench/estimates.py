@@ -1,4 +1,4 @@
-"""`estimate` against `compare` on the requests that it makes, on random settings; and how long an answer takes."""
+"""`estimate` against `compare` on whole days of the same traffic, on random settings; and how long an answer takes."""
 
 import time
 from contextlib import suppress
@@ -20,6 +20,8 @@ EXAMPLE: Final = (
 )
 _SETTINGS: Final = 60
 _MOST_REQUESTS: Final = 50_000
+_LARGE_SETTINGS: Final = 10
+_MOST_LARGE_REQUESTS: Final = 400_000
 _TIMED: Final = 200
 _MOST_TIMED_REQUESTS: Final = 1_000_000
 
@@ -28,6 +30,8 @@ def run() -> dict[str, Any]:
     """Compare the costs of every way that keeps its promise, and measure answers and the command, caches filled."""
     random = np.random.default_rng(16)
     off = [difference for _ in range(_SETTINGS) for difference in differences(*draw(random, _MOST_REQUESTS))]
+    large = [draw(random, _MOST_LARGE_REQUESTS, fewest_requests=_MOST_REQUESTS) for _ in range(_LARGE_SETTINGS)]
+    large_off = [difference for setting in large for difference in differences(*setting)]
     took_s, processor_s = zip(*(_measure(*draw(random, _MOST_TIMED_REQUESTS)) for _ in range(_TIMED)), strict=True)
     command = ["-m", "meritorder", "estimate", *EXAMPLE]
     measure(command, {})
@@ -36,16 +40,20 @@ def run() -> dict[str, Any]:
         "ways": len(off),
         "difference_largest": max(off),
         "difference_p90": float(np.quantile(off, 0.9)),
+        "large_difference_largest": max(large_off),
+        "large_difference_p90": float(np.quantile(large_off, 0.9)),
         "answer_p95_s": float(np.quantile(took_s, 0.95)),
         "answer_processor_p95_s": float(np.quantile(processor_s, 0.95)),
         "command_s": measure(command, {}).seconds,
     }
 
 
-def draw(random: np.random.Generator, most_requests: float) -> tuple[Traffic, CompareOptions]:
+def draw(
+    random: np.random.Generator, most_requests: float, *, fewest_requests: float = 1_000
+) -> tuple[Traffic, CompareOptions]:
     """Draw traffic in a few numbers, and what may serve it."""
     traffic = Traffic(
-        requests_per_day=float(np.exp(random.uniform(np.log(1_000), np.log(most_requests)))),
+        requests_per_day=float(np.exp(random.uniform(np.log(fewest_requests), np.log(most_requests)))),
         input_tokens=float(np.exp(random.uniform(np.log(100), np.log(4_000)))),
         output_tokens=float(np.exp(random.uniform(np.log(20), np.log(600)))),
         cached_share=float(random.choice([0.0, 0.5])),

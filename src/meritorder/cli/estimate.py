@@ -101,7 +101,7 @@ def estimate(
             metavar="N",
             help="Requests of a day to simulate at most; more is closer and slower.",
         ),
-    ] = 100_000,
+    ] = 50_000,
     write_trace: Annotated[
         Path | None,
         typer.Option("--write-trace", metavar="FILE", help="Write the requests that are simulated (CSV or Parquet)."),

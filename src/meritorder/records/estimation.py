@@ -45,7 +45,7 @@ class PatiencePoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrafficSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What was estimated: `simulated_share` of the rate was simulated, over `simulated_days`."""
+    """What was estimated: `simulated_share` of the rate, over `simulated_days` that passed at `simulated_pace`."""
 
     requests: float
     requests_per_day: float | None
@@ -54,6 +54,7 @@ class TrafficSummary(msgspec.Struct, frozen=True, kw_only=True):
     peak_to_mean_hour: float | None = None
     simulated_days: float | None = None
     simulated_share: float = 1.0
+    simulated_pace: float = 1.0
     by_s: float | None = None
 
 

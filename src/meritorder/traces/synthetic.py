@@ -83,15 +83,20 @@ class Traffic:
         return min(_MAX_DAYS, max(1, math.ceil(_FEW_REQUESTS / self.requests_per_day)))
 
 
-def generate(traffic: Traffic, *, seed: int = 0) -> Trace:
+def generate(traffic: Traffic, *, seed: int = 0, pace: float = 1.0) -> Trace:
     """Generate a trace of the traffic; equal seeds give equal traces.
 
     The trace covers whole days exactly, so that its mean rate is the stated one.
+
+    Args:
+        traffic: The traffic.
+        seed: Seed of the draw.
+        pace: How many times as fast as in truth the day passes, at the same rate.
     """
     # A stream of its own: the draw of which requests can wait begins with the same seed.
     random = np.random.default_rng((seed, _STREAM))
-    count = max(2, round(traffic.requests_per_day * traffic.days))
-    arrived_s = _arrivals(count, traffic, random)
+    count = max(2, round(traffic.requests_per_day * traffic.days / pace))
+    arrived_s = _arrivals(count, traffic, random) / pace
     inputs = _lengths(traffic.input_tokens, traffic.variation, count, random)
     cached = np.minimum(np.floor(inputs * traffic.cached_share), inputs - 1)
     drawn = pl.DataFrame(

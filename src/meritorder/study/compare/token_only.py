@@ -93,7 +93,7 @@ def compare_tokens(
 def patience_s(load: TraceLoad) -> Floats:
     """Return how long each request can wait, shape (requests,)."""
     # A tolerance, since deadlines are sums of floating-point numbers.
-    return np.where(load.deferrable, load.deadline_s - load.arrived_s + _TOLERANCE_S, 0.0)
+    return np.where(load.deferrable, (load.deadline_s - load.arrived_s) * load.pace + _TOLERANCE_S, 0.0)
 
 
 def waiting_usd(prices: Sequence[TokenPrice], load: TraceLoad) -> Floats:

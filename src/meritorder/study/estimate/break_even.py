@@ -79,8 +79,8 @@ def break_even_volume(
 
 def _busiest_hour(machine: CandidateMachine, load: TraceLoad) -> float:
     """Return the work that arrives in the busiest hour / the work that one machine does in an hour."""
-    hours = (load.arrived_s // SECONDS_PER_HOUR).astype(np.int64)
-    return float(np.bincount(hours, machine.work_s(load)).max()) / SECONDS_PER_HOUR / machine.replicas
+    hours = (load.arrived_s * load.pace // SECONDS_PER_HOUR).astype(np.int64)
+    return float(np.bincount(hours, machine.work_s(load)).max()) * load.pace / SECONDS_PER_HOUR / machine.replicas
 
 
 def _serves(machine: CandidateMachine, load: TraceLoad) -> bool:

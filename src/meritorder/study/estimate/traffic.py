@@ -7,7 +7,8 @@ from typing import Final
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices
-from meritorder.domain import Model, Tier
+from meritorder.deadlines import Patience
+from meritorder.domain import Tier
 from meritorder.errors import CatalogError, InfeasibleError
 from meritorder.offers import TokenPrice
 from meritorder.records.comparison import Comparison
@@ -30,20 +31,20 @@ from meritorder.study.estimate.ways import (
     token_ways,
 )
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.machines import find_machines
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.traces import Trace
 from meritorder.traces.synthetic import Traffic, generate
-from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_DAY, format_usd
+from meritorder.traces.workloads import parse_defer
+from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_DAY, format_duration, format_usd
 
-SIMULATED_REQUESTS: Final = 100_000
-"""Requests of a day that are simulated at most; of a higher rate, a part is."""
+SIMULATED_REQUESTS: Final = 50_000
+"""Requests that are simulated at most; of more, the day passes faster, and beyond that a part of the rate is left."""
 
 _DAYS_PER_MONTH: Final = HOURS_PER_MONTH / HOURS_PER_DAY
-# Up to this many simulated requests all hardware is searched; beyond, as many as are shortlisted.
-_FEW_REQUESTS: Final = 60_000
-_SHORTLISTED: Final = 2
+# How fast a day may pass, and the time that requests which can wait must be left: longer than they take to serve.
+_MAX_PACE: Final = 8.0
+_LEAST_WAIT_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,6 @@ class _Compared:
     prices: Sequence[TokenPrice]
     searched: SearchedTrace | None = None
     no_machine: str = ""
-    shortlist: tuple[str, ...] = ()
 
     @property
     def hardware(self) -> tuple[str, ...]:
@@ -62,14 +62,6 @@ class _Compared:
         if self.searched is None:
             return ()
         return tuple(dict.fromkeys(machine.profile.hardware for machine in self.searched.search.machines))
-
-    @property
-    def assumptions(self) -> list[Assumption]:
-        """What was left out of the search."""
-        if not self.shortlist:
-            return []
-        text = f"only {' and '.join(self.shortlist)}, whose work is cheapest at full use, are searched at this volume"
-        return [Assumption(text=text, option="--hardware")]
 
 
 def estimate_traffic(
@@ -86,14 +78,14 @@ def estimate_traffic(
         traffic: The traffic in a few numbers.
         options: Model, machines, SLO, and the share that can wait.
         progress: Receives each step.
-        simulated_requests: Requests of a day that are simulated at most.
+        simulated_requests: Requests that are simulated at most.
         trace_file: Where the simulated requests were written, for the commands that go on from there.
 
     Raises:
         MeritorderError: The model is unknown, or is had neither on machines nor as tokens.
     """
-    share = _simulated_share(traffic, simulated_requests)
-    trace = simulated_trace(traffic, options, simulated_requests)
+    share, options = _simulated(traffic, options, simulated_requests)
+    trace = generate(_part(traffic, share), seed=options.seed, pace=options.pace)
     compared = _compare(trace, traffic.input_tokens + traffic.output_tokens, options, progress)
     searched = compared.searched
     load = searched.load if searched else assign_workloads(trace, options).load(options)
@@ -107,7 +99,11 @@ def estimate_traffic(
     progress("finding the break-even volume")
     volume, note = None, compared.comparison.break_even_note
     if searched:
-        volume, note = break_even_volume(searched, standard, lambda rate: _load_of(rate, traffic, options))
+        volume, note = break_even_volume(
+            searched,
+            standard,
+            lambda rate: _load_of(replace(traffic, requests_per_day=rate), options, simulated_requests),
+        )
     progress("pricing patience")
     at_once_usd = min((way.usd for way in ways if way.name.startswith("realtime") and way.in_time), default=math.inf)
     patience = price_patience(searched, load, compared.prices, standard, usd_factor=usd_factor, at_once_usd=at_once_usd)
@@ -121,7 +117,8 @@ def estimate_traffic(
             input_tokens=traffic.input_tokens,
             output_tokens=traffic.output_tokens,
             peak_to_mean_hour=traffic.peak_to_mean,
-            simulated_days=days,
+            simulated_days=days * options.pace,
+            simulated_pace=options.pace,
             simulated_share=share,
         ),
         sentence=" ".join(
@@ -132,7 +129,7 @@ def estimate_traffic(
         patience=patience,
         break_even_requests_per_day=volume,
         break_even_note=note,
-        assumptions=[*scaled, *compared.assumptions, *compared.comparison.assumptions],
+        assumptions=[*scaled, *_paced(options), *compared.comparison.assumptions],
         prices=compared.comparison.prices,
         warnings=compared.comparison.warnings,
         commands=_commands(compared, options, trace_file),
@@ -148,13 +145,25 @@ def _commands(compared: _Compared, options: CompareOptions, trace_file: str) -> 
 
 
 def simulated_trace(traffic: Traffic, options: CompareOptions, simulated_requests: float) -> Trace:
-    """Return the requests that are simulated: those of a day or more, or a part of the rate."""
-    share = _simulated_share(traffic, simulated_requests)
-    return generate(replace(traffic, requests_per_day=traffic.requests_per_day * share), seed=options.seed)
+    """Return a day or more of the traffic at the rate that is simulated, which is all of it but at the largest."""
+    share, _ = _simulated(traffic, options, simulated_requests)
+    return generate(_part(traffic, share), seed=options.seed)
 
 
-def _simulated_share(traffic: Traffic, simulated_requests: float) -> float:
-    return min(1.0, simulated_requests / traffic.requests_per_day)
+def _simulated(traffic: Traffic, options: CompareOptions, simulated_requests: float) -> tuple[float, CompareOptions]:
+    """Return the share of the rate that is simulated, and the options with the pace of the simulated day."""
+    deadlines = [parse_defer(text).deadline for text in options.defer]
+    waits_s = [deadline.wait_s for deadline in deadlines if isinstance(deadline, Patience)]
+    times = traffic.requests_per_day / simulated_requests
+    pace = min(_MAX_PACE, times, *(wait_s / _LEAST_WAIT_S for wait_s in waits_s))
+    if pace < 1 or options.spot or len(waits_s) < len(deadlines):
+        pace = 1.0  # the clock of interruptions, and of deadlines by the time of the day, is the true one
+    share = min(1.0, pace / times)
+    return share, replace(options, pace=pace)
+
+
+def _part(traffic: Traffic, share: float) -> Traffic:
+    return replace(traffic, requests_per_day=traffic.requests_per_day * share)
 
 
 def _compare(trace: Trace, traffic_tokens: float, options: CompareOptions, progress: Progress) -> _Compared:
@@ -173,28 +182,14 @@ def _compare(trace: Trace, traffic_tokens: float, options: CompareOptions, progr
             f"{traffic_tokens:,.0f} are asked on average",
             where="--input",
         )
-    shortlist: tuple[str, ...] = ()
     try:
-        shortlist = _shortlist(trace, catalog, model, options)
-        chosen = replace(options, hardware=shortlist or options.hardware, coarse=True)
-        searched = search_arrangements(trace, model, prices, chosen, progress)
+        searched = search_arrangements(trace, model, prices, replace(options, coarse=True), progress)
     except NO_MACHINE_ERRORS as error:
         if not prices or limits_machines(options):
             raise
         as_tokens = compare_tokens(trace, model.id, prices, options, reason=NO_MACHINE)
         return _Compared(comparison=as_tokens, prices=prices, no_machine=str(error))
-    return _Compared(
-        comparison=assemble(searched, None), prices=searched.prices, searched=searched, shortlist=shortlist
-    )
-
-
-def _shortlist(trace: Trace, catalog: facts.Catalog, model: Model, options: CompareOptions) -> tuple[str, ...]:
-    """Return the hardware with the cheapest work, to search only that where many requests are simulated."""
-    if trace.requests.height <= _FEW_REQUESTS or len(options.hardware) <= _SHORTLISTED:
-        return ()
-    load = assign_workloads(trace, replace(options, defer=())).load(options)
-    machines = find_machines(catalog, model, load, replace(options, coarse=True), lambda _: None)
-    return tuple(dict.fromkeys(machine.profile.hardware for machine in machines))[:_SHORTLISTED]
+    return _Compared(comparison=assemble(searched, None), prices=searched.prices, searched=searched)
 
 
 def _machine_ways(
@@ -215,10 +210,23 @@ def _machine_ways(
     return [whole, *(way for way in ways if way.name != whole.name and way.usd < whole.usd)]
 
 
-def _load_of(requests_per_day: float, traffic: Traffic, options: CompareOptions) -> TraceLoad:
-    """Return a day of the same traffic at another volume, all in real time."""
-    trace = generate(replace(traffic, requests_per_day=requests_per_day), seed=options.seed)
-    return assign_workloads(trace, replace(options, defer=())).load(options)
+def _load_of(traffic: Traffic, options: CompareOptions, simulated_requests: float) -> TraceLoad:
+    """Return a day of traffic, all in real time."""
+    share, options = _simulated(traffic, replace(options, defer=()), simulated_requests)
+    trace = generate(_part(traffic, share), seed=options.seed, pace=options.pace)
+    return assign_workloads(trace, options).load(options)
+
+
+def _paced(options: CompareOptions) -> list[Assumption]:
+    """Return what it means that the day was simulated at a faster pace, if it was."""
+    if options.pace == 1:
+        return []
+    text = (
+        f"a day is simulated in {format_duration(SECONDS_PER_DAY / options.pace)}, at its full rate: requests are "
+        f"served as in truth, while the load changes, machines start and deadlines come {options.pace:.1f} times as "
+        "fast"
+    )
+    return [Assumption(text=text, option="--simulate")]
 
 
 def _scaled_down(searched: SearchedTrace | None, load: TraceLoad, share: float, usd_factor: float) -> list[Assumption]:

@@ -118,9 +118,9 @@ def simulate_fleet(
         work_s, residence_s = last.work_s(load), last.residence_s(load)
     result = simulate(
         load.requests(work_s, residence_s),
-        tuple(pool for _, pool in pools),
+        tuple(pool.paced(load.pace) for _, pool in pools),
         horizon_s=load.span_s + tail_s,
-        tick_s=decision_s,
+        tick_s=decision_s / load.pace,
         bin_s=load.bin_s,
         limits=load.slo_limits(),
     )
@@ -283,7 +283,8 @@ def max_deadline_machines(machine: CandidateMachine, load: TraceLoad) -> int:
         return 0
     work_s = float(machine.work_s(load)[deferrable].sum())
     patience_s = float(np.min(load.deadline_s[deferrable] - load.arrived_s[deferrable]))
-    available_s = max(min(load.span_s, patience_s) - machine.startup_s, machine.startup_s)
+    startup_s = machine.startup_s / load.pace
+    available_s = max(min(load.span_s, patience_s) - startup_s, startup_s)
     return min(2 * math.ceil(work_s / available_s / machine.replicas) + 1, MAX_REPLICAS // machine.replicas)
 
 

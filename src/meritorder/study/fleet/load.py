@@ -1,7 +1,7 @@
 """The requests of a trace as arrays, with the SLO or deadline of each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.latency import breaks_slo, tpot_s
 from meritorder.sim.pools import Requests, SimResult, SloLimits
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -21,6 +21,9 @@ NO_DEADLINE: Final = np.inf
 SATURATION_REQUESTS: Final = 100_000
 """Requests that saturated throughput is measured with, both when a plan is made and when it is simulated."""
 _LEAST_ATTAINMENT: Final = 1e-9
+# How long requests wait in trials, if they can wait longer; only where they are few, and one machine more shows.
+_WAITS_S: Final = (60.0, 300.0, 600.0, 1800.0, *(hours * SECONDS_PER_HOUR for hours in (1, 2, 4, 8, 12, 24)))
+_FEW_REQUESTS: Final = 5_000
 _COLUMNS: Final = (
     "arrived_s",
     "input_tokens",
@@ -50,8 +53,9 @@ class TraceLoad:
         attainment: Share of all real-time requests that must meet their SLO, over all workloads.
         span_s: Time that the requests cover, from time 0.
         begin_s: Time of the trace at time 0, where their first machines are on without a start.
-        verdict_suffices: Whether nothing else matters of a real-time fleet than whether it keeps the SLO, so that its
-            simulation may end as soon as it does not.
+        verdict_suffices: Whether nothing else matters of a fleet that breaks the SLO, so that its simulation may end as
+            soon as it does.
+        pace: How many times as fast as in truth all but serving passes: machines start, and deadlines come, sooner.
     """
 
     arrived_s: Floats
@@ -67,6 +71,7 @@ class TraceLoad:
     span_s: float
     begin_s: float = 0.0
     verdict_suffices: bool = False
+    pace: float = 1.0
 
     def __len__(self) -> int:
         return len(self.arrived_s)
@@ -132,12 +137,24 @@ class TraceLoad:
 
     def all_deferrable(self, patience_s: float) -> Self:
         """Return the same requests, all deferrable; those without a deadline get this patience."""
-        return replace(self, deadline_s=np.where(self.deferrable, self.deadline_s, self.arrived_s + patience_s))
+        later_s = self.arrived_s + patience_s / self.pace
+        return replace(self, deadline_s=np.where(self.deferrable, self.deadline_s, later_s))
+
+    def paced(self, pace: float) -> Self:
+        """Return the same requests, which arrived at this pace already, with deadlines that come at it as well."""
+        return replace(self, deadline_s=self.arrived_s + (self.deadline_s - self.arrived_s) / pace, pace=pace)
 
     def waiting_at_most(self, patience_s: float) -> Self:
         """Return the same requests, none of which can wait longer than this."""
-        sooner_s = np.minimum(self.deadline_s, self.arrived_s + patience_s)
+        sooner_s = np.minimum(self.deadline_s, self.arrived_s + patience_s / self.pace)
         return replace(self, deadline_s=np.where(self.deferrable, sooner_s, NO_DEADLINE))
+
+    def waiting_less(self) -> Iterator[Self]:
+        """Yield few requests with less time to wait, so that more patience never makes them more expensive."""
+        if len(self) > _FEW_REQUESTS or not self.deferrable.any():
+            return
+        longest_s = float((self.deadline_s - self.arrived_s)[self.deferrable].max()) * self.pace
+        yield from (self.waiting_at_most(patience_s) for patience_s in _WAITS_S if patience_s < longest_s)
 
     def sample(self, count: int) -> Self:
         """Return about `count` of the requests, evenly spread over the trace, the longest one included."""
@@ -212,11 +229,13 @@ class TraceLoad:
 
     def slo_limits(self) -> SloLimits | None:
         """Return the limits at which a simulation may end early; None if its whole result matters."""
-        if not self.verdict_suffices or self.deferrable.any():
+        deferrable = self.deferrable
+        if not self.verdict_suffices or deferrable.all():
             return None
+        ttft_s, tpot_s = (np.where(deferrable, np.inf, limit_s) for limit_s in (self.ttft_limit_s, self.tpot_limit_s))
         # One more than may break it, so that rounding decides nothing.
-        may_break = math.floor(len(self) * (1 - self.attainment)) + 1
-        return SloLimits(ttft_s=self.ttft_limit_s, tpot_s=self.tpot_limit_s, may_break=may_break)
+        may_break = math.floor(np.count_nonzero(~deferrable) * (1 - self.attainment)) + 1
+        return SloLimits(ttft_s=ttft_s, tpot_s=tpot_s, may_break=may_break)
 
     def latencies(self, result: SimResult) -> tuple[Floats, Floats]:
         """Return TTFT and TPOT of each simulated request, nan if it was never served, shapes (requests,)."""

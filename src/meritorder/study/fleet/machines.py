@@ -80,16 +80,15 @@ class CandidateMachine:
         """Return what the requests would cost on saturated replicas, in fractions of machines."""
         return float(self.work_s(load).sum()) / SECONDS_PER_HOUR * self.usd_per_replica_hour
 
-    @property
-    def least_start_usd(self) -> float:
-        """The least that one rented machine costs."""
-        paid_s = max(self.startup_paid_s, self.offer.minimum_billing_s)
+    def least_start_usd(self, load: TraceLoad) -> float:
+        """Return the least that one machine costs which is rented for some of the requests."""
+        paid_s = max(self.startup_paid_s, self.offer.minimum_billing_s) / load.pace
         return self.offer.usd_per_hour * paid_s / SECONDS_PER_HOUR
 
     def least_batch_usd(self, load: TraceLoad) -> float:
         """Return a lower bound on the cost of requests on machines that are rented for them."""
-        startup_usd = self.offer.usd_per_hour * self.startup_paid_s / SECONDS_PER_HOUR
-        return max(self.least_start_usd, self.price_work(load) + startup_usd)
+        startup_usd = self.offer.usd_per_hour * self.startup_paid_s / load.pace / SECONDS_PER_HOUR
+        return max(self.least_start_usd(load), self.price_work(load) + startup_usd)
 
     def residence_s(self, load: TraceLoad) -> Floats:
         """Return how long each request stays in a saturated replica, shape (requests,)."""

@@ -62,6 +62,7 @@ class CompareOptions:
         seed: Seed of random draws.
         coarse: Search only the machines that promise most, and end simulations once they break the SLO: less time, and
             seldom another answer.
+        pace: How many times as fast as in truth the requests arrive one after another, and all but serving passes.
     """
 
     model: str = ""
@@ -94,6 +95,7 @@ class CompareOptions:
     catalogs: tuple[Path, ...] = ()
     seed: int = 0
     coarse: bool = False
+    pace: float = 1.0
 
     @property
     def default_slo(self) -> Slo:

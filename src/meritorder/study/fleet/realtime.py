@@ -11,10 +11,12 @@ so that a machine more among the candidates never makes a fleet of either kind m
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Final
+
+import numpy as np
 
 from meritorder.errors import InfeasibleError
 from meritorder.records.comparison import FrontierPoint
@@ -91,9 +93,10 @@ def search_realtime(
     best_usd = math.inf
     with ThreadPoolExecutor(max_workers=THREADS) as threads:
         while some := list(islice(candidates, THREADS)):
-            run = partial(search.run, limit_usd=best_usd, autoscale=autoscale)
-            found += threads.map(run, [machines[place] for place in some if bounds_usd[place] <= best_usd])
-            best_usd = min((fleets.fixed.usd for fleets in found if fleets.fixed), default=math.inf)
+            affordable = [machines[place] for place in some if bounds_usd[place] <= best_usd]
+            sized = list(threads.map(partial(search.size, limit_usd=best_usd), affordable))
+            best_usd = min([best_usd, *(fleets.fixed.usd for fleets in sized if fleets.fixed)])
+            found += threads.map(partial(search.autoscale, limit_usd=best_usd), sized) if autoscale else sized
             if bounds_usd[some[-1]] > best_usd:
                 break
     fixed = sorted((fleets.fixed for fleets in found if fleets.fixed), key=_usd)
@@ -141,11 +144,23 @@ def _usd(trial: Trial) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MachineFleets:
-    """The fleets of one machine; `fixed` is None if none meets the SLO, or if it cannot be the cheapest."""
+    """The fleets of one machine.
 
+    Args:
+        machine: The machine.
+        stretches: The stretches that have shown its fleets to be too small.
+        tried: Every fleet that was simulated on all requests.
+        smallest: The smallest fleet, always on, that meets the SLO on the busiest stretch; None if there is none.
+        fixed: The smallest that meets it on all requests; None if there is none, or if it cannot be the cheapest.
+        autoscaled: The autoscaled fleets.
+    """
+
+    machine: CandidateMachine
+    stretches: Stretches
+    tried: list[FrontierPoint] = field(default_factory=list)
+    smallest: Trial | None = None
     fixed: Trial | None = None
     autoscaled: tuple[Trial, ...] = ()
-    tried: tuple[FrontierPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,38 +179,55 @@ class _Search:
     progress: Progress
     title: str
 
-    def run(self, machine: CandidateMachine, *, limit_usd: float, autoscale: bool) -> _MachineFleets:
-        """Return the cheapest fleets of a machine; those that cost more than the limit may be missing."""
-        tried: list[FrontierPoint] = []
+    def size(self, machine: CandidateMachine, *, limit_usd: float) -> _MachineFleets:
+        """Return the smallest fleet, always on, of a machine; one that costs more than the limit may be missing."""
         stretches = Stretches(load=self.load, stretches=list(self.stretches.stretches))
+        fleets = _MachineFleets(machine=machine, stretches=stretches)
         smallest = None
         for trial in search_fixed_fleet(machine, stretches.busiest):
-            self._report(trial, tried)
+            self._report(trial, fleets.tried)
             smallest = trial if trial.feasible else smallest
-        if smallest is None:
-            return _MachineFleets(tried=tuple(tried))
-        instances = smallest.pools[0][1].max_instances
         fixed = None if stretches.stretches else smallest
-        if fixed is None and instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd:
-            larger = [partial(fixed_fleet, machine, instances=instances + added) for added in range(_MAX_ADDED + 1)]
-            confirmed = self._confirmed(larger, stretches, tried)
-            fixed = confirmed if confirmed.feasible else None
-        if fixed:
-            instances = fixed.pools[0][1].max_instances
-            limit_usd = min(limit_usd, fixed.usd)
+        if smallest and not fixed:
+            instances = smallest.pools[0][1].max_instances
+            if instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd:
+                larger = [partial(fixed_fleet, machine, instances=instances + added) for added in range(_MAX_ADDED + 1)]
+                confirmed = self._confirmed(larger, stretches, fleets.tried)
+                fixed = confirmed if confirmed.feasible else None
+        return replace(fleets, smallest=smallest, fixed=fixed)
+
+    def autoscale(self, fleets: _MachineFleets, *, limit_usd: float) -> _MachineFleets:
+        """Add the cheapest autoscaled fleets of a machine; those that cost more than the limit may be missing."""
+        machine, stretches, fixed, smallest = fleets.machine, fleets.stretches, fleets.fixed, fleets.smallest
+        coarse = self.load.verdict_suffices
+        if smallest is None or machine.price_work(self.load) > min(limit_usd, fixed.usd if fixed else limit_usd):
+            return fleets
+        if coarse and fixed and fixed.usd * self._mean_to_peak > limit_usd:
+            return fleets
         known = [smallest, fixed] if fixed else [smallest]
+        instances = known[-1].pools[0][1].max_instances
         autoscaled: list[Trial] = []
         for minimum in autoscaler_minimums(instances):
-            if not autoscale or machine.price_work(self.load) > limit_usd:
-                continue
-            fleets = _autoscalers(machine, instances, minimum, known)
-            if stretches.stretches and autoscaled and autoscaled[-1].feasible:
+            targets = _autoscalers(machine, instances, minimum, known)
+            if (coarse or stretches.stretches) and autoscaled and autoscaled[-1].feasible:
                 # More machines at least are cheaper only under a higher target.
-                fleets = [fleet for fleet in fleets if fleet.keywords["target"] > _target(autoscaled[-1])]
-                if not fleets or stretches.rule_out(fleets[0]):
+                targets = [fleet for fleet in targets if fleet.keywords["target"] > _target(autoscaled[-1])]
+                if not targets or stretches.rule_out(targets[0]):
                     continue
-            autoscaled.append(self._autoscaled(fleets, stretches, tried))
-        return _MachineFleets(fixed=fixed, autoscaled=tuple(autoscaled), tried=tuple(tried))
+                if coarse and not targets[0](self.load).feasible:
+                    continue
+            autoscaled.append(self._autoscaled(targets, stretches, fleets.tried))
+        return replace(fleets, autoscaled=tuple(autoscaled))
+
+    @property
+    def _mean_to_peak(self) -> float:
+        """Requests in a mean hour / in the busiest one.
+
+        An autoscaler uses its machines no better on average than a fleet that is always on does in its busiest hour,
+        so that it saves no more than this leaves.
+        """
+        hours = np.bincount((self.load.arrived_s * self.load.pace // SECONDS_PER_HOUR).astype(np.int64))
+        return float(hours.mean() / hours.max())
 
     def _autoscaled(self, fleets: Sequence[Fleet], stretches: Stretches, tried: list[FrontierPoint]) -> Trial:
         """Return the fleet with the highest target that meets the SLO; the one that misses it least if none does.

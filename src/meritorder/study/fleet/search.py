@@ -37,18 +37,18 @@ from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.realtime import RealtimeFleets, search_realtime
 from meritorder.study.fleet.spot import spot_machines
 from meritorder.study.fleet.stretches import Stretches, breaks_slo
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
+from meritorder.units import SECONDS_PER_DAY
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
 # Machines that a coarse search tries for deferrable requests beside a fleet.
 _COARSE_MACHINES: Final = 2
-# What must be left to save in batch, at least, for a coarse search to go on.
+# Share of the lowest cost that must be left to save for a coarse search to go on.
 _COARSE_SAVING: Final = 0.05
+# How many times as much as the cheapest fleet one may cost whose machine a coarse search tries for one lane alone.
+_COARSE_RATIO: Final = 2.5
 # Shares of the largest backfill that are tried until the SLO holds.
 _BACKFILL_SHARES: Final = (1.0, 0.75, 0.5, 0.25)
-# How long requests wait in trials, if they can wait longer; only where they are few, and one machine more shows.
-_WAITS_S: Final = (60.0, 300.0, 600.0, 1800.0, *(hours * SECONDS_PER_HOUR for hours in (1, 2, 4, 8, 12, 24)))
-_FEW_REQUESTS: Final = 5_000
+_COARSE_BACKFILL_SHARES: Final = (1.0, 0.25)
 # Share of the cost of the deferrable lane that the other lane's gaps may save by serving its late requests.
 _GAPS_SAVE: Final = 0.05
 
@@ -143,7 +143,7 @@ class Search:
         cheapest = fleets.cheapest
         baseline = present or cheapest
         self.progress("simulating batch")
-        alone, both = replace(self, tried=[]), replace(self, tried=[])
+        alone, both = replace(self, tried=[]), replace(self, tried=[], machines=self._promising(fleets))
         on_demand = replace(both, batch_machines=[m for m in self.batch_machines if m.interruptions is None])
         with ThreadPoolExecutor(max_workers=1) as background:
             batch = background.submit(alone.patient_batch, self.load.all_deferrable(self.patience_s))
@@ -167,6 +167,13 @@ class Search:
             slo_utilization=slo_utilization.result(),
             tried=self.tried,
         )
+
+    def _promising(self, fleets: RealtimeFleets) -> Sequence[CandidateMachine]:
+        """Return the machines for the real-time lane alone; in a coarse search, those that do well for all requests."""
+        if not self.coarse:
+            return self.machines
+        most_usd = _COARSE_RATIO * fleets.cheapest.usd
+        return machines_used(*(trial for trial in (*fleets.fixed, *fleets.autoscaled) if trial.usd <= most_usd))
 
     def saving_share(self) -> float:
         """Find the share that deferral saves only: 1 - mix / real time.
@@ -227,7 +234,7 @@ class Search:
         on_one: list[Trial] = []
         for base in bases:
             # Deferrable work never makes the fleet of the real-time lane cheaper.
-            if best.feasible and base.usd >= best.usd:
+            if best.feasible and base.usd >= best.usd * (1 - _COARSE_SAVING * self.coarse):
                 break
             for trial in self._mixes(base, best, stretches, on_one):
                 if not self.load.verdict_suffices:
@@ -241,7 +248,7 @@ class Search:
         """Return what `best_mix` does, the cheapest also if requests wait less than they can."""
         alone, best = self.best_mix(start)
         machines = machines_used(best)[-1:] if self.coarse else self.batch_machines
-        for load in _waiting_less(self.load):
+        for load in self.load.waiting_less():
             hasty = replace(self, load=load, batch_machines=machines, tried=[], lane_alone=self.lane_alone)
             best = _cheaper(best, hasty.best_mix(best)[1])
         return alone, rejudge(best, self.load, best.name, best.label)
@@ -250,23 +257,21 @@ class Search:
         """Return what `batch` does, the cheapest also if requests wait less than they can."""
         best = self.batch(load)
         machines = machines_used(best) if self.coarse else self.batch_machines
-        for hasty in _waiting_less(load):
+        for hasty in load.waiting_less():
             best = _cheaper(best, replace(self, batch_machines=machines, tried=[]).batch(hasty))
         return rejudge(best, load, best.name, best.label)
 
     def batch(self, load: TraceLoad) -> Trial:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
         best: Trial | None = None
-        worth_finding = 1 - _COARSE_SAVING if self.coarse else 1.0
-        cheapest_hour_usd = math.inf  # of those in time, whose work is cheaper than that of all that follow
         for machine in sorted(self.batch_machines, key=lambda machine: machine.least_batch_usd(load)):
-            if best and best.feasible and machine.least_batch_usd(load) >= best.usd * worth_finding:
+            if (
+                best
+                and best.feasible
+                and machine.least_batch_usd(load) >= best.usd * (1 - _COARSE_SAVING * self.coarse)
+            ):
                 break
-            if self.coarse and machine.offer.usd_per_hour >= cheapest_hour_usd:
-                continue
             trial = batch_fleet(machine, load)
-            if trial.feasible:
-                cheapest_hour_usd = min(cheapest_hour_usd, machine.offer.usd_per_hour)
             if not load.verdict_suffices:
                 self.tried.append(frontier_point(trial))
             if best is None or (not trial.feasible, trial.deadlines_missed, trial.usd) < (
@@ -315,14 +320,14 @@ class Search:
             on_one: Mixes on one machine that is always on, to which an autoscaler may never add another.
         """
         largest = max_backfill(base.machine, self.load)
-        shares = _BACKFILL_SHARES if largest.sequences else ()
+        shares = (_COARSE_BACKFILL_SHARES if self.coarse else _BACKFILL_SHARES) if largest.sequences else ()
         sizes = [replace(largest, sequences=max(1, math.floor(largest.sequences * share))) for share in shares]
         backfills: list[BackfillLimits | None] = [*sizes, None]
         machines = self._beside(base, best, backfill=bool(shares))
         with ThreadPoolExecutor(max_workers=1) as background:
             for machine in machines:
                 own, held = machine is base.machine, False
-                if not own and best.feasible and base.usd + machine.least_start_usd >= best.usd:
+                if not own and best.feasible and base.usd + machine.least_start_usd(self.load) >= best.usd:
                     continue
                 apart = None
                 if not stretches.stretches or not best.feasible or self._apart_usd(base, machine) < best.usd:
@@ -390,11 +395,3 @@ def _cheaper(first: Trial, second: Trial) -> Trial:
     if not second.feasible or (first.feasible and first.usd <= second.usd):
         return first
     return second
-
-
-def _waiting_less(load: TraceLoad) -> Iterator[TraceLoad]:
-    """Yield few requests with less time to wait, so that more patience never makes them more expensive."""
-    if len(load) > _FEW_REQUESTS or not load.deferrable.any():
-        return
-    longest_s = float((load.deadline_s - load.arrived_s)[load.deferrable].max())
-    yield from (load.waiting_at_most(patience_s) for patience_s in _WAITS_S if patience_s < longest_s)

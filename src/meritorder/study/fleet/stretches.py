@@ -38,7 +38,7 @@ class Stretches:
         if count >= len(load):
             return cls(load=load)
         whole = replace(load, verdict_suffices=False)
-        return cls(load=whole, stretches=[replace(load.busiest(count), verdict_suffices=True)])
+        return cls(load=whole, stretches=[_judged(load.busiest(count))])
 
     @property
     def busiest(self) -> TraceLoad:
@@ -57,9 +57,14 @@ class Stretches:
         served = np.isfinite(trial.result.finished_s)  # the simulation may have ended early
         broken = np.concatenate(([0], np.cumsum(served & self.load.broken(*self.load.latencies(trial.result)))))
         first = int(np.argmax(broken[count:] - broken[:-count]))
-        self.stretches[1:] = [replace(self.load.stretch(first, count), verdict_suffices=True)]
+        self.stretches[1:] = [_judged(self.load.stretch(first, count))]
+
+
+def _judged(stretch: TraceLoad) -> TraceLoad:
+    """Return a stretch whose simulation ends once the SLO is broken, unless it must show late requests as well."""
+    return replace(stretch, verdict_suffices=not stretch.deferrable.any())
 
 
 def breaks_slo(trial: Trial) -> bool:
-    """Return whether a fleet serves all deferrable requests in time, but breaks the SLO."""
-    return not trial.feasible and not trial.deadlines_missed
+    """Return whether a fleet breaks the SLO, and serves all deferrable requests in time until then."""
+    return trial.result.ended_early or (not trial.feasible and not trial.deadlines_missed)

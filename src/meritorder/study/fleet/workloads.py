@@ -71,7 +71,7 @@ class AssignedTrace:
             raise WorkloadsError(
                 f"{int(late.sum()):,} requests have a deadline before they arrive", fix="correct the deadlines"
             )
-        return load
+        return load.paced(options.pace)
 
 
 def assign_workloads(

@@ -119,12 +119,25 @@ def test_patience_at_the_deadline_is_the_mix(answer: Estimate) -> None:
 
 
 def test_part_of_the_rate_says_so() -> None:
-    busy = replace(TRAFFIC, requests_per_day=60_000)
-    scaled, whole = estimate_traffic(busy, OPTIONS, simulated_requests=6_000), estimate_traffic(TRAFFIC, OPTIONS)
+    part, busy = (replace(TRAFFIC, requests_per_day=volume) for volume in (48_000, 480_000))
+    whole, scaled = (estimate_traffic(traffic, OPTIONS, simulated_requests=6_000) for traffic in (part, busy))
     assert scaled.traffic.simulated_share == pytest.approx(0.1)
     assert "One request in 10 was simulated" in scaled.sentence
     # Ten separate fleets cost ten times one.
     assert named(scaled)["batch"].usd == pytest.approx(10 * named(whole)["batch"].usd)
+
+
+def test_faster_day_costs_what_the_whole_day_does() -> None:
+    busy = replace(TRAFFIC, requests_per_day=120_000)
+    whole, fast = (estimate_traffic(busy, OPTIONS, simulated_requests=count) for count in (120_000, 30_000))
+    assert (whole.traffic.simulated_pace, fast.traffic.simulated_pace) == (1, 4)
+    assert fast.traffic.simulated_days == pytest.approx(1)
+    for name in ("realtime_fixed", "realtime_autoscaled", "batch", "mix"):
+        assert named(fast)[name].usd == pytest.approx(named(whole)[name].usd, rel=0.1), name
+    assert named(fast)["tokens_standard"].usd == pytest.approx(named(whole)["tokens_standard"].usd, rel=0.01)
+    assert [point.tokens_usd for point in fast.patience] == pytest.approx(
+        [point.tokens_usd for point in whole.patience], rel=0.01
+    )
 
 
 def test_always_on_is_sized_at_the_full_rate() -> None:
