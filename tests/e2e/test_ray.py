@@ -25,7 +25,8 @@ def free_address() -> str:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else a token that Ray has left in the home folder is needed
     address = free_address()
     host, _, port = address.partition(":")
     start = [RAY, "start", "--head", "--block", "--node-ip-address", host, "--port", port, "--num-cpus", "2"]

@@ -28,7 +28,7 @@ from meritorder.records.job import JobRun
 from meritorder.records.receipts import Receipt
 from meritorder.units import SECONDS_PER_HOUR, utc
 
-_WORKER_CPUS: Final = 0.5  # a worker waits for endpoints most of the time
+_WORKER_CPUS: Final = 0.1  # a worker waits for endpoints most of the time
 _READER_CPUS: Final = 0.25
 _TASKS_OF_WORKER: Final = 2  # so that calls of the next begin before the last of one ends
 _ERROR: Final = re.compile(r"[\w.]*(Error|Exception)\b")
@@ -196,7 +196,7 @@ class Run:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.target_max_block_size = _BLOCK_BYTES
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
         paths = [absolute(path) for path in self._options.inputs]
         return read_files(paths, _PARTS_OF_WORKER * self._options.workers, _READER_CPUS, share, seed=len(self._earlier))
 
@@ -215,7 +215,12 @@ class Run:
             },
             batch_size=options.rows_per_file,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=options.workers, max_concurrent_calls_per_actor=_TASKS_OF_WORKER),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1,
+                max_size=options.workers,
+                initial_size=options.workers,
+                max_concurrent_calls_per_actor=_TASKS_OF_WORKER,
+            ),
             num_cpus=_WORKER_CPUS,
         )
         for report in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
