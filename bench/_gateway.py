@@ -78,6 +78,13 @@ class Process:
         self.stop()
 
 
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # it has ended meanwhile
+        return b""
+
+
 def cpu_s(pid: int) -> float:
     """Return the CPU time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -154,6 +161,10 @@ class Gateway(Process):
 
     def cpu_s(self) -> float:
         """Return the CPU time that it has used so far, with its workers."""
+        return cpu_s(self.process.pid) + sum(map(cpu_s, self.worker_pids()))
+
+    def worker_pids(self) -> list[int]:
+        """Return its workers; none if it is one process."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-        return cpu_s(pid) + (sum(cpu_s(int(child)) for child in children) if self.workers > 1 else 0.0)
+        return [int(child) for child in children if b"spawn_main" in _command(child)]

@@ -27,7 +27,13 @@ _CONNECTIONS: Final = 24  # of each loaded process
 def run(kill_count: int = KILLS, lines: int = LINES, rounds: int = _ROUNDS) -> dict[str, Any]:
     """Kill gateways; compare the processor time of all with that of one, and of workers with that of one process."""
     survived = kills.survive("postgresql", kill_count, lines, gateways=GATEWAYS, faults=("gateway",))
-    return {"killed": survived, "gateways": _gateways(rounds), "workers": _workers(rounds)}
+    workers = kills.survive("sqlite", kill_count, lines, gateways=1, faults=("worker",), workers=WORKERS)
+    return {
+        "killed": survived,
+        "killed_workers": workers,
+        "gateways": _gateways(rounds),
+        "workers": _workers(rounds),
+    }
 
 
 def _gateways(rounds: int) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import random
+import signal
 import socket
 import tempfile
 import time
@@ -36,6 +38,7 @@ _TOKENS: Final = 4
 _WINDOW: Final = "2h"
 _MAX_UPTIME_S: Final = 1.2
 _MAX_HANG_S: Final = 3.0
+_WAIT_S: Final = 0.05  # until a worker is replaced
 _TIMEOUT_S: Final = 3600.0
 
 
@@ -47,8 +50,10 @@ def run(kills: int = KILLS, lines: int = LINES, stores: tuple[str, ...] = ("sqli
 class _Site:
     """Gateways that share a store, and an engine; each is killed and restarted at the same address."""
 
-    def __init__(self, folder: Path, store: str, gateways: int, server: postgres.Server | None) -> None:
-        self._folder, self._store, self._server = folder, store, server
+    def __init__(
+        self, folder: Path, store: str, gateways: int, server: postgres.Server | None, *, workers: int
+    ) -> None:
+        self._folder, self._store, self._server, self._workers = folder, store, server, workers
         self._engine_port = _free_port()
         self._ports = [_free_port() for _ in range(gateways)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
@@ -69,14 +74,20 @@ class _Site:
             port=self._ports[number],
             max_sequences=_MAX_SEQUENCES,
             blobs=f"file://{self._folder}/blobs",
+            workers=self._workers,
         )
 
     def fail(self, fault: str, draw: random.Random) -> None:
-        """Kill and restart a process, or let the database hang for a while."""
+        """Kill a process, which is started again, or let the database hang for a while."""
         if fault == "gateway":
             number = draw.randrange(len(self._gateways))
             self._gateways[number].kill()
             self._gateways[number] = self._new_gateway(number)
+        elif fault == "worker":
+            gateway = draw.choice(self._gateways)
+            while not (pids := gateway.worker_pids()):
+                time.sleep(_WAIT_S)
+            os.kill(draw.choice(pids), signal.SIGKILL)
         elif fault == "engine":
             self._engine.kill()
             self._engine = self._new_engine()
@@ -95,21 +106,23 @@ class _Site:
 
 
 @contextmanager
-def _site(store: str, gateways: int) -> Iterator[tuple[_Site, str]]:
+def _site(store: str, gateways: int, workers: int) -> Iterator[tuple[_Site, str]]:
     """Run a site; return it and the URL of its store."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(postgres.server()) if store == "postgresql" else None
         url = server.url if server else stack.enter_context(fresh_url(store, folder, "kills"))
-        site = _Site(folder, url, gateways, server)
+        site = _Site(folder, url, gateways, server, workers=workers)
         stack.callback(site.stop)
         yield site, url
 
 
-def survive(store: str, kills: int, lines: int, *, gateways: int, faults: Sequence[str]) -> dict[str, Any]:
+def survive(
+    store: str, kills: int, lines: int, *, gateways: int, faults: Sequence[str], workers: int = 1
+) -> dict[str, Any]:
     """Run the clients on gateways that share a store, with faults in turn at random times; return what came of it."""
     draw = random.Random(0)  # noqa: S311 - when to kill
-    with _site(store, gateways) as (site, url):
+    with _site(store, gateways, workers) as (site, url):
         client = OpenAI(base_url=f"{site.urls[0]}/v1", api_key="none", max_retries=20, timeout=60)
         batch_id = _create(client, lines)
         real_time, stored = RealTime(site.urls, 1), [Stored(site.urls, seed) for seed in (2, 3)]

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.e2e.gateway.conftest import ROOT, configuration, environment, start
 
 
-def test_held_calls_get_a_clear_answer(engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_held_calls_get_a_clear_answer(engine: str, tmp_path: Path, workers: str) -> None:
     """In real time, deferred, and within a stream; each has a row in the ledger."""
     config = configuration(tmp_path, engine)
     text = config.read_text().replace("port = 0", 'port = 0\nrequire_keys = false\ndrain = "1s"')
     config.write_text(text)
-    there = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
+    there = start(["-m", "meritorder", "serve", "--config", str(config), "--workers", workers], tmp_path / "log")
     answers: dict[str, Any] = {}
 
     def call(name: str, fields: dict[str, Any], headers: dict[str, str]) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway.app import server
@@ -32,7 +33,6 @@ from meritorder.gateway.venues.plans.matching import read_plan
 from meritorder.gateway.venues.venues import build_venues
 
 _START_S: Final = 120.0
-_HANG_S: Final = 30.0  # a process that does not answer for this long is replaced
 _CLOSE_S: Final = 15.0  # beyond the drain, to write what is pending
 _log: Final = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class _WorkerConfig(uvicorn.Config):
 
     def __init__(self, settings: Settings, folder: Path, count: int) -> None:
         options = server.uvicorn_options(settings)
-        super().__init__("", workers=count, timeout_worker_healthcheck=int(_HANG_S), **options)
+        super().__init__("", workers=count, timeout_worker_healthcheck=int(_START_S), **options)
         self._settings, self._folder, self._count = settings, folder, count
 
     def load(self) -> None:
@@ -153,12 +153,18 @@ class _Supervisor(Multiprocess):
         self._announce()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace the processes that died."""
-        before = list(self.processes)
-        super().keep_subprocess_alive()
-        for dead, new in zip(before, self.processes, strict=True):
-            if new is not dead:
-                _log.warning("worker %s died (exit code %s); %s replaces it", dead.pid, dead.exitcode, new.pid)
+        """Replace the processes that died; uvicorn's own would wait for an answer of one that dies meanwhile."""
+        for at, dead in enumerate(self.processes):
+            if dead.process.is_alive():
+                continue
+            dead.kill()  # closes its pipes
+            if dead.exitcode == STARTUP_FAILURE:
+                _log.error("a worker cannot start: the gateway stops")
+                self.should_exit.set()
+                return
+            self.processes[at] = Process(self.config, self.sockets)
+            self.processes[at].start()
+            _log.warning("worker %s died (exit code %s) and is replaced", dead.pid, dead.exitcode)
 
     def join_all(self) -> None:
         """Wait for the processes, which drain; kill one that does not end."""
