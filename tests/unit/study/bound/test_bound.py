@@ -179,6 +179,18 @@ def test_hard_bound_prices_work_alone() -> None:
     assert hard_bound_usd(asked, [Supply(machine=candidate, usd_per_hour=1.0)], nothing) == pytest.approx(expected / 2)
 
 
+def least_usd(asked: TraceLoad, candidate: CandidateMachine, slots: int, slot_s: float, most: int) -> float:
+    """The cost of the cheapest schedule that keeps every promise, of all with no more than so many machines."""
+    costs = [np.inf]
+    for counts in product(range(most + 1), repeat=slots):
+        if max(counts) > 0:
+            scaling = Scheduled(instances=(*counts, 0), slot_s=slot_s, ahead_s=candidate.startup_s)
+            pool = candidate.pool(scaling, realtime=True, backfill=None)
+            trial = simulate_fleet("schedule", "", asked, ((candidate, pool),))
+            costs += [trial.usd] if trial.feasible else []
+    return min(costs)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_no_schedule_of_small_cases_costs_less(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -188,14 +200,21 @@ def test_no_schedule_of_small_cases_costs_less(seed: int) -> None:
     arrived_s = np.sort(rng.uniform(0, slots * slot_s, count))
     asked = load(arrived_s, rng.integers(50, 2000, count), rng.integers(1, 300, count), slo=slo, span_s=slots * slot_s)
     candidate = machine(asked, startup_s=45.0)
-    costs = [np.inf]
-    for counts in product(range(most + 1), repeat=slots):
-        if max(counts) > 0:
-            scaling = Scheduled(instances=counts, slot_s=slot_s, ahead_s=candidate.startup_s)
-            pool = candidate.pool(scaling, realtime=True, backfill=None)
-            trial = simulate_fleet("schedule", "", asked, ((candidate, pool),))
-            costs += [trial.usd] if trial.feasible else []
-    found = bound_usd(asked, candidate)
-    assert found <= min(costs)
-    if np.isfinite(min(costs)):
-        assert found >= 0.5 * min(costs)
+    found, least = bound_usd(asked, candidate), least_usd(asked, candidate, slots, slot_s, most)
+    assert found <= least
+    if np.isfinite(least):
+        assert found >= 0.5 * least
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_schedule_of_crowds_costs_less(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slots, slot_s, count = 4, 15.0, int(rng.integers(10, 60))
+    slo = Slo(ttft_s=float(rng.choice([2.0, 4.0])), tpot_s=0.1, attainment=float(rng.choice([0.9, 1.0])))
+    # Each crowd comes just before a tick, so that machines of the next one serve it in time.
+    arrived_s = np.sort(rng.choice(slot_s * rng.integers(1, slots, 2), count) - rng.uniform(0, 2.0))
+    asked = load(arrived_s, rng.integers(50, 900, count), rng.integers(1, 300, count), slo=slo, span_s=slots * slot_s)
+    candidate = machine(asked, startup_s=300.0)
+    least = least_usd(asked, candidate, slots, slot_s, most=3)
+    assert np.isfinite(least)
+    assert 0.6 * least <= bound_usd(asked, candidate) <= least
