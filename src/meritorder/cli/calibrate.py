@@ -26,9 +26,10 @@ from meritorder.cli.options import (
     Replicas,
     Seed,
     SloText,
+    StartupTime,
     Workloads,
 )
-from meritorder.cli.parsing import parse_duration, parse_names, parse_pairs, parse_slo, progress
+from meritorder.cli.parsing import parse_duration, parse_names, parse_pairs, parse_slo, parse_startup, progress
 from meritorder.errors import ConfigError
 from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.units import SECONDS_PER_MINUTE, parse_duration_s
@@ -190,6 +191,7 @@ def shadow(
     engine: Engine = "vllm",
     tp: GpusPerReplica = None,
     replicas: Replicas = None,
+    startup: StartupTime = "5m",
     profile: ProfileFile = None,
     catalog: CatalogFiles = None,
     seed: Seed = 0,
@@ -220,6 +222,7 @@ def shadow(
         engine=engine,
         tp=tp,
         replicas=replicas,
+        startup=parse_startup(startup),
         profile=profile,
         catalogs=tuple(catalog or ()),
         seed=seed,

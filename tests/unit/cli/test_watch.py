@@ -58,7 +58,7 @@ def test_answer_in_terminal_and_as_json(server: str, tmp_path: Path) -> None:
 
 def test_shadow_says_what_was_saved(server: str, tmp_path: Path) -> None:
     target = tmp_path / "shadow.json"
-    options = ["--model", "llama-3.1-8b", "--defer", "40%@1h", "--for", "2s", "--every", "1s"]
+    options = ["--model", "llama-3.1-8b", "--defer", "40%@1h", "--for", "2s", "--every", "1s", "--startup", "3s"]
     result = CliRunner().invoke(app, ["shadow", "--metrics", f"{server}/answers", *options, "--json", str(target)])
     assert result.exit_code == 0, result.output
     answer = json.loads(target.read_text())
@@ -67,6 +67,7 @@ def test_shadow_says_what_was_saved(server: str, tmp_path: Path) -> None:
     assert sum(period["requests"] for period in answer["periods"]) == answer["whole"]["requests"] > 0
     assert answer["whole"]["input_tokens"] == 1000 * answer["whole"]["requests"]
     assert "would have been saved" in result.output
+    assert "a machine serves 3 s after it is rented" in target.read_text()
 
 
 @pytest.mark.parametrize(

@@ -112,15 +112,17 @@ def shadow(
         raise ConfigError("nothing to watch", where="--metrics/--log", fix="name the metrics of an engine, or a log")
     if not (logs or options.model):
         raise ConfigError("counters do not name the model", where="--model", fix="name the model that they serve")
+    # Mistakes are refused now, not after a period.
+    for url in urls:
+        parse_reading(read(url), at_s=clock(), where=url)
+    if options.model:
+        compare(read_trace([_ONE_REQUEST]), replace(options, workloads=None), progress)
     engines = [
         _Engine(url, read, clock, parse_reading(read(url), at_s=clock(), where=url)) for url in dict.fromkeys(urls)
     ]
     requests: ReadTrace = partial(_logged, logs) if logs else partial(_counted, engines)
     start_s = clock()
-    # Mistakes are refused now, not after a period.
     requests(start_s, start_s)
-    if options.model:
-        compare(read_trace([_ONE_REQUEST]), replace(options, workloads=None), progress)
     ends_s, period_s, periods = start_s + for_s, start_s, list[ShadowPeriod]()
     try:
         while period_s < ends_s:
