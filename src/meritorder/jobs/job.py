@@ -33,7 +33,7 @@ _READER_CPUS: Final = 0.25
 _TASKS_OF_WORKER: Final = 2  # so that calls of the next begin before the last of one ends
 _ERROR: Final = re.compile(r"[\w.]*(Error|Exception)\b")
 _PARTS_OF_WORKER: Final = 8
-_BLOCK_BYTES: Final = 4 * 2**20
+_BLOCK_BYTES: Final = 2**19  # small, since a worker reports once it has answered a block
 
 
 @dataclass(slots=True)
