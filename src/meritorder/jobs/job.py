@@ -142,7 +142,7 @@ class Run:
 
     def receipt(self, record: JobRun) -> Receipt:
         """Return the receipt of the job after the run, whose record is given."""
-        return to_receipt(self._options, [*self._earlier, record], self._output.totals())
+        return to_receipt(self._options, [*self._earlier, record], self._after or self._before)
 
     def record(self) -> JobRun:
         """Return what the run has done so far."""

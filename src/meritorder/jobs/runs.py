@@ -36,12 +36,14 @@ class Runs:
         self._inside = posixpath.join(inside, _FOLDER)
         self._filesystem.create_dir(self._inside)
         self._name = f"{time.time_ns():020d}"
+        self._state: Callable[[], JobRun] | None = None
+        self._beating = threading.Lock()
         self._is_over = threading.Event()
         self._fault: Exception | None = None
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the lock of the job.
+        """Hold the lock of the job, and renew it every few seconds.
 
         Raises:
             ConfigError: Another run holds it.
@@ -53,9 +55,13 @@ class Runs:
         if not self._lock.acquire():
             fix = "wait until it ends, or give the answers another folder with --out"
             raise ConfigError("another run answers into this folder", where=self._out, fix=fix)
+        thread = threading.Thread(target=self._beat, daemon=True)
+        thread.start()
         try:
             yield
         finally:
+            self._is_over.set()
+            thread.join()
             self._lock.release()
 
     def read(self) -> Sequence[JobRun]:
@@ -88,13 +94,12 @@ class Runs:
     def recorded(self, state: Callable[[], JobRun]) -> Iterator[None]:
         """Write the state of a run every few seconds, so that a run that is killed has its cost on record."""
         self.write(state())
-        thread = threading.Thread(target=self._beat, args=(state,), daemon=True)
-        thread.start()
+        self._state = state
         try:
             yield
         finally:
-            self._is_over.set()
-            thread.join()
+            with self._beating:
+                self._state = None
 
     def check(self) -> None:
         """Check that the run still holds the lock and can be recorded.
@@ -105,11 +110,13 @@ class Runs:
         if self._fault is not None:
             raise ConfigError(f"the run cannot be recorded: {self._fault}", where=self._out, fix="run it again")
 
-    def _beat(self, state: Callable[[], JobRun]) -> None:
+    def _beat(self) -> None:
         while not self._is_over.wait(_HEARTBEAT_S):
             try:
                 self._lock.renew()
-                self.write(state())
+                with self._beating:
+                    if self._state is not None:
+                        self.write(self._state())
             except (OSError, ConfigError) as error:
                 self._fault = error
                 return

@@ -13,6 +13,7 @@ from meritorder.records.job import JobRun
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
 from meritorder.jobs import locks
+from meritorder.jobs import runs as runs_module
 from meritorder.jobs.runs import Runs
 
 
@@ -49,6 +50,15 @@ def test_every_run_keeps_its_cost(out: str) -> None:
         with runs.alone(), runs.recorded(lambda cost_usd=cost_usd: run(cost_usd)):
             pass
     assert [record.cost_usd for record in Runs(out).read()] == [1.0, 2.0]
+
+
+def test_running_cost_is_on_record(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs_module, "_HEARTBEAT_S", 0.02)
+    costs_usd = iter(range(1, 10_000))
+    runs = Runs(out)
+    with runs.alone(), runs.recorded(lambda: run(float(next(costs_usd)))):
+        while Runs(out).read()[0].cost_usd < 3.0:
+            runs.check()
 
 
 def test_second_run_is_refused(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
