@@ -158,4 +158,4 @@ class _Site:
             self._driver.wait()
         for engine in self._engines:
             engine.stop()
-        self._cluster.shutdown()  # type: ignore[no-untyped-call]
+        self._cluster.shutdown()

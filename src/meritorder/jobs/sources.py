@@ -137,13 +137,13 @@ def files_of(path: str) -> list[str]:
     return [posixpath.join(path, name) for name in names]
 
 
-class _Parts(Datasource):
+class _Parts(Datasource):  # type: ignore[misc]  # untyped
     """Parts of files of one kind, or a share of their rows."""
 
     def __init__(
         self, parts: Sequence[Part], read: Callable[[Part], Iterator[pa.Table]], share: float, seed: int
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._parts, self._read, self._share, self._seed = parts, read, share, seed
 
     def estimate_inmemory_data_size(self) -> int:
