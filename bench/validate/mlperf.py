@@ -14,6 +14,7 @@ from meritorder.domain import Replica
 from meritorder.errors import MeritorderError, PerformanceError
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import Profile
+from meritorder.perf.roofline import within_peak
 from meritorder.perf.shipped import apply_correction, find_profiles
 from meritorder.perf.silicon import sample_split
 from meritorder.sim.pools import Requests
@@ -96,8 +97,10 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
         found = (*found, *_pipelines(found))
     outputs = float(str(row["tokens_per_sample"]))
     # Submitters use the fastest split.
+    model = catalog.find_model(name)
+    corrected = [within_peak(apply_correction(profile), profile, model, hardware) for profile in found]
     best, plain = (
-        max(_tokens_per_s(form(profile), prompt, outputs) for profile in found) for form in (apply_correction, _same)
+        max(_tokens_per_s(profile, prompt, outputs) for profile in profiles) for profiles in (corrected, found)
     )
     return Offline(**offline, simulated=best, uncorrected=plain)
 
@@ -137,10 +140,6 @@ def _steps_of(model: str, replica: Replica) -> Profile | None:
 
 def _narrower(whole: Profile, gpus: int) -> Profile | None:
     return _steps_of(whole.model, msgspec.structs.replace(whole, gpus=gpus).replica)
-
-
-def _same(profile: Profile) -> Profile:
-    return profile
 
 
 def _hardware(accelerator: str) -> str:

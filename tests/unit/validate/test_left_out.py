@@ -12,7 +12,7 @@ from bench.validate.sample.silicon import Row, quickly_simulated
 from tests.samples.fleets import profile
 
 from meritorder.perf.calibration import Tuning
-from meritorder.perf.corrections import correct_profile
+from meritorder.perf.corrections import Correction, correct_profile
 
 HOST = {
     "prompt_step_s": 2e-3,
@@ -54,6 +54,24 @@ def rows(model: str, slower: float) -> list[Row]:
     return found
 
 
+def correction(**changes: object) -> Correction:
+    plain = {
+        "hardware": "h100",
+        "engine": "vllm",
+        "tuning": {},
+        "fitted_on": 10,
+        "judged_on": 12,
+        "ttft_median": 0.1,
+        "tpot_median": 0.1,
+        "ttft_median_before": 0.3,
+        "tpot_median_before": 0.7,
+        "pace_ratios": [0.9, 1.1],
+        "as_of": "2026-11-30",
+        "source": "a sample",
+    }
+    return Correction(**(plain | changes))  # type: ignore[arg-type]
+
+
 def test_shared_host_time_helps_unseen_models() -> None:
     ratios = left_out_ratios([*rows("one", 1.0), *rows("two", 1.0)], host_only=True)
     ((before, after),) = ratios.values()
@@ -62,3 +80,8 @@ def test_shared_host_time_helps_unseen_models() -> None:
 
 def test_single_model_earns_nothing() -> None:
     assert left_out_ratios(rows("one", 1.0), host_only=True) == {}
+
+
+def test_corrections_far_from_their_own_servers_are_dropped() -> None:
+    near, far = (correction(tpot_median=error, transfers={}) for error in (0.1, 0.6))
+    assert left_out.earned([], [near, far], lambda _: None) == [near]
