@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from bench.validate.errors import Silicon
 from bench.validate.fitting import log_errors
 from bench.validate.markdown import share, table
+from bench.validate.sample.labels import models_of
 from bench.validate.sample.silicon import Row, quickly_simulated, replicas_on
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Floats, Profile
@@ -39,12 +41,15 @@ def section(silicon: Silicon) -> list[str]:
 
 def _pairs(rows: list[Row], twin: str, corrections: Sequence[Correction]) -> list[tuple[Row, Profile]]:
     """Return the rows that a twin's corrections have seen the model of, with its corrected replicas."""
-    replicas = replicas_on(twin, rows)
+    engines = {correction.engine for correction in corrections if correction.hardware == twin}
+    corrected = [row for row in rows if row.engine in engines]
+    replicas = replicas_on(twin, corrected)
     pairs = []
-    for row in rows:
-        replica = replicas.get(row.id)
-        seen = [c for c in corrections if replica and c.covers(replica) and c.has_seen(replica)]
-        if replica and seen:
+    for row in corrected:
+        if row.id not in replicas:
+            continue
+        replica = msgspec.structs.replace(replicas[row.id], model=models_of(row.model)[0])
+        if seen := [c for c in corrections if c.covers(replica) and c.has_seen(replica)]:
             best = max(seen, key=lambda correction: bool(correction.model))
             pairs.append((row, from_twin(row.profile, best.apply(replica))))
     return pairs

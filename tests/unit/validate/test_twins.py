@@ -32,12 +32,12 @@ SLOW = Correction(
 
 
 def replica(hardware: str) -> Profile:
-    return msgspec.structs.replace(profile(), model="a-model", hardware=hardware, engine="vllm", precision="bf16")
+    return msgspec.structs.replace(profile(), model="maker/A-Model", hardware=hardware, engine="vllm", precision="bf16")
 
 
 def row(number: int) -> Row:
     times = {"ttft_s": 1.0, "tpot_s": 1.0}
-    fields = {"model": "a-model", "hardware": "b200", "engine": "vllm", "precision": "bf16"}
+    fields = {"model": "A-Model", "hardware": "b200", "engine": "vllm", "precision": "bf16"}
     lengths = {"input_tokens": 200, "output_tokens": 40, "concurrency": 1 + number % 4}
     found = Row(
         **fields,
