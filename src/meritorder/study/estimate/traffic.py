@@ -45,6 +45,8 @@ _DAYS_PER_MONTH: Final = HOURS_PER_MONTH / HOURS_PER_DAY
 # How fast a day may pass, and the time that requests which can wait must be left: longer than they take to serve.
 _MAX_PACE: Final = 8.0
 _LEAST_WAIT_S: Final = 300.0
+# From here on, the number of separate fleets is stated without a decimal.
+_MANY_FLEETS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,9 +236,10 @@ def _scaled_down(searched: SearchedTrace | None, load: TraceLoad, share: float, 
     if share == 1 or searched is None:
         return []
     least_usd = min(machine.price_work(load) for machine in searched.search.machines) * usd_factor
+    times = f"{1 / share:,.0f}" if share <= 1 / _MANY_FLEETS else f"{1 / share:.1f}"
     text = (
-        f"One request in {1 / share:,.0f} was simulated: but for those always on, which are sized on the busiest "
-        "hour, machines are priced as that many separate fleets. One large fleet shares its peaks and costs less, "
-        f"at least {format_usd(least_usd)} a month"
+        f"One request in {times} was simulated: but for those always on, which are sized on the busiest hour, machines "
+        "are priced as that many separate fleets. One large fleet shares its peaks and costs less, at least "
+        f"{format_usd(least_usd)} a month"
     )
     return [Assumption(text=text, option="--simulate")]

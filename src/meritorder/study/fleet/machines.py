@@ -1,6 +1,6 @@
 """Candidate machines for a trace: each replica that can serve it, on each machine size worth renting."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -120,6 +120,13 @@ class CandidateMachine:
             minimum_billing_s=self.offer.minimum_billing_s,
             interruptions=self.interruptions,
         )
+
+
+def by_batch(machines: Sequence[CandidateMachine], load: TraceLoad, most: int | None = None) -> list[CandidateMachine]:
+    """Return machines by the least that a batch costs; if limited, the first and those of the cheapest hour."""
+    by_work = sorted(machines, key=lambda machine: machine.least_batch_usd(load))
+    by_hour = sorted(machines, key=lambda machine: machine.offer.usd_per_hour)
+    return [machine for machine in by_work if machine in (*by_work[:most], *by_hour[:most])]
 
 
 def unrestricted_backfill(limits: EngineLimits) -> BackfillLimits:

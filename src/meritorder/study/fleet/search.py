@@ -32,7 +32,7 @@ from meritorder.study.fleet.fleets import (
     simulate_fleet,
 )
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.machines import CandidateMachine, find_machines, max_backfill
+from meritorder.study.fleet.machines import CandidateMachine, by_batch, find_machines, max_backfill
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.realtime import RealtimeFleets, search_realtime
 from meritorder.study.fleet.spot import spot_machines
@@ -40,8 +40,10 @@ from meritorder.study.fleet.stretches import Stretches, breaks_slo
 from meritorder.units import SECONDS_PER_DAY
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
-# Machines that a coarse search tries for deferrable requests beside a fleet.
+# Machines that a coarse search tries for deferrable requests beside a fleet. For batch, those of the cheapest work and
+# of the cheapest hour, as many of each.
 _COARSE_MACHINES: Final = 2
+_COARSE_BATCHES: Final = 3
 # Share of the lowest cost that must be left to save for a coarse search to go on.
 _COARSE_SAVING: Final = 0.05
 # How many times as much as the cheapest fleet one may cost whose machine a coarse search tries for one lane alone.
@@ -218,9 +220,7 @@ class Search:
             start: The cheapest fleet known: all in real time, or a mix.
         """
         deferrable = self.load.deferrable
-        best = start
-        if start.name != "mix":
-            best = rejudge(start, self.load, "mix", f"all in real time: {start.label}")
+        best = start if start.name == "mix" else rejudge(start, self.load, "mix", f"all in real time: {start.label}")
         if not deferrable.any() or not self.batch_machines:
             return start, best
         if deferrable.all():
@@ -264,7 +264,8 @@ class Search:
     def batch(self, load: TraceLoad) -> Trial:
         """Return the cheapest fleet that serves all requests as deferrable and on time, else the least late one."""
         best: Trial | None = None
-        for machine in sorted(self.batch_machines, key=lambda machine: machine.least_batch_usd(load)):
+        most = _COARSE_BATCHES if self.coarse else None
+        for machine in by_batch(self.batch_machines, load, most):
             if (
                 best
                 and best.feasible

@@ -204,6 +204,13 @@ def test_page_is_escaped(answer: Estimate) -> None:
     assert "<script" not in page
 
 
+def test_batch_tries_machines_of_expensive_hours() -> None:
+    # The L40S costs least by the hour, and four times as much as another machine for this batch.
+    random = np.random.default_rng(16)
+    *_, setting = (draw(random, 50_000) for _ in range(17))
+    assert max(differences(*setting)) < 0.01
+
+
 @pytest.mark.slow
 def test_coarse_search_finds_what_compare_finds() -> None:
     random = np.random.default_rng(16)
