@@ -31,7 +31,7 @@ _STEADY_PRECISION: Final = 0.01
 _AUTOSCALER_TARGETS: Final = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
     """One fleet, simulated and priced.
 

@@ -276,7 +276,7 @@ def _on_machines(group: Arrangements, rest: TraceLoad) -> Trial:
     search = replace(group.search, load=rest, tried=[], waiting_usd={})
     alone = group.found.realtime_alone
     if rest.deferrable.any() or alone is None or len(alone.load) != len(rest):
-        alone = replace(search, lane_alone=None).run().mix
+        alone = search.run().mix
     return search_schedule(search, alone)
 
 

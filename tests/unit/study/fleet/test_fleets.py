@@ -178,3 +178,7 @@ def test_fleet_is_rejudged_by_other_slos() -> None:
     assert again.deadlines_missed == len(BUSY)
     assert not again.feasible
     assert again.usd == served.usd
+
+
+def test_fleets_of_other_loads_differ() -> None:
+    assert fixed_fleet(machine(BUSY), BUSY, 3) != fixed_fleet(machine(MIXED), MIXED, 3)
