@@ -54,11 +54,11 @@ def _saving(realtime: Served, planned: Served) -> list[str]:
     if report["saved_usd"] is None:
         return [*lines, f"  Simulated: no saving is claimed, since {report['no_saving_because']}."]
     saved, otherwise = (format_usd(float(report[name])) for name in ("saved_usd", "counterfactual_usd"))
-    lines.append(f"  Simulated: the second day would have cost {otherwise} in real time; {saved} of it were saved.")
+    lines.append(f"  Simulated: in real time the second day would have cost {otherwise}; the plan saved {saved}.")
     if report["saved_interval"] is None:
         return lines
     low, high = (format_usd(float(usd)) for usd in report["saved_interval"])
-    return [*lines, f"  By how far the simulation of that day is from what came, between {low} and {high} were."]
+    return [*lines, f"  Given how far the simulation of that day was off, it saved {low} to {high}."]
 
 
 def _prediction(figures: Sequence[Figure]) -> list[str]:

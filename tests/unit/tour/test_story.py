@@ -30,13 +30,13 @@ def test_dearer_plan_is_not_hidden() -> None:
 def test_saving_is_stated_with_interval() -> None:
     planned = _served(0.04, saved_usd=0.03, counterfactual_usd=0.07, saved_interval=[0.02, 0.035])
     text = "\n".join(_saving(_served(0.08), planned))
-    assert "$0.03 of it were saved" in text
-    assert "between $0.02 and $0.035" in text
+    assert "the plan saved $0.03." in text
+    assert "saved $0.02 to $0.035" in text
 
 
 def test_saving_of_unknown_error_has_no_interval() -> None:
     planned = _served(0.04, saved_usd=0.03, counterfactual_usd=0.07, saved_interval=None)
-    assert "between" not in "\n".join(_saving(_served(0.08), planned))
+    assert "was off" not in "\n".join(_saving(_served(0.08), planned))
 
 
 def test_missing_saving_has_its_reason() -> None:
