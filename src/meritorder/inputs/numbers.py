@@ -21,6 +21,7 @@ _MINUS: Final = r"\x{2212}"
 _SIGN: Final = rf"^\s*\(?\s*[-+{_MINUS}]?\s*(?:US)?[$€£]?\s*[-+{_MINUS}]?\s*"
 _END: Final = r"\s*[$€£]?\s*\)?\s*$"
 _TAIL: Final = rf"(?:[eE][-+]?\d+)?{_END}"
+_SHORT: Final = rf"{_SIGN}\d+(?:[.,]\d+)?[kKMB]{_END}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,13 @@ def decide_styles(table: pl.LazyFrame, columns: Mapping[str, bool], *, where: st
         where: File for messages.
 
     Raises:
-        InputError: Some cells have the point as decimal separator and others the comma, or nothing tells which it is.
+        InputError: Some cells have the point as decimal separator and others the comma, nothing tells which it is, or a
+            cell is shortened, such as 1.2k.
     """
     cells = [cell for name in columns for cell in _evidence(name)]
     values = table.select(cells).collect(engine="streaming").row(0)
-    evidence = {name: _Evidence(*values[5 * place : 5 * place + 5]) for place, name in enumerate(columns)}
+    size = len(_Evidence._fields)
+    evidence = {name: _Evidence(*values[size * place : size * (place + 1)]) for place, name in enumerate(columns)}
     proven = {POINT if cells.point else COMMA for cells in evidence.values() if bool(cells.point) != bool(cells.comma)}
     usual = proven.pop() if len(proven) == 1 else None
     return {
@@ -82,8 +85,9 @@ def decide_style(
 
 
 class _Evidence(NamedTuple):
-    """Cells of a column: ones with a single reading, ones with a lone separator, whether all decimals are .000."""
+    """Cells of a column: shortened, with a single reading, with a lone separator; whether all decimals are .000."""
 
+    short: str | None
     point: str | None
     comma: str | None
     lone_point: str | None
@@ -92,6 +96,8 @@ class _Evidence(NamedTuple):
 
 
 def _style(cells: _Evidence, *, whole: bool, usual: NumberStyle | None, where: str) -> NumberStyle:
+    if cells.short:
+        raise InputError(f"{cells.short!r} is rounded", where=where, fix="export whole numbers, such as 1234")
     if cells.point and cells.comma:
         raise _two_ways(cells.point, cells.comma, where)
     if cells.point or cells.comma:
@@ -117,6 +123,7 @@ def _evidence(name: str) -> list[pl.Expr]:
         return text.filter(text.str.contains(pattern)).first()
 
     cells = [
+        first(_SHORT),
         *(first(_proof(decimal, group)) for decimal, group in ((".", ","), (",", "."))),
         *(first(rf"{_SIGN}[1-9]\d{{0,2}}\{separator}\d{{3}}{_END}") for separator in ".,"),
         text.filter(text.str.contains(".", literal=True)).str.contains(rf"\.000{_TAIL}").all(),

@@ -81,3 +81,10 @@ def test_numbers_stay_numbers() -> None:
     values = pl.DataFrame({"n": [1.5, float("nan"), None]})
     for style in (None, POINT, COMMA):
         assert values.select(number(pl.col("n"), pl.Float64(), style).alias("n"))["n"].to_list() == [1.5, None, None]
+
+
+@pytest.mark.parametrize("cell", ["1.2k", "3M", "$2,5K"])
+def test_shortened_numbers_are_refused(cell: str) -> None:
+    """1.2k is any number from 1,150 to 1,250: without these cells, the others would be a sample of small ones."""
+    with pytest.raises(InputError, match="is rounded"):
+        read(["800", cell], whole=True)
