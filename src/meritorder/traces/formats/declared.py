@@ -194,14 +194,13 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
         source = replace(source, columns=tuple(dict.fromkeys((*source.columns, *names))))
     alternatives = {name: [text] if text in source.columns else _alternatives(text) for name, text in columns.items()}
     terms = {f"{name}|{place}": term for name, texts in alternatives.items() for place, term in enumerate(texts)}
-    split = {name: term.partition(".") for name, term in terms.items()}
-    inside = {name: parts for name, parts in split.items() if parts[0] in shape.texts and parts[2]}
+    inside = {name: place for name, term in terms.items() if (place := _place_in_json(term, shape))}
     lists = [name for name, term in terms.items() if term.endswith(FIRST)]
     table = source.table(
         {name: inside[name][0] if name in inside else term.removesuffix(FIRST) for name, term in terms.items()}
     )
     table = table.with_columns(
-        *(pl.col(name).str.json_path_match(f"$.{path}").alias(name) for name, (_, _, path) in inside.items()),
+        *(_in_json(pl.col(name), paths).alias(name) for name, (_, paths) in inside.items()),
         *(pl.col(name).cast(pl.String).str.json_path_match("$[0]").alias(name) for name in lists),
     )
     schema = table.collect_schema()
@@ -213,6 +212,20 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
             for name, texts in alternatives.items()
         ),
     )
+
+
+def _place_in_json(term: str, shape: Shape) -> tuple[str, list[str]] | None:
+    """Return the column of JSON text that holds a path, or all paths of a sum, and the paths in it."""
+    parts = [part.partition(".") for part in terms_of(term)]
+    column = parts[0][0]
+    held = column in shape.texts and all(name == column and path for name, _, path in parts)
+    return (column, [path for *_, path in parts]) if held else None
+
+
+def _in_json(text: pl.Expr, paths: Sequence[str]) -> pl.Expr:
+    """Return the value under a path in JSON text, or the parts of a sum under several."""
+    parts = [text.str.json_path_match(f"$.{path}").alias(path) for path in paths]
+    return parts[0] if len(parts) == 1 else pl.struct(parts)
 
 
 def _first_value(names: list[str], schema: pl.Schema) -> pl.Expr:

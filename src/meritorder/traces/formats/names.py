@@ -71,6 +71,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("cached_tokens", "cached_prefix_tokens", "prefix_tokens", "cached_input_tokens", "cache_read_input_tokens"),
         *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens"),
         *("input_token_details.cache_read", "cached_content_token_count", "gen_ai.usage.cache_read.input_tokens"),
+        "token_details.prompt_tokens_details.cached_tokens",
     ),
     "reasoning": (
         *("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),

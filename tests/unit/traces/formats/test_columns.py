@@ -258,3 +258,10 @@ def test_rows_of_whole_hours_are_sums(tmp_path: Path, start: str, end: str) -> N
 def test_values_within_their_type(tmp_path: Path, record: dict[str, object]) -> None:
     trace = read_trace([written(tmp_path, lines(record), "export.jsonl")])
     assert (trace.epoch_s, cells(trace, *LENGTHS)) == (1793610000.0, [(0.0, 5, 0, 3)])
+
+
+def test_sums_reach_into_text_of_json(tmp_path: Path) -> None:
+    log = lines({"ts": 1_791_187_200, "text": '{"tokensIn": 5, "cacheReads": 480, "tokensOut": 90}'})
+    columns = {"arrival": "ts", "input": "text.tokensIn+text.cacheReads", "output": "text.tokensOut"}
+    trace = read_trace([written(tmp_path, log, "log.jsonl")], columns=columns | {"cached": "text.cacheReads"})
+    assert cells(trace, *LENGTHS) == [(0.0, 485, 480, 90)]

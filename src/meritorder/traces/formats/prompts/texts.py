@@ -14,6 +14,7 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder.traces.formats.declared import TraceFormat
+from meritorder.traces.formats.names import SIDES, says_tokens_of
 from meritorder.traces.formats.prompts.media import ASSUMED_SIZE, DATA_URL, Image, image_of, image_tokens
 from meritorder.traces.formats.prompts.tokenizer import Tokenizer, tokenizer_for
 from meritorder.traces.formats.shape import Shape
@@ -117,7 +118,14 @@ def _is_batch(shape: Shape) -> bool:
 
 
 def _is_prompts(shape: Shape) -> bool:
-    return any(isinstance(record.get(name), str | list) for record in shape.records for name in _PROMPTS)
+    asks = any(isinstance(record.get(name), str | list) for record in shape.records for name in _PROMPTS)
+    return asks and not all(any(_says_tokens_of(path, side) for path in shape.paths) for side in SIDES)
+
+
+def _says_tokens_of(path: str, side: str) -> bool:
+    """Whether a path ends in a count of tokens: `usage.input_tokens`, `tokens.input`."""
+    *around, name = path.split(".")
+    return says_tokens_of(name, side) or says_tokens_of(".".join((*around[-1:], name)), side)
 
 
 def _read_batch(shape: Shape) -> RawTable:

@@ -143,3 +143,16 @@ def test_conversations_of_data_sets_are_read(tmp_path: Path) -> None:
     trace = read_trace([written(tmp_path, text, "talks.jsonl")])
     assert cells(trace, *LENGTHS) == [(0.0, 17, 0, 2), (0.0, 3 + 3 * 4 + 10 + 2 + 10, 0, 2)]
     assert any(text.startswith("1 conversations hold several answers") for text in trace.report.assumptions)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [{"role": "assistant", "text": "hi", "tokens": {"input": 900, "output": 20}}]},
+        {"text": '{"request": "hi", "tokensIn": 900, "tokensOut": 20}'},
+        {"prompt": "hi", "answer": {"usage": {"prompt_tokens": 900, "completion_tokens": 20}}},
+    ],
+)
+def test_counted_texts_are_not_estimated(tmp_path: Path, record: dict[str, object]) -> None:
+    """A file of an unknown tool that counts tokens says what they are; its texts are only a part of them."""
+    assert "match no known format" in refused(written(tmp_path, lines(record, record), "log.jsonl"))
