@@ -64,6 +64,22 @@ def _codex(place: int) -> Record:
     return {"timestamp": ISO[place], "type": "event_msg", "payload": {"type": "token_count", "info": info}}
 
 
+def _opencode(place: int) -> Record:
+    usage = _ANTHROPIC[place]
+    cache = {"read": usage["cache_read_input_tokens"], "write": usage["cache_creation_input_tokens"]}
+    tokens = {"input": usage["input_tokens"], "output": OUTPUT[place] - 10, "reasoning": 10, "cache": cache}
+    return {"id": f"m{place}", "role": "assistant", "time": {"created": EPOCH_S[place] * 1000}, "tokens": tokens}
+
+
+def _gemini_cli(place: int) -> Record:
+    tokens = {"input": INPUT[place] - 20, "output": OUTPUT[place] - 10, "cached": 5, "thoughts": 10, "tool": 20}
+    return {"id": f"m{place}", "timestamp": ISO[place], "type": "gemini", "model": "m", "tokens": tokens}
+
+
+def _open_webui(place: int) -> Record:
+    return {"id": f"m{place}", "role": "assistant", "model": "m", "timestamp": EPOCH_S[place], "usage": OPENAI[place]}
+
+
 CALLS: Final[dict[str, bytes]] = {
     "AI SDK": _log(usage=counted("inputTokens", "outputTokens")),
     "Anthropic API": _log(usage=_ANTHROPIC),
@@ -105,6 +121,10 @@ CALLS: Final[dict[str, bytes]] = {
     ),
     "Codex": lines(map(_codex, PLACES)),
     "Cohere": _log(meta=[{"tokens": counts} for counts in counted("input_tokens", "output_tokens")]),
+    "Cursor": table(
+        "Date,Kind,Model,Input (w/ Cache Write),Input (w/o Cache Write),Cache Read,Output Tokens",
+        ((ISO[place], "Included", "m", 100, INPUT[place] - 300, 200, OUTPUT[place]) for place in PLACES),
+    ),
     "Dify": table(
         "id,app_id,model_provider,model_id,conversation_id,message_tokens,answer_tokens,status,created_at",
         (
@@ -248,5 +268,17 @@ CALLS: Final[dict[str, bytes]] = {
         for place in PLACES
     ),
     "anything else": table("A,B,C", rows(ISO, INPUT, OUTPUT)),
+    "Gemini CLI": document({"sessionId": "s", "messages": list(map(_gemini_cli, PLACES))}),
+    "opencode": document({"info": {"id": "s"}, "messages": [{"info": _opencode(place)} for place in PLACES]}),
+    "Open WebUI": document(
+        [
+            {
+                "chat": {
+                    "history": {"messages": {f"m{place}": _open_webui(place) for place in PLACES}},
+                    "messages": list(map(_open_webui, PLACES)),
+                }
+            }
+        ]
+    ),
 }
 """By the beginning of the row of the page."""

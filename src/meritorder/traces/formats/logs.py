@@ -266,6 +266,88 @@ LOGS: Final = (
         ids_unique=True,
         fill=("model",),
     ),
+    # https://opencode.ai/docs/cli: `opencode export`, or the files of messages it stores; parts of a call are apart.
+    *(
+        TraceFormat(
+            name="opencode",
+            title="messages of opencode",
+            requires=(f"{whole}tokens.cache.read", f"{whole}time.created"),
+            fields={
+                "arrival": f"{at}time.created",
+                "ended": f"{at}time.completed",
+                "input": f"{at}tokens.input + {at}tokens.cache.read + {at}tokens.cache.write",
+                "output": f"{at}tokens.output + {at}tokens.reasoning",
+                "cached": f"{at}tokens.cache.read",
+                "model": f"{at}modelID",
+                "session": f"{at}sessionID",
+                "id": f"{at}id",
+                "error": f"{at}error.name",
+            },
+            aside=(AsideRule(kind=Kind.EVENT, column=f"{at}role", pattern="^assistant$", unless=True),),
+            nest=nest,
+            ids_unique=True,
+            ids_everywhere=True,
+        )
+        for whole, at, nest in (("messages.info.", "info.", "messages[]"), ("", "", ""))
+    ),
+    # https://github.com/google-gemini/gemini-cli, files of ~/.gemini/tmp: thoughts and results of tools are apart.
+    *(
+        TraceFormat(
+            name="gemini_cli",
+            title="session files of Gemini CLI",
+            requires=(f"{at}tokens.input", f"{at}tokens.thoughts", f"{at}timestamp"),
+            fields={
+                "arrival": "timestamp",
+                "input": "tokens.input + tokens.tool",
+                "output": "tokens.output + tokens.thoughts",
+                "cached": "tokens.cached",
+                "model": "model",
+                "session": "sessionId",
+                "id": "id",
+            },
+            aside=(AsideRule(kind=Kind.EVENT, column="type", pattern="^gemini$", unless=True),),
+            nest=nest,
+            assumptions=(LOGGED,),
+            ids_unique=True,
+            ids_everywhere=True,
+        )
+        for at, nest in (("messages.", "messages[]"), ("", ""))
+    ),
+    # https://docs.openwebui.com: exported chats; `history` has all answers, `messages` only those that are shown.
+    TraceFormat(
+        name="open_webui",
+        title="chats exported from Open WebUI",
+        requires=("chat.history.messages", "chat.messages.usage | chat.messages.info"),
+        fields={
+            "arrival": "timestamp",
+            "input": "usage.prompt_tokens | usage.input_tokens | usage.prompt_eval_count | info.prompt_tokens"
+            " | info.prompt_eval_count",
+            "output": "usage.completion_tokens | usage.output_tokens | usage.eval_count | info.completion_tokens"
+            " | info.eval_count",
+            "cached": "usage.prompt_tokens_details.cached_tokens",
+            "model": "model",
+            "tenant": "user_id",
+            "id": "id",
+        },
+        aside=(AsideRule(kind=Kind.EVENT, column="role", pattern="^assistant$", unless=True),),
+        nest="chat.history.messages.*",
+    ),
+    # https://cursor.com/docs: usage events of the dashboard, CSV; "w/ Cache Write" are the tokens written to the cache.
+    TraceFormat(
+        name="cursor",
+        title="usage events of Cursor",
+        requires=("Date", "Input (w/ Cache Write)", "Input (w/o Cache Write)", "Output Tokens"),
+        fields={
+            "arrival": "Date",
+            "input": "Input (w/o Cache Write) + Input (w/ Cache Write) + Cache Read",
+            "output": "Output Tokens",
+            "cached": "Cache Read",
+            "model": "Model",
+            "tenant": "User",
+            "total": "Total Tokens",
+        },
+        aside=(AsideRule(kind=Kind.ERROR, column="Kind", pattern="^(errored|aborted)"),),
+    ),
     # https://mlflow.org/docs/latest/genai/tracing: the counts of a trace are JSON text among its metadata.
     TraceFormat(
         name="mlflow",

@@ -362,6 +362,64 @@ def test_codex_counts_the_last_call(tmp_path: Path) -> None:
     assert trace.report.set_aside == {Kind.EVENT: 1, Kind.REPEATED: 1}
 
 
+ASKED: dict[str, Any] = {"id": "q1", "role": "user", "type": "user", "content": "hi", "time": {"created": 0}}
+ANSWERED: dict[str, Any] = ASKED | {"id": "a1", "role": "assistant", "model": "m", "modelID": "m"}
+STAMP = 1_791_187_200
+
+
+def opencode(place: int) -> dict[str, object]:
+    tokens = {"input": 100 + place, "output": 20, "reasoning": 5, "cache": {"read": 900, "write": 50}}
+    return ANSWERED | {"id": f"a{place}", "time": {"created": (STAMP + place) * 1000}, "tokens": tokens}
+
+
+def gemini_cli(place: int) -> dict[str, object]:
+    tokens = {"input": 1000 + place, "output": 20, "cached": 900, "thoughts": 5, "tool": 50, "total": 1075 + place}
+    return ANSWERED | {"id": f"a{place}", "type": "gemini", "timestamp": minute(place), "tokens": tokens}
+
+
+def open_webui(place: int) -> dict[str, object]:
+    usage = {
+        "prompt_tokens": 1050 + place,
+        "completion_tokens": 25,
+        "prompt_tokens_details": {"cached_tokens": 900},
+    }
+    return ANSWERED | {"id": f"a{place}", "timestamp": STAMP + place, "usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("opencode", {"info": {"id": "s"}, "messages": [{"info": ASKED}, *({"info": opencode(n)} for n in (1, 2))]}),
+        ("gemini_cli", {"sessionId": "s", "messages": [ASKED, gemini_cli(1), gemini_cli(2)]}),
+        (
+            "open_webui",
+            {
+                "chat": {
+                    "history": {"messages": {"q1": ASKED, "a1": open_webui(1), "a2": open_webui(2)}},
+                    "messages": [ASKED, open_webui(2)],
+                }
+            },
+        ),
+    ],
+)
+def test_answers_in_chats_are_calls(tmp_path: Path, name: str, document: dict[str, object]) -> None:
+    """Two answers, 1,050 tokens and their place asked with 900 of them cached, 25 answered with thoughts."""
+    trace = read(tmp_path, document)
+    assert trace.report.format == name
+    assert cells(trace, *LENGTHS[1:], "model") == [(1051, 900, 25, "m"), (1052, 900, 25, "m")]
+    assert trace.report.set_aside == {Kind.EVENT: 1}
+
+
+def test_cursor_adds_cache_to_input(tmp_path: Path) -> None:
+    """A row of the export states the total: 50 + 100 + 900 + 25 = 1,075."""
+    header = "Date,Kind,Model,Input (w/ Cache Write),Input (w/o Cache Write),Cache Read,Output Tokens,Total Tokens\n"
+    rows = "2026-10-05T08:00:00Z,Included,m,50,100,900,25,1075\n2026-10-05T08:01:00Z,Aborted,m,50,100,900,1,1051\n"
+    trace = read_trace([written(tmp_path, header + rows, "usage.csv")])
+    assert trace.report.format == "cursor"
+    assert cells(trace, *LENGTHS[1:], "model") == [(1050, 900, 25, "m")]
+    assert trace.report.set_aside == {Kind.ERROR: 1}
+
+
 def test_batch_output_is_read(tmp_path: Path) -> None:
     def line(place: int, **response: object) -> dict[str, object]:
         body = {"created": 1_790_000_000 + place, "usage": {"prompt_tokens": 600 + place, "completion_tokens": 30}}
