@@ -105,7 +105,7 @@ def read(
         sources: Paths, globs, folders, URLs of `s3://`, `gs://`, `az://` or `https://`, or `-` for standard input; or
             tables that are already open, as of `bills.accounts`.
         format: Name of the format of all files; None to detect it by their columns.
-        columns: Columns of files in no known format, by the names of `formats.declared.FIELDS`: start, cost, ...
+        columns: Columns of files in no known format, by the names of `formats.by_columns.FIELDS`: start, cost, ...
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
         may_wait: Charges whose work may wait, besides those whose tags say so, in the same form.
         group_by: Further columns of CHARGES by which `Bill.groups` are distinguished, such as `resource`.

@@ -10,7 +10,7 @@ import polars as pl
 
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
 from meritorder.bills.formats import aws
-from meritorder.bills.formats.declared import BY_COLUMNS
+from meritorder.bills.formats.by_columns import BY_COLUMNS
 from meritorder.bills.repeated.duplicates import Duplicates
 from meritorder.records.evidence import Assumption
 from meritorder.units import SECONDS_PER_DAY

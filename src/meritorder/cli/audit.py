@@ -216,7 +216,7 @@ def _trace(sources: list[str], columns: str | None) -> Any:
 
 def _split_columns(columns: str | None, *, with_trace: bool) -> tuple[dict[str, str], str | None]:
     """Return the named columns of the bill, and those of the trace; a name that both have is the trace's."""
-    from meritorder.bills.formats.declared import FIELDS
+    from meritorder.bills.formats.by_columns import FIELDS
     from meritorder.traces.formats.columns import FIELDS as TRACE_FIELDS
 
     if not columns:

@@ -151,5 +151,13 @@ BILLS: Final[dict[str, bytes]] = {
             for day in range(2)
         ]
     ),
+    "DigitalOcean": _daily(
+        "product,group_description,description,hours,start,end,USD,project_name,category",
+        *("GPU Droplets", "", "chat (gpu-h100x1-80gb)", 24, "START", "END", "USD", "chat", "iaas"),
+    ),
+    "Snowflake": _daily(
+        "ORGANIZATION_NAME,ACCOUNT_NAME,USAGE_DATE,USAGE_TYPE,CURRENCY,USAGE,USAGE_IN_CURRENCY,SERVICE_TYPE",
+        *("O", "A", "START", "ai services", "usd", 10, "USD", "AI_SERVICES"),
+    ),
 }
 """By the beginning of the row of the page."""

@@ -4,7 +4,18 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from meritorder.bills.files import SourceFile
-from meritorder.bills.formats import aws, azure, cost_explorer, crosstab, declared, focus, gcp, kubernetes, tokens
+from meritorder.bills.formats import (
+    aws,
+    azure,
+    by_columns,
+    cost_explorer,
+    crosstab,
+    declared,
+    focus,
+    gcp,
+    kubernetes,
+    tokens,
+)
 from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
@@ -103,13 +114,13 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
     Args:
         source: The file.
         name: Name of the format; None to detect it.
-        named: Columns that the user names, as for `declared.by_columns`; they take precedence.
+        named: Columns that the user names, as for `by_columns.by_columns`; they take precedence.
 
     Raises:
         BillError: No format has these columns, or there is no such format.
     """
     if named:
-        chosen = declared.by_columns(named)
+        chosen = by_columns.by_columns(named)
         if not chosen.matches(source.columns):
             absent = [column for column in named.values() if not set(column.split("+")) <= source.columns]
             have = _listed(source.columns)
@@ -129,7 +140,7 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",
         where=source.name,
-        fix=f"{declared.proposal(source.columns)}, or use one of: {', '.join(known.name for known in FORMATS)}",
+        fix=f"{by_columns.proposal(source.columns)}, or use one of: {', '.join(known.name for known in FORMATS)}",
     )
 
 

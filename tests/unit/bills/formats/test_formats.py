@@ -56,7 +56,17 @@ def test_spend_log_needs_a_model() -> None:
 def test_invoiced_formats_are_marked() -> None:
     assert {known.name for known in FORMATS if known.invoiced} == {
         *("focus", "cur", "aws-cost-explorer", "azure", "azure-cost-analysis", "gcp", "gcp-cost-table", "gcp-report"),
-        *("openai-costs", "anthropic-costs", "openrouter", "oci", "alibaba", "runpod", "crosstab"),
+        *(
+            "openai-costs",
+            "anthropic-costs",
+            "openrouter",
+            "oci",
+            "alibaba",
+            "runpod",
+            "digitalocean",
+            "snowflake",
+            "crosstab",
+        ),
     }
 
 
