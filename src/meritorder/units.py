@@ -6,7 +6,8 @@ Times are in seconds, money in US dollars, memory in bytes; the name of a rate s
 import datetime as dt
 import math
 import re
-from decimal import Decimal
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 SECONDS_PER_MINUTE: Final = 60.0
@@ -28,6 +29,8 @@ _WHOLE_RATIO: Final = 10.0
 # Beyond this, the price of a replica is a typo; what it costs in an hour still fits into 64 bits of picodollars.
 MAX_USD_PER_HOUR: Final = 1_000_000
 GRAMS_PER_TONNE: Final = 1e6
+# For one unit of any currency; more, or infinity, is a mistake.
+MAX_USD_PER_UNIT: Final = 1000
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|hr|hours?|d|days?|w)(?![a-z])", re.IGNORECASE)
 _SECONDS_PER_UNIT: Final = {
@@ -54,6 +57,29 @@ def parse_duration_s(text: str) -> float | None:
     if not parts or _DURATION_PART.sub("", stripped).strip():
         return None
     return sum(float(number) * _SECONDS_PER_UNIT[unit.lower()] for number, unit in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRate:
+    """Dollars for one unit of a currency, which is its ISO code in capitals."""
+
+    currency: str
+    usd: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.currency}={self.usd}"
+
+
+def parse_exchange_rate(text: str) -> ExchangeRate | None:
+    """Return the rate of `EUR=1.08`; None if the text is not a rate."""
+    currency, _, amount = text.partition("=")
+    try:
+        usd = Decimal(amount.strip().removeprefix("$"))
+    except InvalidOperation:
+        return None
+    if not re.fullmatch(r"[A-Za-z]{3}", currency) or not usd.is_finite() or not 0 < usd < MAX_USD_PER_UNIT:
+        return None
+    return ExchangeRate(currency=currency.upper(), usd=usd)
 
 
 def format_duration(seconds: float) -> str:

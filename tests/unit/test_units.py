@@ -2,7 +2,15 @@
 
 import pytest
 
-from meritorder.units import format_duration, format_share, format_usd, parse_duration_s, usd_per_mtok, utc
+from meritorder.units import (
+    format_duration,
+    format_share,
+    format_usd,
+    parse_duration_s,
+    parse_exchange_rate,
+    usd_per_mtok,
+    utc,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +75,12 @@ def test_durations_use_a_readable_unit(seconds: float, text: str) -> None:
 def test_conversions_of_money_and_time() -> None:
     assert usd_per_mtok(3.0, 1_500_000) == 2.0
     assert utc(86_400.0).isoformat() == "1970-01-02T00:00:00+00:00"
+
+
+def test_exchange_rate_reads_its_text() -> None:
+    assert [str(parse_exchange_rate(text)) for text in ("eur=1.08", "JPY=$0.0066")] == ["EUR=1.08", "JPY=0.0066"]
+
+
+@pytest.mark.parametrize("text", ["", "EUR", "euro=1", "EUR=0", "EUR=-1", "EUR=nan", "EUR=inf", "EUR=1,1", "EUR=1000"])
+def test_no_exchange_rate(text: str) -> None:
+    assert parse_exchange_rate(text) is None

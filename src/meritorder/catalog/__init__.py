@@ -9,8 +9,8 @@ Every price carries its source and date. An unknown price stays unknown; an impl
 rejected with a reason.
 """
 
-from meritorder.catalog.files import load
+from meritorder.catalog.files import Source, arguments, load
 from meritorder.catalog.lookup import Catalog
 from meritorder.catalog.sanity import Rejection
 
-__all__ = ["Catalog", "Rejection", "load"]
+__all__ = ["Catalog", "Rejection", "Source", "arguments", "load"]

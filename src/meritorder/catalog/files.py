@@ -22,6 +22,10 @@ from meritorder.documents import read_file
 from meritorder.domain import Hardware, Model
 from meritorder.errors import CatalogError
 from meritorder.offers import Offer, TokenPrice
+from meritorder.units import ExchangeRate
+
+Source = Path | ExchangeRate
+"""What a user adds to the catalog: a file, or the rate of a currency in the files after it."""
 
 _DATA: Final = files("meritorder.catalog") / "data"
 _OWN_COLUMNS: Final = frozenset({"provider", "instance", "hardware", "gpus", "pricing_model", "usd_per_hour"})
@@ -47,14 +51,14 @@ class _Facts:
         self.offers |= {_key(offer): offer for offer in offers}
 
 
-def load(extra: Sequence[Path] = ()) -> Catalog:
+def load(extra: Sequence[Source] = ()) -> Catalog:
     """Return the catalog of the package, extended and overridden by the user's files.
 
     An offer overrides that of the same provider, region, machine, pricing model, term and payment. An invalid row of a
     user's file is left out, with a warning in the log.
 
     Args:
-        extra: Files of `--catalog`; later files override earlier ones.
+        extra: Rates of `--rate`, and files of `--catalog`; later ones override earlier ones.
 
     Raises:
         CatalogError: A file has no known form, or no valid row.
@@ -62,9 +66,18 @@ def load(extra: Sequence[Path] = ()) -> Catalog:
     if not extra:
         return _bundled(updates.stamp())
     facts = _read_bundled(updates.fetched_offers())
-    for path in extra:
-        _read_extra(path, facts)
+    for source in extra:
+        if isinstance(source, ExchangeRate):
+            facts.rates[source.currency] = float(source.usd)
+        else:
+            _read_extra(source, facts)
     return _catalog(facts)
+
+
+def arguments(sources: Sequence[Source]) -> list[str]:
+    """Return the words of a command line that adds these to the catalog."""
+    options = (("--rate" if isinstance(source, ExchangeRate) else "--catalog", str(source)) for source in sources)
+    return [word for option in options for word in option]
 
 
 def load_with(fetched: Mapping[str, str]) -> Catalog:

@@ -13,8 +13,8 @@ is invalid is left out; the others count.
     usd_per_hour = 14.40
     term = "3y"
 
-A row in another currency says so in `currency`, and counts if the dollars for one unit are known: `[rates]` with
-`EUR = 1.08` in this TOML or in one before it.
+A row in another currency says so in `currency`, and counts if the dollars for one unit are known: by `--rate EUR=1.08`,
+or `[rates]` with `EUR = 1.08` in this TOML or in one before it.
 """
 
 import csv
@@ -32,6 +32,7 @@ from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Hardware, Model, PricingModel
 from meritorder.errors import CatalogError
 from meritorder.offers import Offer
+from meritorder.units import MAX_USD_PER_UNIT
 
 KV_BYTES: Final = 2  # a bf16 cache
 PRICING_MODEL_NAMES: Final = {
@@ -55,8 +56,6 @@ _YEARLY: Final = ("annual", "annually", "yearly")
 _MONTHS_PER_YEAR: Final = 12
 _SEPARATORS: Final = (",", ";", "\t")
 _USD: Final = "USD"
-# For one unit of any currency; more, or infinity, is a mistake.
-_MOST_DOLLARS: Final = 1_000
 _AMOUNTS: Final = ("usd_per_hour", "minimum_billing_s", "interruptions_per_month")
 _DOLLARS: Final = re.compile(r"\s|\$|USD|(?:/|per)\s?(?:h|hr|hour)$", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?")
@@ -143,7 +142,7 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hardware: tuple[HardwareRow, ...] = ()
     model: tuple[ModelRow, ...] = ()
     offer: tuple[dict[str, object], ...] = ()
-    rates: dict[str, Annotated[float, msgspec.Meta(gt=0, lt=_MOST_DOLLARS)]] = {}
+    rates: dict[str, Annotated[float, msgspec.Meta(gt=0, lt=MAX_USD_PER_UNIT)]] = {}
 
 
 class PriceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,7 +282,7 @@ def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> O
     if usd is None:
         raise CatalogError(
             f"is priced in {row.currency}, not in USD",
-            fix=f"give its rate with --catalog before this file: a TOML with [rates] and {currency} = 1.08, in dollars",
+            fix=f"give its rate, in dollars for one {currency}: --rate {currency}=RATE",
         )
     known = hardware.get(plain_hardware(row.hardware))
     if known is None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import CatalogFiles, Columns, HtmlFile, JsonFile
-from meritorder.cli.parsing import parse_pairs, progress
+from meritorder.cli.options import CatalogFiles, Columns, HtmlFile, JsonFile, Rates
+from meritorder.cli.parsing import catalog_sources, parse_pairs, parse_rates, progress
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,12 +76,7 @@ def audit(
         str | None, typer.Option("--format", metavar="NAME", help="Format of the bills; detected if left out.")
     ] = None,
     columns: Columns = None,
-    rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rate", metavar="CURRENCY=USD", help="Dollars for one unit of a bill's currency: EUR=1.08 (repeatable)."
-        ),
-    ] = None,
+    rate: Rates = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Audit a bill even if more than 1 % of it cannot be read.")
     ] = False,
@@ -132,7 +127,7 @@ def audit(
         metrics=metrics,
         model=model,
         by=tuple(by or ()),
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
     )
     of_bill, of_trace = _split_columns(columns, with_trace=bool(trace))
     with progress() as status:
@@ -145,7 +140,7 @@ def audit(
             select=_selectors(select, "--select"),
             may_wait=_selectors(may_wait, "--may-wait"),
             group_by=[*dict(options.serving), *options.by],
-            rates=_rates(rate),
+            rates={known.currency: known.usd for known in parse_rates(rate)},
             partial=partial,
             strict=strict,
         )
@@ -236,18 +231,6 @@ def _selectors(texts: list[str] | None, option: str) -> tuple[tuple[str, str], .
         if not (column and equals and glob):
             raise ConfigError(f"{text!r} is not COLUMN=GLOB", where=option, fix="write tag:team=llm* or service=NAME")
     return tuple((column, glob) for column, _, glob in pairs)
-
-
-def _rates(texts: list[str] | None) -> dict[str, Decimal]:
-    """Return the dollars for one unit of each currency."""
-    rates = {}
-    for text in texts or ():
-        currency, _, amount = text.partition("=")
-        usd = _usd(amount, "--rate", "write EUR=1.08")
-        if not re.fullmatch(r"[A-Za-z]{3}", currency) or not usd.is_finite() or usd <= 0:
-            raise ConfigError(f"{text!r} is not CURRENCY=USD", where="--rate", fix="write EUR=1.08")
-        rates[currency.upper()] = usd
-    return rates
 
 
 def _usd(text: str, option: str, fix: str) -> Decimal:

@@ -23,13 +23,22 @@ from meritorder.cli.options import (
     Precision,
     ProfileFile,
     Provider,
+    Rates,
     Replicas,
     Seed,
     SloText,
     StartupTime,
     Workloads,
 )
-from meritorder.cli.parsing import parse_duration, parse_names, parse_pairs, parse_slo, parse_startup, progress
+from meritorder.cli.parsing import (
+    catalog_sources,
+    parse_duration,
+    parse_names,
+    parse_pairs,
+    parse_slo,
+    parse_startup,
+    progress,
+)
 from meritorder.errors import ConfigError
 from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.units import SECONDS_PER_MINUTE, parse_duration_s
@@ -62,6 +71,7 @@ def calibrate(
     format_: Format = None,
     columns: Columns = None,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     config: Annotated[str, typer.Option("--config", help="Only this deployment of the log.")] = "",
     fit: Annotated[
         int | None, typer.Option("--fit", min=1, metavar="N", help="Fit to the first N requests; half by default.")
@@ -71,6 +81,7 @@ def calibrate(
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
     """Fit a performance profile to measured requests, and report its error on requests that it was not fitted to."""
+    from meritorder import catalog as facts
     from meritorder.perf.shipped import to_toml
     from meritorder.report import calibration as report
     from meritorder.report import files
@@ -82,6 +93,7 @@ def calibrate(
     known = study.KnownLimits(
         max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, kv_capacity_tokens=kv_capacity
     )
+    catalogs = catalog_sources(catalog, rate)
     with progress() as status:
         if source.startswith(("http://", "https://")):
             from meritorder.study.calibrate.endpoint import Bounds, measure
@@ -96,9 +108,7 @@ def calibrate(
             typer.echo(f"the requests that were measured are in {measured}", err=True)
             # A name for both need not be exactly that of the catalog.
             deployment = replace(deployment, model=model if served_model_name else "")
-            found = [
-                study.calibrate_log(log, deployment, known, fit=fit, catalogs=catalog or (), progress=status.update)
-            ]
+            found = [study.calibrate_log(log, deployment, known, fit=fit, catalogs=catalogs, progress=status.update)]
         else:
             found = study.calibrate_logs(
                 [source],
@@ -108,12 +118,12 @@ def calibrate(
                 fit=fit,
                 format=format_,
                 columns=parse_pairs(columns, "--columns") if columns else None,
-                catalogs=catalog or (),
+                catalogs=catalogs,
                 progress=status.update,
             )
     files.write_text(out, to_toml(found))
     report.render(found, Console())
-    more = "".join(f" --catalog {path}" for path in catalog or ())
+    more = "".join(f" {word}" for word in facts.arguments(catalogs))
     typer.echo(
         f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}{more}"
     )
@@ -194,6 +204,7 @@ def shadow(
     startup: StartupTime = "5m",
     profile: ProfileFile = None,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     seed: Seed = 0,
     api_key_env: ApiKeyVariable = "",
     json: JsonFile = None,
@@ -224,7 +235,7 @@ def shadow(
         replicas=replicas,
         startup=parse_startup(startup),
         profile=profile,
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
         seed=seed,
     )
     api_key = os.environ.get(api_key_env, "") if api_key_env else ""

@@ -31,6 +31,7 @@ from meritorder.cli.options import (
     Precision,
     ProfileFile,
     Provider,
+    Rates,
     Region,
     Replicas,
     Roofline,
@@ -48,6 +49,7 @@ from meritorder.cli.options import (
     Workloads,
 )
 from meritorder.cli.parsing import (
+    catalog_sources,
     parse_duration,
     parse_names,
     parse_precisions,
@@ -93,6 +95,7 @@ def compare(
     profile: ProfileFile = None,
     roofline: Roofline = False,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     format_: Format = None,
     columns: Columns = None,
     aggregate: Aggregate = False,
@@ -141,7 +144,7 @@ def compare(
         serverless=serverless,
         stated_cold_start_s=parse_duration(cold_start, "--cold-start", zero=True) if cold_start else None,
         keep_warm_s=parse_duration(keep_warm, "--keep-warm", zero=True) if keep_warm else None,
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
         seed=seed,
     )
     with progress() as status:

@@ -24,6 +24,7 @@ from meritorder.cli.options import (
     Precision,
     ProfileFile,
     Provider,
+    Rates,
     Region,
     Roofline,
     Seed,
@@ -32,6 +33,7 @@ from meritorder.cli.options import (
     StartupTime,
 )
 from meritorder.cli.parsing import (
+    catalog_sources,
     parse_duration,
     parse_names,
     parse_precisions,
@@ -91,6 +93,7 @@ def estimate(
     profile: ProfileFile = None,
     roofline: Roofline = False,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     format_: Format = None,
     columns: Columns = None,
     simulate: Annotated[
@@ -146,7 +149,7 @@ def estimate(
         profile=profile,
         roofline=roofline,
         spot=spot,
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
         seed=seed,
     )
     with progress() as status:

@@ -113,6 +113,14 @@ CatalogFiles = Annotated[
     list[Path] | None,
     typer.Option("--catalog", metavar="FILE", help="Prices, hardware and models to add or override (repeatable)."),
 ]
+Rates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rate",
+        metavar="CURRENCY=USD",
+        help="Dollars for one unit of a currency in prices or bills: EUR=1.08 (repeatable).",
+    ),
+]
 
 # How fast a replica is.
 Engine = Annotated[

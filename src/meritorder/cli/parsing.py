@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +15,11 @@ from rich.status import Status
 from meritorder.cli.options import SLO_TEXT
 from meritorder.domain import PRECISIONS, Slo
 from meritorder.errors import ConfigError, MeritorderError, WorkloadsError
-from meritorder.units import parse_duration_s
+from meritorder.units import ExchangeRate, parse_duration_s, parse_exchange_rate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
 
     from meritorder.sim.pools import Startup
@@ -49,6 +51,20 @@ def read_trace(
         strict=strict,
         aggregate=aggregate,
     )
+
+
+def catalog_sources(files: Sequence[Path] | None, rates: Sequence[str] | None) -> tuple[Path | ExchangeRate, ...]:
+    """Return the files of `--catalog`, after the rates of `--rate` that convert the prices in them."""
+    return (*parse_rates(rates), *(files or ()))
+
+
+def parse_rates(texts: Sequence[str] | None) -> list[ExchangeRate]:
+    """Return the values of `--rate`."""
+    rates = {text: parse_exchange_rate(text) for text in texts or ()}
+    wrong = [text for text, rate in rates.items() if rate is None]
+    if wrong:
+        raise ConfigError(f"{wrong[0]!r} is not CURRENCY=USD", where="--rate", fix="write EUR=1.08")
+    return [rate for rate in rates.values() if rate]
 
 
 # A comma that an even number of quotes follows is outside quotes.

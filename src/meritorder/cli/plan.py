@@ -26,6 +26,7 @@ from meritorder.cli.options import (
     Precision,
     ProfileFile,
     Provider,
+    Rates,
     Region,
     Replicas,
     Roofline,
@@ -41,6 +42,7 @@ from meritorder.cli.options import (
     Workloads,
 )
 from meritorder.cli.parsing import (
+    catalog_sources,
     parse_duration,
     parse_names,
     parse_precisions,
@@ -158,6 +160,7 @@ def plan(
         str, typer.Option("--time-limit", metavar="TIME", help="Time limit of each solve of the whole problem.")
     ] = "20s",
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     format_: Format = None,
     columns: Columns = None,
     aggregate: Aggregate = False,
@@ -224,7 +227,7 @@ def plan(
         bills=tuple(bill or ()),
         carbon=carbon,
         carbon_usd_per_tonne=carbon_price,
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
         seed=seed,
         slot_s=parse_duration(slot, "--slot") if slot else None,
         terms=parse_terms(commit),
@@ -271,6 +274,7 @@ def simulate(
     strict: Strict = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the plan's by default.")] = None,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     json: JsonFile = None,
 ) -> None:
     """Simulate a plan on a trace, request by request: its cost, and whether it keeps its promises.
@@ -298,7 +302,9 @@ def simulate(
             trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed, aggregate=aggregate
         )
         status.update("simulating the plan")
-        simulated = replay(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
+        simulated = replay(
+            plan_read, trace_read, catalogs=catalog_sources(catalog, rate), seed=own_seed, where=str(plan_file)
+        )
         if json:
             files.write_bytes(json, documents.encode(planfile.PlanSimulation(plan=str(plan_file), simulated=simulated)))
     simulation_text.render(plan_read, simulated, ", ".join(trace), Console())

@@ -8,8 +8,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import CatalogFiles, JsonFile, Provider, Region
-from meritorder.cli.parsing import parse_duration, parse_names
+from meritorder.cli.options import CatalogFiles, JsonFile, Provider, Rates, Region
+from meritorder.cli.parsing import catalog_sources, parse_duration, parse_names
 from meritorder.domain import PricingModel
 from meritorder.units import BYTES_PER_MIB
 
@@ -57,6 +57,7 @@ def prices(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what `update` would change; write nothing.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="Longest time for each list.")] = "2min",
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     json: JsonFile = None,
 ) -> None:
     """List prices of capacity and tokens, with source and date.
@@ -84,7 +85,7 @@ def prices(
         providers=parse_names(provider),
         regions=parse_names(region),
         pricing_model=pricing_model,
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
     )
     shown = found.rejected if refused else ()
     console = Console()

@@ -30,6 +30,7 @@ from meritorder.cli.options import (
     Precision,
     ProfileFile,
     Provider,
+    Rates,
     Region,
     Replicas,
     Roofline,
@@ -46,7 +47,15 @@ from meritorder.cli.options import (
     Traces,
     Workloads,
 )
-from meritorder.cli.parsing import parse_duration, parse_names, parse_precisions, parse_slo, parse_startup, read_trace
+from meritorder.cli.parsing import (
+    catalog_sources,
+    parse_duration,
+    parse_names,
+    parse_precisions,
+    parse_slo,
+    parse_startup,
+    read_trace,
+)
 
 
 def sweep(
@@ -88,6 +97,7 @@ def sweep(
     profile: ProfileFile = None,
     roofline: Roofline = False,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table of the results (Parquet).")] = Path(
         "sweep.parquet"
     ),
@@ -148,7 +158,7 @@ def sweep(
         serverless=serverless,
         stated_cold_start_s=parse_duration(cold_start, "--cold-start", zero=True) if cold_start else None,
         keep_warm_s=parse_duration(keep_warm, "--keep-warm", zero=True) if keep_warm else None,
-        catalogs=tuple(catalog or ()),
+        catalogs=catalog_sources(catalog, rate),
         seed=seed,
     )
     requests = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed, aggregate=aggregate)

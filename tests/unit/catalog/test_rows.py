@@ -1,11 +1,14 @@
 """Our own form of a catalog: CSV and TOML."""
 
+from decimal import Decimal
+
 import pytest
 from tests.samples.catalog_files import Write
 
 from meritorder.catalog import load
 from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError
+from meritorder.units import ExchangeRate
 
 OWN_HEADER = "provider,region,instance,hardware,gpus,pricing_model,usd_per_hour,term,as_of\n"
 
@@ -136,7 +139,7 @@ def test_other_currency_leaves_out_its_row(write: Write, caplog: pytest.LogCaptu
     rows = "eur,a,b,h100,8,spot,9\nUSD,a,c,h100,8,spot,8\n"
     offers = load([write("mine.csv", header + rows)]).select_offers("h100", "a")
     assert [(offer.instance, offer.usd_per_hour) for offer in offers] == [("c", 8.0)]
-    assert "row 2: is priced in eur, not in USD" in caplog.text
+    assert "row 2: is priced in eur, not in USD; give its rate, in dollars for one EUR: --rate EUR=RATE" in caplog.text
 
 
 def test_rate_converts_other_currency(write: Write) -> None:
@@ -148,6 +151,15 @@ def test_rate_converts_other_currency(write: Write) -> None:
     offers = load([rates, prices]).select_offers("h100", "a")
     assert {offer.instance: round(offer.usd_per_hour, 9) for offer in offers} == {"b": 9.9, "c": 11.0}
     assert all("one EUR is 1.1 dollars" in offer.source for offer in offers)
+
+
+def test_rate_of_a_file_wins(write: Write) -> None:
+    """A rate of the command line converts all files, but those after one that states its own."""
+    table = '[[offer]]\nprovider = "a"\ninstance = "{}"\nhardware = "h100"\ngpus = 8\npricing_model = "spot"\n'
+    priced = f'{table}usd_per_hour = 10.0\ncurrency = "EUR"\n'
+    files = [write("one.toml", priced.format("b")), write("two.toml", f"{priced.format('c')}[rates]\nEUR = 1.10\n")]
+    offers = load([ExchangeRate(currency="EUR", usd=Decimal("1.2")), *files]).select_offers("h100", "a")
+    assert {offer.instance: round(offer.usd_per_hour, 9) for offer in offers} == {"b": 12.0, "c": 11.0}
 
 
 @pytest.mark.parametrize("rate", ["0", "-1.0", "inf", "nan", '"1.08"'])

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import CatalogFiles, HtmlFile, JsonFile, Model, OptionalConfigFile, ProfileFile, SloText
-from meritorder.cli.parsing import parse_slo, progress
+from meritorder.cli.options import (
+    CatalogFiles,
+    HtmlFile,
+    JsonFile,
+    Model,
+    OptionalConfigFile,
+    ProfileFile,
+    Rates,
+    SloText,
+)
+from meritorder.cli.parsing import catalog_sources, parse_slo, progress
 from meritorder.errors import ConfigError
 from meritorder.units import SECONDS_PER_DAY, parse_duration_s
 
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meritorder.bills import Bill
+    from meritorder.catalog import Source
     from meritorder.records.accounting import LedgerReport, RunningCommitment, SpendForecast
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.ledger.costing import Period
@@ -71,6 +81,7 @@ def ledger(
     model: Model = "",
     profile: ProfileFile = None,
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     slo: SloText = "",
     json: JsonFile = None,
     html: HtmlFile = None,
@@ -119,7 +130,7 @@ def ledger(
         names,
         (from_s, to_s),
         bill=invoice,
-        real_time=_real_time(model, profile, catalog, slo) if counterfactual else None,
+        real_time=_real_time(model, profile, catalog_sources(catalog, rate), slo) if counterfactual else None,
         focus=focus,
         days=days,
     )
@@ -216,10 +227,10 @@ class _Source:
         return forecast_spend(by_day, now_s=period.to_s, days=days)
 
 
-def _real_time(model: str, profile: Path | None, catalog: list[Path] | None, slo: str) -> CompareOptions:
+def _real_time(model: str, profile: Path | None, catalogs: tuple[Source, ...], slo: str) -> CompareOptions:
     from meritorder.study.fleet.options import CompareOptions
 
-    return CompareOptions(model=model, profile=profile, catalogs=tuple(catalog or ()), slo=parse_slo(slo))
+    return CompareOptions(model=model, profile=profile, catalogs=catalogs, slo=parse_slo(slo))
 
 
 def account_gateway(

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.gateway.ui import start_beside
-from meritorder.cli.options import CatalogFiles, ConfigFile, Host, JsonFile, OptionalConfigFile, Port
-from meritorder.cli.parsing import parse_names, progress
+from meritorder.cli.options import CatalogFiles, ConfigFile, Host, JsonFile, OptionalConfigFile, Port, Rates
+from meritorder.cli.parsing import catalog_sources, parse_names, progress
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def autopilot(
     action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")] = "run",
     decision: Annotated[str, typer.Argument(metavar="ID", help="Decision to show, to apply, or to go back from.")] = "",
     catalog: CatalogFiles = None,
+    rate: Rates = None,
     json: JsonFile = None,
 ) -> None:
     """Plan again from the gateway's ledger, and apply what the budgets of [autopilot] allow.
@@ -186,7 +187,7 @@ def autopilot(
         return
     from meritorder.study.plan.answer import plan as planner
 
-    catalogs = tuple(catalog or ())
+    catalogs = catalog_sources(catalog, rate)
     if action == "run":
         with Autopilot(config, planner, catalogs=catalogs) as pilot, contextlib.suppress(KeyboardInterrupt):
             run(pilot, show=lambda made: text.render_decision(made, console), report=_report)

@@ -28,7 +28,7 @@ class AuditOptions:
         metrics: Utilization metrics.
         model: Model that the machines serve, "" if not stated.
         by: Columns or tags (`tag:team`) to break costs down by.
-        catalogs: Files that add prices or override them.
+        catalogs: Files that add prices or override them, and rates of currencies.
     """
 
     bill: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class AuditOptions:
     metrics: Path | UtilizationMetrics | None = None
     model: str = ""
     by: tuple[str, ...] = ()
-    catalogs: tuple[Path, ...] = ()
+    catalogs: tuple[facts.Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from msgspec import structs
 
-from meritorder.catalog import Catalog
+from meritorder.catalog import Catalog, Source
 from meritorder.offers import Offer, machine_id
 from meritorder.records.autopilot import Alternative
 from meritorder.records.planfile import Plan, PlanPool
@@ -41,7 +40,7 @@ class Judged:
         }
 
 
-def judge(name: str, plan: Plan, trace: Trace, *, slower: float, catalogs: tuple[Path, ...]) -> Judged:
+def judge(name: str, plan: Plan, trace: Trace, *, slower: float, catalogs: tuple[Source, ...]) -> Judged:
     """Return how a plan does on a trace.
 
     Args:
@@ -49,7 +48,7 @@ def judge(name: str, plan: Plan, trace: Trace, *, slower: float, catalogs: tuple
         plan: The plan.
         trace: The requests.
         slower: Factor on engine steps, as measured.
-        catalogs: Catalog files.
+        catalogs: Catalog files, and rates of currencies.
 
     Raises:
         MeritorderError: The plan cannot serve the trace.

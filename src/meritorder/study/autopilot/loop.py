@@ -10,6 +10,7 @@ from typing import IO, Final, Self
 from msgspec import structs
 
 from meritorder import documents
+from meritorder.catalog import Source
 from meritorder.errors import ConfigError, MeritorderError
 from meritorder.gateway import config_file
 from meritorder.gateway.errors import StoreUnavailableError
@@ -40,7 +41,7 @@ class Autopilot:
     Args:
         config: The gateway's configuration.
         planner: Makes a plan of a trace.
-        catalogs: Catalog files.
+        catalogs: Catalog files, and rates of currencies.
         progress: Receives each step.
 
     Raises:
@@ -48,7 +49,7 @@ class Autopilot:
     """
 
     def __init__(
-        self, config: Path, planner: Planner, *, catalogs: tuple[Path, ...] = (), progress: Progress = lambda _: None
+        self, config: Path, planner: Planner, *, catalogs: tuple[Source, ...] = (), progress: Progress = lambda _: None
     ) -> None:
         self._config = config
         self._settings = config_file.read(config)

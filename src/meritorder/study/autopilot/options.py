@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from meritorder.catalog import Source
 from meritorder.domain import Tier
 from meritorder.errors import ConfigError
 from meritorder.gateway.config import DURATION_FIX, AutopilotTable
@@ -30,7 +31,7 @@ class AutopilotOptions:
         table: Thresholds, as configured.
         budgets: What it may change.
         config: Configuration of the gateway, from whose venues alone it buys tokens; None for every provider.
-        catalogs: Catalog files.
+        catalogs: Catalog files, and rates of currencies.
     """
 
     mode: str
@@ -41,10 +42,10 @@ class AutopilotOptions:
     table: AutopilotTable
     budgets: tuple[Budget, ...]
     config: Path | None = None
-    catalogs: tuple[Path, ...] = ()
+    catalogs: tuple[Source, ...] = ()
 
 
-def parse_options(table: AutopilotTable, config: Path, catalogs: tuple[Path, ...] = ()) -> AutopilotOptions:
+def parse_options(table: AutopilotTable, config: Path, catalogs: tuple[Source, ...] = ()) -> AutopilotOptions:
     """Return the settings of a configuration.
 
     Raises:

@@ -7,7 +7,6 @@ first part only, and judged on the rest.
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -97,7 +96,7 @@ def calibrate_logs(
     fit: int | None = None,
     format: str | None = None,  # noqa: A002  (the name of the option)
     columns: Mapping[str, str] | None = None,
-    catalogs: Sequence[Path] = (),
+    catalogs: Sequence[facts.Source] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Profile]:
     """Return a profile for each deployment in measured logs.
@@ -110,7 +109,7 @@ def calibrate_logs(
         fit: Number of requests to fit to, from the start of each; None for the first half.
         format: Name of the trace format; None detects it.
         columns: Field to column, as in `read_trace`.
-        catalogs: Files with hardware and models to add.
+        catalogs: Files with hardware and models to add, and rates of currencies.
         progress: Called with a description of each stage.
 
     Raises:
@@ -129,7 +128,7 @@ def calibrate_log(
     known: KnownLimits,
     *,
     fit: int | None = None,
-    catalogs: Sequence[Path] = (),
+    catalogs: Sequence[facts.Source] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Profile:
     """Return the profile of one deployment, fitted from the nearest known profile."""

@@ -3,6 +3,7 @@
 import shlex
 from typing import Final
 
+from meritorder import catalog as facts
 from meritorder.domain import Slo
 from meritorder.sim.pools import Startup
 from meritorder.study.fleet.options import CompareOptions
@@ -49,7 +50,7 @@ def option_arguments(model: str, options: CompareOptions) -> list[str]:
         "--seed": options.seed if options.seed != _DEFAULT.seed else "",
     }
     arguments = [word for name, value in values.items() if value not in ("", None) for word in (name, str(value))]
-    arguments += [word for path in options.catalogs for word in ("--catalog", str(path))]
+    arguments += facts.arguments(options.catalogs)
     arguments += [word for rule in options.defer for word in ("--defer", rule)]
     return arguments + [name for name, given in (("--spot", options.spot), ("--roofline", options.roofline)) if given]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from meritorder.catalog import Source
 from meritorder.domain import Slo
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
@@ -58,7 +59,7 @@ class CompareOptions:
         stated_cold_start_s: Time from the request that starts a worker until it serves; None takes `startup` without
             the time to find a machine.
         keep_warm_s: How long a worker stays warm after its last request; None takes its provider's default.
-        catalogs: Files that add or override prices, hardware and models.
+        catalogs: Files that add or override prices, hardware and models, and rates of currencies.
         seed: Seed of random draws.
         coarse: Search only the machines that promise most, and end simulations once they break the SLO: less time, and
             seldom another answer.
@@ -92,7 +93,7 @@ class CompareOptions:
     serverless: bool = False
     stated_cold_start_s: float | None = None
     keep_warm_s: float | None = None
-    catalogs: tuple[Path, ...] = ()
+    catalogs: tuple[Source, ...] = ()
     seed: int = 0
     coarse: bool = False
     pace: float = 1.0

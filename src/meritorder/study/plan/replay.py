@@ -48,21 +48,21 @@ class Replay:
 
 
 def replay(
-    plan: planfile.Plan, trace: Trace, *, catalogs: tuple[Path, ...] = (), seed: int = 0, where: str = "plan"
+    plan: planfile.Plan, trace: Trace, *, catalogs: tuple[facts.Source, ...] = (), seed: int = 0, where: str = "plan"
 ) -> planfile.PlanOutcome:
     """Return the outcome of a plan on a trace; arguments as for `replay_in_detail`."""
     return replay_in_detail(plan, trace, catalogs=catalogs, seed=seed, where=where).outcome
 
 
 def replay_in_detail(
-    plan: planfile.Plan, trace: Trace, *, catalogs: tuple[Path, ...] = (), seed: int = 0, where: str = "plan"
+    plan: planfile.Plan, trace: Trace, *, catalogs: tuple[facts.Source, ...] = (), seed: int = 0, where: str = "plan"
 ) -> Replay:
     """Simulate a plan on a trace; the slots of the plan repeat if the trace is longer.
 
     Args:
         plan: The plan.
         trace: The requests.
-        catalogs: Catalog files in addition to the built-in ones.
+        catalogs: Catalog files in addition to the built-in ones, and rates of currencies.
         seed: Seed of the lifetimes of spot machines.
         where: The plan's file, for messages.
 

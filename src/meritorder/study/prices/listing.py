@@ -2,7 +2,6 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from pathlib import Path
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import find_model_or_prices, rejected_prices
@@ -28,7 +27,7 @@ def list_prices(
     providers: tuple[str, ...] = (),
     regions: tuple[str, ...] = (),
     pricing_model: PricingModel | None = None,
-    catalogs: tuple[Path, ...] = (),
+    catalogs: tuple[facts.Source, ...] = (),
 ) -> PriceListing:
     """Return the prices that pass the filters.
 
@@ -38,7 +37,7 @@ def list_prices(
         providers: Only these providers; empty takes all.
         regions: Only these regions; empty takes all.
         pricing_model: Only this pricing model; None takes all.
-        catalogs: Files that add or override prices.
+        catalogs: Files that add or override prices, and rates of currencies.
 
     Raises:
         CatalogError: A name is unknown.

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from meritorder.study.estimate.commands import trace_commands
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.plan import answer as plan_study
 from meritorder.traces import Trace
+from meritorder.units import ExchangeRate
 
 MODEL = "llama-3.1-8b"
 OPTIONS = CompareOptions(
@@ -35,7 +37,7 @@ OPTIONS = CompareOptions(
     profile=Path("my profile.toml"),
     roofline=True,
     spot=True,
-    catalogs=(Path("one.csv"), Path("two.toml")),
+    catalogs=(ExchangeRate(currency="EUR", usd=Decimal("1.08")), Path("one.csv"), Path("two.toml")),
     seed=7,
 )
 
