@@ -139,26 +139,53 @@ PAIRS: Final = (
 SIDES: Final[Mapping[str, frozenset[str]]] = {
     "input": frozenset(
         {"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}
-        | {"eingabe", "eingang", "anfrage", "entree", "requete", "entrada", "ingresso"}
+        | {"eingabe", "eingang", "anfrage", "entree", "requete", "entrada", "ingresso", "wejsciowe", "wejscie"}
         | {"入力", "输入"}
     ),
     "output": frozenset(
         {"output", "outputs", "out", "completion", "completions", "generated", "generation", "gen", "response"}
-        | {"answer", "reply", "decode", "ausgabe", "antwort", "sortie", "reponse", "salida", "saida", "uscita"}
+        | {
+            "answer",
+            "reply",
+            "decode",
+            "ausgabe",
+            "antwort",
+            "sortie",
+            "reponse",
+            "salida",
+            "saida",
+            "uscita",
+            "wyjsciowe",
+            "wyjscie",
+        }
         | {"出力", "输出"}
     ),
 }
 DAY_FIRST_WORDS: Final = frozenset(
-    {"zeit", "zeitpunkt", "zeitstempel", "datum", "uhrzeit", "heure", "horodatage", "fecha", "hora", "data", "ora"}
+    {
+        "zeit",
+        "zeitpunkt",
+        "zeitstempel",
+        "datum",
+        "uhrzeit",
+        "heure",
+        "horodatage",
+        "fecha",
+        "hora",
+        "data",
+        "ora",
+        "czas",
+        "godzina",
+    }
 )
 """Words for times in languages that write the day before the month."""
 TIME_WORDS: Final = DAY_FIRST_WORDS | frozenset(
     {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
     | {"日時", "时间", "時刻"}
 )
-TOKEN_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "jetons", "jeton", "トークン", "令牌"})
+TOKEN_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "jetons", "jeton", "tokeny", "トークン", "令牌"})
 # Words that add nothing: "tokens de entrada", "Fecha y hora", "number of input tokens".
-_FILLERS: Final = frozenset({"de", "des", "d", "du", "y", "et", "und", "e", "di", "of", "number", "num", "count"})
+_FILLERS: Final = frozenset({"de", "des", "d", "du", "y", "et", "und", "e", "di", "i", "of", "number", "num", "count"})
 # Words of languages that put no spaces between them.
 _SIGNS: Final = ("入力", "出力", "输入", "输出", "トークン", "令牌", "日時", "时间", "時刻")
 _BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")

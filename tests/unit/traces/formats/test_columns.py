@@ -141,6 +141,7 @@ def test_sums_and_means_are_no_request(tmp_path: Path, word: str) -> None:
         ("Zeitstempel;Modell;Eingabe-Token;Ausgabe-Token", "02.11.2026 09:00:00"),
         ("horodatage;modèle;jetons d'entrée;jetons de sortie", "02/11/2026 09:00:00"),
         ("Fecha y hora\tmodelo\tTokens de entrada\tTokens de salida", "02/11/2026 09:00:00"),
+        ("Data i godzina;Model;Tokeny wejściowe;Tokeny wyjściowe", "02.11.2026 09:00:00"),
         ("日時;モデル;入力トークン;出力トークン", "2026-11-02 09:00:00"),
         ("data;ora;token in ingresso;token in uscita", "02/11/2026;09:00:00"),
         ("Datum;Uhrzeit;Eingabetoken;Ausgabetoken", "02.11.2026;09:00:00"),
