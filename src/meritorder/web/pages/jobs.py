@@ -168,7 +168,8 @@ async def _run_command(job: Job, arguments: Sequence[str]) -> tuple[int, str, st
         "meritorder",
         *arguments,
         cwd=job.folder,
-        env={**os.environ, "MERITORDER_PROGRESS": "lines", "COLUMNS": "100"},
+        # What it writes for itself meanwhile goes with the job, though the command is killed.
+        env={**os.environ, "MERITORDER_PROGRESS": "lines", "COLUMNS": "100", "TMPDIR": str(job.folder)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
