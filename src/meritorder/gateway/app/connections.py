@@ -22,6 +22,7 @@ _MIN_BYTES_PER_S: Final = 1024.0  # of a body
 _LINGER_S: Final = 5.0  # for a client that still sends the body of a request that is answered
 _CHECK_S: Final = 1.0
 _RETRY_S: Final = 1.0
+_GRACE_S: Final = 0.25  # for requests that are on their way when the server stops
 _MAX_DESCRIPTORS: Final = 65_536  # more disturbs programs that go through all, such as engines
 
 
@@ -66,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._all = connections
         self._refusal: ApiError | None = None
         self._running: RequestResponseCycle | None = None  # what is being answered; later requests wait behind it
+        self._is_stopping = False
         self._client = Client()
         self._head_since_s: float | None = None  # since when the client owes the rest of a head
         self._head_bytes = 0
@@ -91,9 +93,13 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Stop after the request that is being answered."""
+        """Stop after the request that is being answered or on its way."""
         self._all.stopping()
-        super().shutdown()
+        self._is_stopping = True
+        if self._is_idle:
+            self.loop.call_later(_GRACE_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived; refuse a head that grows without an end."""
@@ -117,6 +123,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's
         self._running, self._client = cycle, Client()
+        cycle.keep_alive = cycle.keep_alive and not self._is_stopping
         cycle.scope["extensions"] = {CLIENT: cast("dict[object, object]", self._client)}
         super()._start_asgi_task(cycle, app)
 
@@ -170,9 +177,8 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: ApiError) -> None:
         """Answer with an error, unless an earlier request is being answered, and close the connection."""
         running = self._running
-        is_idle = running is None or running.response_complete
         owes_body = self._body_since_s is not None and running is self.cycle
-        if is_idle or (owes_body and running is not None and not running.response_started):
+        if self._is_idle or (owes_body and running is not None and not running.response_started):
             body = error.body()
             headers = {
                 "content-type": "application/json",
@@ -186,6 +192,10 @@ class Connection(HttpToolsProtocol):
         self._disconnect()
         self._head_since_s = self._body_since_s = None
         self.transport.close()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._running is None or self._running.response_complete
 
     def _disconnect(self) -> None:
         """Tell the request that is being answered that its client is gone."""

@@ -63,6 +63,11 @@ class Server:
             listening.close()
             await asyncio.sleep(0.01)
 
+    def stop(self) -> None:
+        """Begin to stop, as uvicorn does."""
+        for connection in list(self.connections.open):
+            connection.shutdown()
+
     def later(self, seconds: float) -> None:
         """Check the connections as at a later time."""
         for connection in list(self.connections.open):
@@ -138,6 +143,23 @@ async def test_silent_connection_is_closed() -> None:
         client = await connect(server)
         server.later(CLIENT_TIME_S + 1)
         assert await asyncio.wait_for(client.reader.read(), 5) == b""
+
+
+@pytest.mark.parametrize("calls_before", [0, 1])
+async def test_request_on_its_way_is_answered_at_stop(calls_before: int) -> None:
+    server = Server()
+    async with server.open():
+        client, idle = await connect(server), await connect(server)
+        for _ in range(calls_before):
+            await client.send(HEAD + b"content-length: 1\r\n\r\n1")
+            _, headers = await client.head()
+            assert (await client.reader.readexactly(1), "connection" in headers) == (b"1", False)
+        server.stop()
+        await client.send(HEAD + b"content-length: 2\r\n\r\n12")
+        status, headers = await client.head()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await asyncio.wait_for(client.reader.read(), 5) == b"2"
+        assert await asyncio.wait_for(idle.reader.read(), 5) == b""
 
 
 @pytest.mark.parametrize("sent", [b"P", b"\r\n", HEAD, HEAD + b"content-length: 9\r\n\r\n1234"])
