@@ -11,10 +11,11 @@ from meritorder.gateway.config import duration_s
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.billing import capacity, daily
+from meritorder.gateway.store.billing.subjects import Subject
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.responses import stored_answers
 from meritorder.gateway.workers.daily_costs import sum_days
-from meritorder.gateway.workers.receipts import Receipts, Subject
+from meritorder.gateway.workers.receipts import Receipts
 from meritorder.units import SECONDS_PER_DAY
 
 _ROUND_S: Final = 60.0

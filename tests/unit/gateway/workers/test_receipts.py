@@ -19,10 +19,10 @@ from meritorder.gateway.app.service import Service
 from meritorder.gateway.store.billing import capacity, ledger
 from meritorder.gateway.store.billing.capacity import CapacityRecord
 from meritorder.gateway.store.billing.ledger import LedgerEntry
+from meritorder.gateway.store.billing.subjects import Subject
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.schema import BATCHES, LEDGER
-from meritorder.gateway.workers.receipts import Subject
 from meritorder.study.ledger.answer import account, cost_all
 from meritorder.study.ledger.attempts import ATTEMPTS, from_columns
 from meritorder.study.ledger.costing import Period

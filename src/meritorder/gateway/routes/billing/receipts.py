@@ -16,10 +16,11 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import decoding
 from meritorder.gateway.routes.answering import caller, json_response, whole_body
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.store.billing.subjects import Subject
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
-from meritorder.gateway.workers.receipts import Receipts, Subject
+from meritorder.gateway.workers.receipts import Receipts
 from meritorder.records.receipts import Signature
 
 _RETRY_S: Final = 2
