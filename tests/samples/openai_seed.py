@@ -1,12 +1,15 @@
 """A pytest plugin for the official client's own tests: before each, the store holds the ids that they use.
 
-TEST_API_BASE_URL=http://127.0.0.1:8000/v1 MERITORDER_STORE=sqlite:///gateway.db pytest -p tests.samples.openai_seed
+TEST_API_BASE_URL=http://127.0.0.1:8000/v1 MERITORDER_STORE=sqlite:///gateway.db MERITORDER_BLOBS=blobs \
+    pytest -p tests.samples.openai_seed
 """
 
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, delete, insert, select
@@ -35,10 +38,13 @@ def _store() -> Iterator[Database]:
 
 @pytest.fixture(autouse=True)
 def _seeded(_store: Database) -> None:
-    _store.submit(seed).result()
+    # A blob for each test: the gateway deletes that of a deleted file later, perhaps within the next test.
+    blob = f"seeded-{uuid.uuid4().hex}"
+    (Path(os.environ["MERITORDER_BLOBS"]) / blob).touch()
+    _store.submit(lambda connection: seed(connection, blob)).result()
 
 
-def seed(connection: Connection) -> None:
+def seed(connection: Connection, blob: str) -> None:
     """Put what the tests use into the store, as it was before the last of them."""
     now_s = time.time()
     if connection.execute(select(KEYS.c.id).where(KEYS.c.id == "key_sdk")).first() is None:
@@ -49,9 +55,7 @@ def seed(connection: Connection) -> None:
     for file_id in FILES_USED:
         files.add(
             connection,
-            StoredFile(
-                id=file_id, tenant="sdk", filename="f", purpose="batch", bytes=0, blob="seeded", created_s=now_s
-            ),
+            StoredFile(id=file_id, tenant="sdk", filename="f", purpose="batch", bytes=0, blob=blob, created_s=now_s),
         )
     for batch_id in BATCHES_USED:
         connection.execute(

@@ -49,7 +49,6 @@ def test_official_client_passes(tmp_path: Path, engine: str) -> None:
         f'[[venue]]\nname = "stub"\nurl = "{engine}"\nmodels = {models}\n'
     )
     gateway = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
-    (tmp_path / "blobs" / "seeded").touch()  # the content of the files that the tests ask for
     asked = [f"tests/api_resources/test_{name}.py" for name in FILES]
     asked += ["tests/api_resources/chat", "tests/api_resources/responses"]
     path = [str(ROOT / "src"), str(ROOT / "tests" / "samples"), str(there), str(there / "src")]
@@ -62,6 +61,7 @@ def test_official_client_passes(tmp_path: Path, engine: str) -> None:
                 "PYTHONPATH": os.pathsep.join(path),
                 "TEST_API_BASE_URL": f"{gateway.url}/v1",
                 "MERITORDER_STORE": f"sqlite:///{tmp_path}/gateway.db",
+                "MERITORDER_BLOBS": str(tmp_path / "blobs"),
             },
             capture_output=True,
             text=True,
