@@ -2,7 +2,7 @@
 
     import meritorder
 
-    trace = meritorder.read_trace("requests.csv")  # a path, a list, a glob, a Polars or pandas data frame
+    trace = meritorder.read_trace("requests.csv")  # a path, a list, a glob, a Polars, pandas or Arrow data frame
     answer = meritorder.compare(trace, meritorder.CompareOptions(model="llama-3.1-70b", defer=("40%@4h",)))
     print(answer.sentence)
     answer.write("report.html")

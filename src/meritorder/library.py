@@ -158,7 +158,7 @@ def sweep(
     trace: "Trace",
     options: "CompareOptions | None" = None,
     *,
-    vary: Mapping[str, Sequence[object]],
+    vary: Mapping[str, str | Sequence[object]],
     processes: int | None = None,
     ray_address: str = "",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
@@ -169,7 +169,8 @@ def sweep(
         trace: The requests, from `read_trace`.
         options: Model, hardware, SLO and assumptions; `vary` overrides them.
         vary: Name to values, such as `{"share": ["0%", "20%"], "hardware": ["h100", "h200"]}`.
-        processes: Processes on this machine; None takes one for each processor.
+        processes: Processes on this machine; None takes one for each processor. A script that uses several needs the
+            guard `if __name__ == "__main__":`, since each imports it; 1 does without.
         ray_address: Address of a Ray cluster to run on instead.
         progress: Receives how many of all points are done.
 
@@ -179,7 +180,8 @@ def sweep(
     from meritorder.study.compare import sweep as study
     from meritorder.study.fleet.options import CompareOptions
 
-    axes = study.parse_axes([f"{name}={','.join(map(str, values))}" for name, values in vary.items()])
+    texts = {name: values if isinstance(values, str) else ",".join(map(str, values)) for name, values in vary.items()}
+    axes = study.parse_axes([f"{name}={text}" for name, text in texts.items()])
     rows = study.sweep(
         trace, options or CompareOptions(), axes, processes=processes, ray_address=ray_address, progress=progress
     )

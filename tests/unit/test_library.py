@@ -121,6 +121,12 @@ def test_sweep_takes_values_as_given() -> None:
         meritorder.sweep(meritorder.read_trace(frame()), options, vary={"replica": [2]})
 
 
+def test_one_varied_value_may_be_text() -> None:
+    options = meritorder.CompareOptions(model="llama-3.1-8b", hardware="h100")  # type: ignore[arg-type]
+    answer = meritorder.sweep(meritorder.read_trace(frame()), options, vary={"hardware": "h100,l40s"}, processes=1)
+    assert set(answer.record["hardware"]) == {"h100", "l40s"}
+
+
 def test_comparison_of_a_data_frame() -> None:
     options = meritorder.CompareOptions(model="llama-3.1-8b", hardware=("h100",), defer=("50%@4h",))
     steps: list[str] = []

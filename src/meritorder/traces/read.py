@@ -42,8 +42,8 @@ def read_trace(
     """Read a trace from files or data frames.
 
     Args:
-        sources: One or several of: a path, a glob, "-" for standard input, a Polars or pandas data frame. Files may be
-            compressed with gzip or zstd. All sources share one clock.
+        sources: One or several of: a path, a glob, "-" for standard input, a Polars, pandas or Arrow data frame. Files
+            may be compressed with gzip or zstd. All sources share one clock.
         format: Name of the format; None detects it.
         columns: Field to column; the fields are `arrival, input, output` and optionally `cached, model, tenant,
             session, workload, deadline`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 import polars as pl
@@ -41,16 +41,29 @@ class SourceKind(StrEnum):
     FRAME = "a data frame"
 
 
+@runtime_checkable
 class PandasFrame(Protocol):
     """A pandas DataFrame; the package itself is not needed."""
 
     columns: Any
+    index: Any
 
     def __getitem__(self, name: Any, /) -> Any:  # noqa: ANN401  (pandas has no types here)
         """Return a column."""
 
+    def reset_index(self) -> Any:  # noqa: ANN401  (likewise)
+        """Return the frame with its index as columns."""
 
-Frame = pl.DataFrame | pl.LazyFrame | PandasFrame
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """A table of pyarrow, DuckDB or another library that exports Arrow data."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the data."""
+
+
+Frame = pl.DataFrame | pl.LazyFrame | PandasFrame | ArrowStream
 SourceLike = str | Path | Frame
 
 
@@ -199,15 +212,21 @@ def _of_files(named: str | Path, scratch: ScratchFolder) -> Iterator[Source]:
     return (_sniffed(unpack(file, scratch), scratch) for file in locate(named, scratch))
 
 
-def _of_frame(frame: Frame) -> Source:
-    """Return a data frame as a source; missing values of pandas become null, its zoned times UTC."""
+def _of_frame(frame: object) -> Source:
+    """Return a data frame as a source.
+
+    Missing values of pandas become null, its zoned times UTC, and levels of its index that have names are columns.
+    """
     if isinstance(frame, pl.DataFrame | pl.LazyFrame):
         lazy = frame.lazy()
-    elif hasattr(frame, "columns"):
-        lazy = pl.LazyFrame([_pandas_series(str(name), frame[name]) for name in frame.columns])
+    elif isinstance(frame, PandasFrame):
+        pandas = frame.reset_index() if any(name is not None for name in frame.index.names) else frame
+        lazy = pl.LazyFrame([_pandas_series(str(name), pandas[name]) for name in pandas.columns])
+    elif isinstance(frame, ArrowStream):
+        lazy = pl.DataFrame(frame).lazy()
     else:
         what = f"{type(frame).__name__} is not a trace"
-        raise TraceError(what, fix="give a path, a glob, or a Polars or pandas data frame")
+        raise TraceError(what, fix="give a path, a glob, or a Polars, pandas or Arrow data frame")
     columns = tuple(lazy.collect_schema().names())
     return Source(name="data frame", path=Path(), kind=SourceKind.FRAME, columns=columns, frame=lazy)
 

@@ -154,6 +154,24 @@ def test_pandas_frames_are_traces(rows: pl.DataFrame) -> None:
     assert trace.report.bad == {"no arrival time": 1, "no output tokens": 1}
 
 
+def test_named_index_of_pandas_is_a_column(rows: pl.DataFrame) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows.to_dict(as_series=False)).set_index(["arrived_at", "model"])
+    assert read_trace(frame).requests.equals(read_trace(rows).requests)
+
+
+def test_arrow_tables_are_traces(rows: pl.DataFrame) -> None:
+    class Table:
+        """A table whose `columns` are no names, as pyarrow's."""
+
+        columns = (1, 2)
+
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            return rows.__arrow_c_stream__(requested_schema)
+
+    assert read_trace(Table()).requests.equals(read_trace(rows).requests)
+
+
 def test_frames_and_files_share_a_clock(tmp_path: Path, rows: pl.DataFrame) -> None:
     path = tmp_path / "t.csv"
     path.write_text("arrived_at,input_tokens,output_tokens\n2026-01-05T05:00:00Z,5,5\n")
@@ -170,5 +188,7 @@ def test_columns_of_a_frame_are_mapped(rows: pl.DataFrame) -> None:
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(TraceError, match="dict is not a trace; give a path, a glob, or a Polars or pandas data frame"):
+    with pytest.raises(
+        TraceError, match="dict is not a trace; give a path, a glob, or a Polars, pandas or Arrow data frame"
+    ):
         read_trace({"arrival": [1]})  # type: ignore[arg-type]

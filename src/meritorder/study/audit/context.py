@@ -9,6 +9,7 @@ import polars as pl
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.bills.metrics.utilization import UtilizationMetrics
+from meritorder.inputs.arguments import convert_arguments
 from meritorder.study.audit import pools
 from meritorder.study.audit.listed_usage import ListedUsage, price_usage
 from meritorder.study.audit.market import Market
@@ -38,6 +39,9 @@ class AuditOptions:
     model: str = ""
     by: tuple[str, ...] = ()
     catalogs: tuple[facts.Source, ...] = ()
+
+    def __post_init__(self) -> None:
+        convert_arguments(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

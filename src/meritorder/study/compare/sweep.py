@@ -223,7 +223,8 @@ def _on_processes(count: int) -> _Runner:
     ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         # The first point compiles the kernels for all workers. Spawn, since a fork would inherit locked threads.
         yield 0, evaluate(trace, options, all_points[0])
-        if len(all_points) == 1:
+        if count == 1 or len(all_points) == 1:
+            yield from ((index, evaluate(trace, options, point)) for index, point in enumerate(all_points) if index)
             return
         with ProcessPoolExecutor(count, get_context("spawn"), _share, (trace, options)) as pool:
             futures = {pool.submit(_evaluate_shared, point): index for index, point in enumerate(all_points) if index}

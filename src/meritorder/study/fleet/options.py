@@ -7,6 +7,7 @@ from typing import Final
 
 from meritorder.catalog import Source
 from meritorder.domain import Slo
+from meritorder.inputs.arguments import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges, convert_arguments
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.versions import Engine
@@ -25,10 +26,24 @@ ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
 """Assumed share of spot machines interrupted in a month where a provider states no rate: the middle of the spot
 advisor's buckets (aws_spot_advisor, 2025-06)."""
 
+_RANGES: Final = {
+    "tp": COUNT,
+    "patience_s": POSITIVE,
+    "spread_s": POSITIVE,
+    "slower": POSITIVE,
+    "replicas": COUNT,
+    "stated_cold_start_s": NOT_NEGATIVE,
+    "keep_warm_s": NOT_NEGATIVE,
+    "seed": NOT_NEGATIVE,
+    "pace": Range(1.0),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
     """The options of a comparison.
+
+    A single name or file may stand where several are declared, and a path may be text.
 
     Args:
         model: Model to serve; "" takes the only one that the trace names.
@@ -97,6 +112,10 @@ class CompareOptions:
     seed: int = 0
     coarse: bool = False
     pace: float = 1.0
+
+    def __post_init__(self) -> None:
+        convert_arguments(self)
+        check_ranges(self, _RANGES)
 
     @property
     def default_slo(self) -> Slo:

@@ -15,7 +15,8 @@ from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.records import planfile
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.executed import ExecutablePlan
-from meritorder.study.schedule.supply import TERM_YEARS, Site
+from meritorder.study.schedule.options import TERM_YEARS
+from meritorder.study.schedule.supply import Site
 
 Floats = NDArray[np.float64]
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from meritorder.domain import Tier
 from meritorder.errors import ConfigError
+from meritorder.inputs.arguments import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 from meritorder.planner.solve.highs import Effort
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, parse_duration_s
@@ -25,6 +26,9 @@ _SLOTS: Final = (
 )
 
 
+TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
+"""Length of each term that may be committed to."""
+
 REALTIME_TIERS: Final = frozenset({Tier.STANDARD, Tier.PRIORITY})
 """Tiers whose answers come as soon as real-time work needs them, or so it is assumed."""
 
@@ -33,6 +37,16 @@ _NO_TIER: Final = "none"
 
 # A forecast further ahead rests on nothing.
 _MAX_COMING_S: Final = 28 * SECONDS_PER_DAY
+
+_RANGES: Final = {
+    "tokens_per_s": POSITIVE,
+    "spot_machines": COUNT,
+    "machines": COUNT,
+    "carbon_usd_per_tonne": NOT_NEGATIVE,
+    "backtest": Range(0.0, 1.0, above=True),
+    "scale": POSITIVE,
+    "coming_days": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +97,14 @@ class PlanOptions(CompareOptions):
     coming_days: int = 0
     start: str | None = None
     end: str | None = None
+
+    def __post_init__(self) -> None:
+        CompareOptions.__post_init__(self)  # `super()` is of the class before it had slots
+        check_ranges(self, _RANGES)
+        if unknown := [term for term in self.terms or () if term not in TERM_YEARS]:
+            raise ConfigError(f"unknown term {unknown[0]!r}", where="terms", fix=f"one of {', '.join(TERM_YEARS)}")
+        if unknown := [tier for tier in self.tiers or () if tier not in set(Tier)]:
+            raise ConfigError(f"unknown tier {unknown[0]!r}", where="tiers", fix=f"one of {', '.join(Tier)}")
 
     @property
     def deferrable_tiers(self) -> frozenset[Tier]:

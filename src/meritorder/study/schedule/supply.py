@@ -26,11 +26,9 @@ from meritorder.planner.model.supply import (
 from meritorder.records.evidence import Assumption
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.schedule.capacity import Serving
-from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.options import TERM_YEARS, PlanOptions
 from meritorder.units import format_count
 
-TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
-"""Years of each term of a commitment."""
 _BLOCK_DAYS: Final = (1, 7)
 
 
