@@ -28,7 +28,8 @@ def connected(address: str) -> Iterator[None]:
     try:
         if address:
             _check_reachable(address)
-        ray.init(address=address or "local", ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+        where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+        ray.init(**where, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         fix = "start one with ray start --head; if it needs a token, set RAY_AUTH_MODE=token; or omit --ray to run here"
         raise ConfigError(f"no Ray cluster responds at {address or 'this machine'}", where="--ray", fix=fix) from error

@@ -33,6 +33,7 @@ _READER_CPUS: Final = 0.25
 _TASKS_OF_WORKER: Final = 2  # so that calls of the next begin before the last of one ends
 _ERROR: Final = re.compile(r"[\w.]*(Error|Exception)\b")
 _PARTS_OF_WORKER: Final = 8
+_READERS_OF_WORKER: Final = 2  # a reader reads faster than a worker asks, and the start of each takes a second
 _BLOCK_BYTES: Final = 2**19  # small, since a worker reports once it has answered a block
 
 
@@ -198,7 +199,15 @@ class Run:
         context.target_max_block_size = _BLOCK_BYTES
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
         paths = [absolute(path) for path in self._options.inputs]
-        return read_files(paths, _PARTS_OF_WORKER * self._options.workers, _READER_CPUS, share, seed=len(self._earlier))
+        workers = self._options.workers
+        return read_files(
+            paths,
+            tasks=_PARTS_OF_WORKER * workers,
+            readers=_READERS_OF_WORKER * workers,
+            num_cpus=_READER_CPUS,
+            share=share,
+            seed=len(self._earlier),
+        )
 
     def _reports(self, share: float) -> Iterator[dict[str, list[Any]]]:
         """Yield the reports of workers, as they answer rows."""

@@ -52,13 +52,14 @@ class Part(NamedTuple):
 
 
 def read_files(
-    paths: Sequence[str], tasks: int, num_cpus: float, share: float = 1.0, seed: int = 0
+    paths: Sequence[str], *, tasks: int, readers: int, num_cpus: float, share: float = 1.0, seed: int = 0
 ) -> tuple[ray.data.Dataset, bool]:
     """Return files and folders as a dataset, and whether its lines are prompts, not JSON.
 
     Args:
         paths: Paths or URLs.
         tasks: Parts to read them in at least, where their kind and size allow it.
+        readers: Parts that are read at once, each by a process of its own.
         num_cpus: CPUs that the read of a part occupies.
         share: Share of the rows to read, drawn at random.
         seed: Seed of that draw.
@@ -79,7 +80,9 @@ def read_files(
         for part in _split(file, kind, size_bytes, most_bytes)
     ]
     source = _Parts(parts, _READERS[kind], share, seed)
-    dataset = ray.data.read_datasource(source, override_num_blocks=len(parts), num_cpus=num_cpus)
+    dataset = ray.data.read_datasource(
+        source, override_num_blocks=len(parts), num_cpus=num_cpus, concurrency=min(readers, len(parts))
+    )
     return dataset, kind == _PROMPTS
 
 

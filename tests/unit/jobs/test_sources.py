@@ -72,7 +72,7 @@ def test_files_of_two_kinds_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,prompt\n1,x\n")
     (tmp_path / "b.jsonl").write_text(json.dumps({"prompt": "x"}))
     with pytest.raises(ConfigError, match=r"several kinds: \.csv, \.jsonl"):
-        sources.read_files([str(tmp_path)], 1, 1.0)
+        sources.read_files([str(tmp_path)], tasks=1, readers=1, num_cpus=1.0)
 
 
 def test_folder_is_read_without_notes_of_tools(tmp_path: Path) -> None:

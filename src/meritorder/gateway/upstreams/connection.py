@@ -17,10 +17,10 @@ from meritorder.gateway.errors import (
     UpstreamTimeoutError,
     checked_contract,
 )
-from meritorder.gateway.upstreams.posting.answers import ACCEPTED_ENCODINGS, BUFFER_BYTES
-from meritorder.gateway.upstreams.posting.poster import Posted, Poster, PostingConnector
 from meritorder.gateway.upstreams.upstream import Reply, WholeReply, Wrapped
 from meritorder.gateway.wire.events import EventCutter
+from meritorder.posting.answers import ACCEPTED_ENCODINGS, BUFFER_BYTES
+from meritorder.posting.poster import Posted, Poster, PostingConnector
 
 MAX_ANSWER_BYTES: Final = 16 * 2**20
 """Largest answer, or event of a stream, after decompression."""

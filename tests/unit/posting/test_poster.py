@@ -12,8 +12,8 @@ import pytest
 from tests.samples.http_server import Asked, LocalServer, Wire
 from yarl import URL
 
-from meritorder.gateway.upstreams.posting.answers import BUFFER_BYTES
-from meritorder.gateway.upstreams.posting.poster import Posted, Poster, PostingConnector
+from meritorder.posting.answers import BUFFER_BYTES
+from meritorder.posting.poster import Posted, Poster, PostingConnector
 
 pytestmark = pytest.mark.asyncio
 

@@ -14,7 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from meritorder.gateway.upstreams.posting.answers import Answer, AnswerHandler
+from meritorder.posting.answers import Answer, AnswerHandler
 
 _LENGTH: Final = "Content-Length"
 _COPIED_BYTES: Final = 2**16  # a head and a body up to this size are one write

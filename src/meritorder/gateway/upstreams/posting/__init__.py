@@ -1,1 +1,0 @@
-"""Posts of JSON to venues, and their answers as they arrive."""

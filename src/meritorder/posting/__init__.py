@@ -1,0 +1,1 @@
+"""Posts of JSON to endpoints, and their answers as they arrive."""
