@@ -41,6 +41,7 @@ class Site:
         watch: Begins to watch the gateway for a viewer; None without one.
         read_ledger: Reads the ledger; None without one.
         read_days: Answers from the ledger's sums of days; None without them.
+        read_commitments: Returns the commitments in force at a time; None if they are not known.
         plan_file: File of the plan in force; None without one.
         decisions: What the autopilot decided; None without a gateway.
         pilot: Returns the autopilot, whose decisions people apply and revert; None without a gateway.
@@ -50,6 +51,7 @@ class Site:
     watch: Callable[[Viewer], live.LiveGateway] | None = None
     read_ledger: ledger.LedgerReader | None = None
     read_days: ledger.DaysReader | None = None
+    read_commitments: ledger.CommitmentsReader | None = None
     plan_file: Path | None = None
     decisions: DecisionLog | None = None
     pilot: Callable[[], Autopilot] | None = None
@@ -134,7 +136,9 @@ def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASG
     )
     site = site or Site()
     application.state.access = site.access
-    ledgers = None if site.read_ledger is None else ledger.Ledgers(site.read_ledger, site.read_days)
+    ledgers = None
+    if site.read_ledger is not None:
+        ledgers = ledger.Ledgers(site.read_ledger, site.read_days, site.read_commitments)
     application.state.ledgers = ledgers
     application.state.live = live.LiveViews(site.watch, None if ledgers is None else ledgers.find_saving)
     application.state.plan = site.plan_file

@@ -205,12 +205,7 @@ class _Source:
 
     def commitments(self) -> tuple[RunningCommitment, ...]:
         """Return the commitments in force now; files say nothing of them."""
-        from meritorder.gateway.app.administration import Administration
-
-        if self.config is None:
-            return ()
-        with Administration(self.config) as store:
-            return store.commitments(time.time())
+        return () if self.config is None else running_commitments(self.config, time.time())
 
     def forecast(self, days: int) -> SpendForecast:
         """Return what coming days will cost: from today on, or from the end of an exported ledger on."""
@@ -244,6 +239,14 @@ def account_gateway(
         raise _empty_period()
     with Administration(config) as store:
         return account_days(store, names, from_s=from_s, to_s=to_s, tenant=tenant)
+
+
+def running_commitments(config: Path, now_s: float) -> tuple[RunningCommitment, ...]:
+    """Return the commitments of a gateway's venues that are in force at a time."""
+    from meritorder.gateway.app.administration import Administration
+
+    with Administration(config) as store:
+        return store.commitments(now_s)
 
 
 def _days(text: str | None) -> int:

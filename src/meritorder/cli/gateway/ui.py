@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meritorder.cli.gateway.ledger import account_gateway, read_gateway
+from meritorder.cli.gateway.ledger import account_gateway, read_gateway, running_commitments
 from meritorder.cli.options import ApiKeyVariable, Host, OptionalConfigFile, Port
 from meritorder.cli.parsing import parse_names
 from meritorder.errors import ConfigError
@@ -140,6 +140,7 @@ def _site(url: str, config: Path | None, plan: Path | None, own_key: str | None,
         watch=partial(watch, url) if url else None,
         read_ledger=partial(read_gateway, config) if config else None,
         read_days=partial(account_gateway, config) if config else None,
+        read_commitments=partial(running_commitments, config) if config else None,
         plan_file=plan,
         decisions=DecisionLog(settings.autopilot_folder) if settings is not None else None,
         pilot=partial(_pilot, config) if config is not None else None,

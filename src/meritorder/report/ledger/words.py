@@ -117,15 +117,16 @@ def commitments(report: LedgerReport) -> str:
     """Return the commitments in force, with their ends; empty without any."""
     if not report.commitments:
         return ""
-    return f"Commitments: {'; '.join(map(_commitment, report.commitments))}."
+    return f"Commitments: {'; '.join(map(commitment, report.commitments))}."
 
 
-def _commitment(commitment: RunningCommitment) -> str:
-    text = f"{commitment.venue} ({commitment.pricing_model}) at {format_usd(commitment.usd_per_hour)} an hour"
-    if commitment.ends_at is None or commitment.days_left is None:
+def commitment(running: RunningCommitment) -> str:
+    """Return the price of a commitment, and its end."""
+    text = f"{running.venue} ({running.pricing_model}) at {format_usd(running.usd_per_hour)} an hour"
+    if running.ends_at is None or running.days_left is None:
         return f"{text}, without a stated end"
-    soon = "ends soon: " if commitment.days_left < NOTICE_DAYS else ""
-    return f"{text}, {soon}until {commitment.ends_at[:10]}, in {format_count(commitment.days_left, 'day')}"
+    soon = "ends soon: " if running.days_left < NOTICE_DAYS else ""
+    return f"{text}, {soon}until {running.ends_at[:10]}, in {format_count(running.days_left, 'day')}"
 
 
 def forecast(report: LedgerReport) -> str:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from meritorder import documents
 from meritorder.errors import MeritorderError
 from meritorder.metering.capacity import Paid
-from meritorder.records.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport, RunningCommitment
 from meritorder.records.receipts import SettledQuote
 from meritorder.report.ledger import proof, words
 from meritorder.report.wording import MISSING
@@ -37,6 +37,9 @@ LedgerReader = Callable[[float | None, float], tuple[pl.DataFrame, Sequence[Paid
 
 DaysReader = Callable[[Sequence[str], float | None, str | None], LedgerReport]
 """Answers by some groups, from a time on, for one tenant or all, from the sums of days where there are some."""
+
+CommitmentsReader = Callable[[float], tuple[RunningCommitment, ...]]
+"""Returns the commitments in force at a time, in epoch seconds."""
 
 
 def _since(now_s: float, days: int) -> float:
@@ -116,11 +119,18 @@ class Ledgers:
     Args:
         read: Reads rows from the store.
         read_days: Answers from the sums of days; None without them.
+        read_commitments: Returns the commitments in force; None if they are not known.
     """
 
-    def __init__(self, read: LedgerReader, read_days: DaysReader | None = None) -> None:
+    def __init__(
+        self,
+        read: LedgerReader,
+        read_days: DaysReader | None = None,
+        read_commitments: CommitmentsReader | None = None,
+    ) -> None:
         self._read = read
         self._read_days = read_days
+        self._read_commitments = read_commitments
         self._rows: dict[str, _Rows] = {}
         self._answers: dict[Question, _Answer] = {}
         self._errors: dict[Question, str] = {}
@@ -202,6 +212,9 @@ class Ledgers:
             report, now_s = await asyncio.to_thread(_report, rows, question), rows.read_s
         if tenant is not None:
             report = msgspec.structs.replace(report, no_saving_because=_OF_ALL)
+        elif self._read_commitments is not None:
+            running = await asyncio.to_thread(self._read_commitments, now_s)
+            report = msgspec.structs.replace(report, commitments=running)
         return _Answer(report=report, read_s=now_s)
 
     async def _rows_of(self, period: str, *, with_saving: bool = False) -> _Rows:
@@ -288,6 +301,7 @@ def _ledger_view(report: LedgerReport, read_s: float) -> dict[str, Any]:
         "warned": report.warnings,
         "saving": words.saving(report),
         "quoted": words.quotes(report),
+        "commitments": [words.commitment(running) for running in report.commitments],
         "read_at": utc(read_s).strftime("%H:%M:%S"),
     }
 

@@ -13,7 +13,7 @@ from tests.samples.site import HOSTILE, KnownKeys
 from tests.unit.web.test_access import sign_in
 
 from meritorder.errors import TraceError
-from meritorder.records.accounting import LedgerReport
+from meritorder.records.accounting import LedgerReport, RunningCommitment
 from meritorder.study.ledger.answer import account, cost_all, whole_period
 from meritorder.web.access import Access
 from meritorder.web.app import Site, create_app
@@ -142,6 +142,24 @@ def test_sums_of_days_answer_what_needs_no_rows() -> None:
         sign_in(browser, "tenant")
         assert "for all tenants together" in browser.get("/api/ledger?by=model&period=30d").text
     assert asked[1:] == [("tenant", True, None), ("model", False, HOSTILE)]
+
+
+def test_commitments_in_force_are_shown_to_the_operator() -> None:
+    """Of two venues; the machine of one is committed for another 30 days, of the other without a stated end."""
+    ends = {"ends_at": "2027-01-31T00:00:00+00:00", "days_left": 29}
+    running = tuple(
+        RunningCommitment(venue=name, machine="", pricing_model="reserved", usd_per_hour=Decimal("2.5"), **end)
+        for name, end in (("gpu", ends), ("night", {"ends_at": None, "days_left": None}))
+    )
+    site = Site(access=Access(gateway=KnownKeys()), read_ledger=read, read_commitments=lambda _: running)
+    with TestClient(create_app((), site)) as browser:
+        sign_in(browser, "admin")
+        page = browser.get("/ledger").text
+        assert "gpu (reserved) at $2.50 an hour, ends soon: until 2027-01-31, in 29 days" in page
+        assert "night (reserved) at $2.50 an hour, without a stated end" in page
+        assert browser.get("/api/ledger").json()["commitments"][0]["days_left"] == 29
+        sign_in(browser, "tenant")
+        assert "Commitments" not in browser.get("/ledger").text
 
 
 def test_saving_of_today_is_not_waited_for() -> None:
