@@ -1,12 +1,14 @@
-"""The whole loop on a modelled engine: what a plan foretold and what came; 1,000 jobs, what they were quoted and cost.
+"""The whole loop on a modelled engine: what a plan foretold and what came; 1,000 jobs beside chats, quoted and paid.
 
 python -m bench.loop JOBS NIGHTS   # fewer jobs, or a shorter day
 """
 
 import asyncio
+import contextlib
 import json
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +18,12 @@ import numpy as np
 
 from bench.tour.__main__ import Progress, Tour
 from bench.tour.service import Commands
-from bench.tour.traffic import REPORTS, TIMEOUT_S, Request, chat
+from bench.tour.traffic import CHAT, REPORTS, TIMEOUT_S, Request, chat, send
 from meritorder.errors import MeritorderError
+from meritorder.gateway.app.client import FINAL_STATUSES
 from meritorder.gateway.workers.quoting import PATIENCE
+from meritorder.metering.capacity import US_PER_S
+from meritorder.metering.sharing import WINDOW_US
 
 JOBS: Final = 1000
 NIGHTS: Final = 3
@@ -28,6 +33,8 @@ _REQUESTS: Final = (2, 6)
 _WORDS: Final = (5, 15)
 _TOKENS: Final = (4, 12)
 _POLL_S: Final = 0.5
+_CHATS_PER_S: Final = 0.5
+_CHATS_AT_ONCE: Final = 100
 _ENDPOINT: Final = "/v1/chat/completions"
 
 
@@ -76,9 +83,31 @@ def _errors(jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _run_jobs(folder: Path, progress: Progress, count: int) -> list[Job]:
-    """Run jobs as the tenant of reports, some at once, on the gateway of the tour."""
+    """Run jobs as the tenant of reports, some at once, beside chats on the gateway of the tour."""
     with Commands(folder=folder).server("serve", "--config", "gateway.toml") as url:
-        return asyncio.run(_all_jobs(url, progress.keys[REPORTS], count))
+        return asyncio.run(_beside_chats(url, progress.keys, count))
+
+
+async def _beside_chats(url: str, keys: Mapping[str, str], count: int) -> list[Job]:
+    chats = asyncio.create_task(_chats(url, keys))
+    try:
+        return await _all_jobs(url, keys[REPORTS], count)
+    finally:
+        chats.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await chats
+
+
+async def _chats(url: str, keys: Mapping[str, str]) -> None:
+    """Send chats at random times until cancelled."""
+    draw = np.random.default_rng(1)
+    while True:
+        at_s = np.cumsum(draw.exponential(1 / _CHATS_PER_S, _CHATS_AT_ONCE))
+        chats = [
+            Request(at_s=float(time_s), workload=CHAT, words=int(draw.integers(*_WORDS)), tokens=_tokens(draw))
+            for time_s in at_s
+        ]
+        await send(url, keys, chats, time.time())
 
 
 async def _all_jobs(url: str, key: str, count: int) -> list[Job]:
@@ -90,7 +119,8 @@ async def _all_jobs(url: str, key: str, count: int) -> list[Job]:
 
         async def in_turn(number: int) -> Job:
             async with turns:
-                return await _job(session, files[number], PATIENCE[number % len(PATIENCE)])
+                batch_id = await _run_job(session, files[number], PATIENCE[number % len(PATIENCE)])
+            return await _receipt(session, batch_id)
 
         return await asyncio.gather(*map(in_turn, range(count)))
 
@@ -116,8 +146,8 @@ def _tokens(draw: np.random.Generator) -> int:
     return int(draw.integers(*_TOKENS))
 
 
-async def _job(session: aiohttp.ClientSession, lines: str, patience: str) -> Job:
-    """Upload a job, take the quote for its patience, and return what its receipt says."""
+async def _run_job(session: aiohttp.ClientSession, lines: str, patience: str) -> str:
+    """Upload a job, take the quote for its patience, and return its id when it has ended."""
     form = aiohttp.FormData({"purpose": "batch"})
     form.add_field("file", lines.encode(), filename="job.jsonl", content_type="application/jsonl")
     async with session.post("/v1/files", data=form) as answer:
@@ -126,7 +156,16 @@ async def _job(session: aiohttp.ClientSession, lines: str, patience: str) -> Job
         quote = await _object(answer)
     batch = {"input_file_id": file_id, "endpoint": _ENDPOINT, "completion_window": patience}
     async with session.post("/v1/batches", json=batch | {"metadata": {"quote_id": quote["id"]}}) as answer:
-        batch_id = (await _object(answer))["id"]
+        batch_id: str = (await _object(answer))["id"]
+    while True:
+        async with session.get(f"/v1/batches/{batch_id}") as answer:
+            if (await _object(answer))["status"] in FINAL_STATUSES:
+                return batch_id
+        await asyncio.sleep(_POLL_S)
+
+
+async def _receipt(session: aiohttp.ClientSession, batch_id: str) -> Job:
+    """Return what the receipt of a job says, once there is one."""
     while True:
         async with session.get(f"/v1/batches/{batch_id}/receipt") as answer:
             body = await _object(answer)
@@ -137,7 +176,7 @@ async def _job(session: aiohttp.ClientSession, lines: str, patience: str) -> Job
                     paid_usd=float(receipt["paid_usd"]),
                     in_time=receipt["deadline_kept"],
                 )
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(WINDOW_US / US_PER_S / 4)
 
 
 async def _object(answer: aiohttp.ClientResponse) -> dict[str, Any]:

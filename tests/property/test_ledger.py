@@ -86,8 +86,10 @@ def _attempts(draw: st.DrawFn, *, named: bool) -> pl.DataFrame:
         venue = draw(st.sampled_from(["a", "b", "api"]))
         replicas = ["r0", "r1", "r2", "r3"] if named else [None, "r0", "r1"]
         tokens_picousd = draw(st.integers(0, 2**62)) if venue == "api" else None
-        texts = (f"q{draw(st.integers(0, number))}", "realtime", "m", venue, draw(st.sampled_from(replicas)))
-        values = (*texts, float(_EPOCH_S), float(start_s), float(end_s), 1, 1, tokens_picousd)
+        lane, model = draw(st.sampled_from(["realtime", "deferrable"])), draw(st.sampled_from(["m", "n"]))
+        texts = (f"q{draw(st.integers(0, number))}", lane, model, venue, draw(st.sampled_from(replicas)))
+        tokens = (draw(st.integers(0, 9)), draw(st.sampled_from([0, 1, 700])))
+        values = (*texts, float(_EPOCH_S), float(start_s), float(end_s), *tokens, tokens_picousd)
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
     return from_columns({name: [row[name] for row in rows] for name in _COLUMNS})
 
@@ -169,11 +171,12 @@ def test_commitments_are_paid_once(
 
 @settings(max_examples=100, deadline=None)
 @given(records=_replicas(), attempts=_attempts(named=True))
-def test_running_attempts_share_equally(records: list[PaidCapacity], attempts: pl.DataFrame) -> None:
+def test_kinds_share_by_time_and_attempts_by_work(records: list[PaidCapacity], attempts: pl.DataFrame) -> None:
+    """All times are whole minutes, so that each minute is alike in all of its windows."""
     period = Period(from_s=_EPOCH_S, to_s=_EPOCH_S + 60 * (_MINUTES + 60))
     own = attempts.filter(pl.col("venue") != "api")
     rows = own.with_row_index().to_dicts()
-    expected: defaultdict[int | None, Fraction] = defaultdict(Fraction)
+    expected: defaultdict[int, Fraction] = defaultdict(Fraction)
     for (venue, replica), paid in _by_replica(records).items():
         for at_s in range(_EPOCH_S, _EPOCH_S + 60 * _MINUTES, 60):
             record = next((record for record in paid if record.started_s <= at_s < record.ended_s), None)
@@ -181,13 +184,25 @@ def test_running_attempts_share_equally(records: list[PaidCapacity], attempts: p
                 continue
             price = Fraction(record.usd_per_hour or 0) * 10**12 / 60
             running = [
-                row["index"]
+                row
                 for row in rows
                 if (row["venue"], row["replica"]) == (venue, replica) and row["started_s"] <= at_s < row["ended_s"]
             ]
-            for index in running or [None]:
-                expected[index] += price / len(running or [None])
+            for row in running:
+                alike = [other for other in running if _kind(other) == _kind(row)]
+                share = Fraction(_pace(row), sum(map(_pace, alike)))
+                expected[row["index"]] += price * len(alike) / len(running) * share
     costs = cost(own, records, period=period).costs.filter(pl.col("use") == Use.BUSY)
     for index in range(len(own)):
         parts = costs.filter(pl.col("attempt") == index)["picousd"]
-        assert abs(sum(parts.to_list()) - expected[index]) <= 2 * len(parts) + expected[index] * Fraction(1, 2**50)
+        assert abs(sum(parts.to_list()) - expected[index]) <= 2 * len(parts) + expected[index] * Fraction(1, 10_000)
+
+
+def _kind(row: dict[str, Any]) -> tuple[str, str] | None:
+    return (row["lane"], row["model"]) if row["input_tokens"] + row["output_tokens"] else None
+
+
+def _pace(row: dict[str, Any]) -> Fraction:
+    """Return the work in a second; without tokens, all attempts do the same."""
+    work = row["input_tokens"] + 4 * row["output_tokens"]
+    return Fraction(work) / round(row["ended_s"] - row["started_s"]) if work else Fraction(1)

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.metering.capacity import Span
-from meritorder.metering.sharing import Integers, prices, share
-from meritorder.records.accounting import OUTPUT_WEIGHT, Use
-
-_MIN_FITTED: Final = 20
+from meritorder.metering.sharing import Ran, prices, share
+from meritorder.records.accounting import Use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,73 +49,42 @@ def expected_output_tokens(past: Sequence[PastJob], requests: int, limit_tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """Attempts on the replicas of a venue; times are epoch microseconds, `own` are those at the model in question."""
+    """Attempts on the replicas of a venue; `own` are those of the model and lane in question."""
 
     replica: NDArray[np.str_]
-    starts_us: Integers
-    ends_us: Integers
-    input_tokens: Integers
-    output_tokens: Integers
+    ran: Ran
+    work_tokens: NDArray[np.float64]
     own: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRates:
-    """What a token costs on a machine while it is busy, in picodollars."""
+def picousd_per_token(attempts: Attempts, picousd_per_hour: int) -> float | None:
+    """Return what a token of work has cost on machines of a price, or None if none was measured.
 
-    input_picousd: float
-    output_picousd: float
-
-    def picousd(self, input_tokens: int, output_tokens: int) -> int:
-        """Return what tokens cost."""
-        return round(self.input_picousd * input_tokens + self.output_picousd * output_tokens)
-
-
-def token_rates(attempts: Attempts, picousd_per_hour: int) -> TokenRates | None:
-    """Return what tokens of a model have cost on machines of a price, or None if none were measured.
-
-        cost of an attempt = input rate * input tokens + output rate * output tokens
-
-    by least squares, then scaled so that the tokens of all attempts cost what the machines did while they were busy,
-    attempts without an answer included. Few attempts have an output token count as `OUTPUT_WEIGHT` input tokens.
+    It is what the machines cost while they were busy with these attempts, those without an answer included, over the
+    work of all of them: the ledger shares it in the same way.
     """
-    picousd = _costs(attempts, picousd_per_hour)[attempts.own]
-    tokens = np.column_stack([attempts.input_tokens, attempts.output_tokens])[attempts.own].astype(np.float64)
-    if not tokens.sum() or not picousd.sum():
-        return None
-    rates = _fitted(tokens, picousd) if len(picousd) >= _MIN_FITTED else np.array([1.0, OUTPUT_WEIGHT])
-    rates *= picousd.sum() / (tokens @ rates).sum()
-    return TokenRates(input_picousd=float(rates[0]), output_picousd=float(rates[1]))
-
-
-def _fitted(tokens: NDArray[np.float64], picousd: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rates of least squares; neither is negative."""
-    rates = np.linalg.lstsq(tokens, picousd, rcond=None)[0]
-    if (rates < 0).any():
-        # One kind of tokens explains the cost better alone: the other one's rate is zero.
-        alone = tokens.T @ picousd / np.maximum((tokens**2).sum(axis=0), 1.0)
-        explained = alone * (tokens.T @ picousd)
-        rates = np.where(explained == explained.max(), alone, 0.0)
-    return np.asarray(rates)
+    picousd = _costs(attempts, picousd_per_hour)[attempts.own].sum()
+    work_tokens = attempts.work_tokens[attempts.own].sum()
+    return float(picousd / work_tokens) if picousd and work_tokens else None
 
 
 def _costs(attempts: Attempts, picousd_per_hour: int) -> NDArray[np.float64]:
     """Return the share of each attempt in the price of its replica, picodollars."""
-    costs = np.zeros(len(attempts.starts_us))
+    costs = np.zeros(len(attempts.replica))
     for replica in np.unique(attempts.replica):
-        here = np.flatnonzero((attempts.replica == replica) & (attempts.starts_us < attempts.ends_us))
+        here = np.flatnonzero((attempts.replica == replica) & (attempts.ran.starts_us < attempts.ran.ends_us))
         if not len(here):
             continue
-        starts_us, ends_us = attempts.starts_us[here], attempts.ends_us[here]
+        ran = attempts.ran.take(here)
         paid = Span(
             venue="",
             replica=str(replica),
             use=Use.BUSY,
-            start_us=int(starts_us.min()),
-            end_us=int(ends_us.max()),
+            start_us=int(ran.starts_us.min()),
+            end_us=int(ran.ends_us.max()),
             picousd_per_hour=picousd_per_hour,
         )
-        shares = share(starts_us, ends_us, *prices([paid]))
-        own = shares.attempt >= 0
-        costs[here] = np.bincount(shares.attempt[own], weights=shares.picousd[own], minlength=len(here))
+        shares = share(ran, *prices([paid]))
+        is_owned = shares.attempt >= 0
+        costs[here] = np.bincount(shares.attempt[is_owned], weights=shares.picousd[is_owned], minlength=len(here))
     return costs

@@ -1,7 +1,10 @@
-"""Shares in the price of a replica: at each instant, the attempts that run there share its price equally.
+"""Shares in the price of a replica: by time at each instant, and by work in windows of 20 s.
 
-With price p(t) and n(t) running attempts, a virtual clock V(t) = ∫ p(t) / n(t) dt advances while n(t) > 0; the share of
-an attempt is V(end) - V(start), and idle is ∫ p(t) dt over the time with n(t) = 0.
+With price p(t) and n(t) running attempts, a virtual clock V(t) = ∫ p(t) / n(t) dt advances while n(t) > 0. Attempts of
+a kind, which are those of one model and lane, are together charged what they are by time: the sum of V(end) - V(start).
+What a kind is charged in a window is shared among its attempts by the work that they do in it, so that a request costs
+what its tokens do, whatever else happened to run at the same instant. Attempts without tokens are a kind of their own,
+whose work is their time. Idle is ∫ p(t) dt over the time with n(t) = 0.
 
 Source: the virtual time of generalized processor sharing, A. K. Parekh and R. G. Gallager, IEEE/ACM Transactions on
 Networking 1 (3), 1993.
@@ -10,19 +13,60 @@ Networking 1 (3), 1993.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.metering.capacity import Span
+from meritorder.metering.capacity import US_PER_S, Span
 from meritorder.records.accounting import Use
 
 Integers = NDArray[np.int64]
 
 US_PER_HOUR: Final = 3_600_000_000
+WINDOW_US: Final = 20_000_000
+"""What attempts of a kind are charged in such a time is shared by work; an hour has whole ones."""
+_PER_HOUR: Final = US_PER_HOUR // WINDOW_US
+_PACES_PER_TOKEN: Final = 100_000  # paces are whole numbers, whose sums have no error
+_MAX_PACE: Final = 2**50
+_WITHOUT_TOKENS: Final = -1
 _MAX_SHARE: Final = 2.0**61  # of one attempt in one hour, in units of the virtual clock
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Attempts that ran on one replica, or venue.
+
+    Args:
+        starts_us: Starts, epoch microseconds.
+        ends_us: Ends.
+        kind: What shares its cost by work.
+        pace: Work in an hour, in parts of a token; at least 1.
+    """
+
+    starts_us: Integers
+    ends_us: Integers
+    kind: Integers
+    pace: Integers
+
+    @classmethod
+    def of(cls, starts_us: Integers, ends_us: Integers, kind: Integers, work_tokens: NDArray[np.float64]) -> "Ran":
+        """Return attempts of these kinds, not negative, that did this work; zero is work that nobody counted."""
+        counted = work_tokens > 0
+        hours = np.maximum(ends_us - starts_us, 1) / US_PER_HOUR
+        pace = np.rint(_PACES_PER_TOKEN * work_tokens / hours).clip(1, _MAX_PACE).astype(np.int64)
+        return cls(starts_us, ends_us, np.where(counted, kind, _WITHOUT_TOKENS), np.where(counted, pace, 1))
+
+    def take(self, members: Integers) -> "Ran":
+        """Return some of them."""
+        return Ran(self.starts_us[members], self.ends_us[members], self.kind[members], self.pace[members])
+
+
+def settled_s(time_s: float) -> float:
+    """Return when the cost of what ran at a time is settled, in epoch seconds: at the end of its window."""
+    window_s = WINDOW_US / US_PER_S
+    return (time_s // window_s + 1) * window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,39 +141,40 @@ def columns(some: Sequence[Span]) -> tuple[Integers, Integers, Integers]:
     return table[:, 0], table[:, 1], table[:, 2]
 
 
-def share(start_us: Integers, end_us: Integers, bounds_us: Integers, rates: Integers, paid: Integers) -> Shares:
+def share(ran: Ran, bounds_us: Integers, rates: Integers, paid: Integers) -> Shares:
     """Return what each attempt cost in each hour, and idle time.
 
     Args:
-        start_us: Starts of the attempts, epoch microseconds.
-        end_us: Their ends.
+        ran: The attempts.
         bounds_us: Times at which the price changes, sorted, from the first to the end of what was paid.
         rates: Price from each of these times to the next, picodollars per hour, shape (bounds - 1,).
         paid: What was paid in each hour from the first to the last, picodollars.
     """
     low, high = int(bounds_us[0]), int(bounds_us[-1])
     first_hour = low // US_PER_HOUR
-    ran = np.flatnonzero((start_us < high) & (end_us > low) & (start_us < end_us))
-    starts, ends = np.maximum(start_us[ran], low), np.minimum(end_us[ran], high)
-    full_hours = np.arange(first_hour + 1, first_hour + len(paid), dtype=np.int64) * US_PER_HOUR
-    grid = np.union1d(bounds_us, full_hours)
+    inside = np.flatnonzero((ran.starts_us < high) & (ran.ends_us > low) & (ran.starts_us < ran.ends_us))
+    ran = ran.take(inside)
+    starts, ends = np.maximum(ran.starts_us, low), np.minimum(ran.ends_us, high)
+    ran = replace(ran, starts_us=starts, ends_us=ends)
+    full_windows = np.arange(low // WINDOW_US + 1, (high - 1) // WINDOW_US + 1, dtype=np.int64) * WINDOW_US
+    grid = np.union1d(bounds_us, full_windows)
     rates = rates[np.searchsorted(bounds_us, grid[:-1], side="right") - 1]
     clock = _VirtualClock.run(starts, ends, grid, rates)
 
     began = starts // US_PER_HOUR
     index, hour = _repeated(began, (ends - 1) // US_PER_HOUR - began + 1)
-    at_hour = clock.at_grid[np.searchsorted(grid, (hour - began[index] > 0) * hour * US_PER_HOUR)]
-    from_value = np.where(hour > began[index], at_hour, clock.at_start[index])
-    is_last = (hour + 1) * US_PER_HOUR >= ends[index]
-    next_hour = np.minimum((hour + 1) * US_PER_HOUR, high)
-    to_value = np.where(is_last, clock.at_end[index], clock.at_grid[np.searchsorted(grid, next_hour)])
-    shares = (to_value - from_value) / clock.scale
+    from_us = np.maximum(starts[index], hour * US_PER_HOUR)
+    to_us = np.minimum(ends[index], (hour + 1) * US_PER_HOUR)
+    shares = np.empty(len(index))
+    for members, parts in zip(_by_kind(ran.kind), _by_kind(ran.kind[index]), strict=True):
+        settled = _Settled.of(clock, ran, members, grid)
+        shares[parts] = ran.pace[index[parts]] * settled.between(from_us[parts], to_us[parts])
 
     idle = np.bincount(grid[:-1] // US_PER_HOUR - first_hour, weights=clock.idle, minlength=len(paid))
     place = np.concatenate([hour - first_hour, np.arange(len(paid))])
     rounded = largest_remainder(np.concatenate([shares, idle]), place, paid)
     is_idle = np.full(len(paid), -1, dtype=np.int64)
-    cost = Shares(np.concatenate([ran[index], is_idle]), place + first_hour, rounded)
+    cost = Shares(np.concatenate([inside[index], is_idle]), place + first_hour, rounded)
     kept = (cost.picousd != 0) | (cost.attempt >= 0)
     return Shares(cost.attempt[kept], cost.hour[kept], cost.picousd[kept])
 
@@ -204,6 +249,62 @@ class _VirtualClock:
         values = np.empty(len(order), dtype=np.int64)
         values[order] = np.cumsum(steps)
         return cls(scale, values[:count], values[count : 2 * count], values[2 * count :], idle)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What a unit of pace costs over time, for attempts of one kind.
+
+    Args:
+        windows_us: Starts of the windows; the first may be cut.
+        picousd: Cost of a unit of pace for a microsecond of each window.
+        before: Cost of a unit of pace from the start of the hour to that of the window, within what was paid.
+    """
+
+    windows_us: Integers
+    picousd: NDArray[np.float64]
+    before: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, clock: _VirtualClock, ran: Ran, members: Integers, grid: Integers) -> "_Settled":
+        """Return the costs of the attempts at some indexes."""
+        starts, ends, pace = ran.starts_us[members], ran.ends_us[members], ran.pace[members]
+        first = int(starts.min()) // WINDOW_US
+        count = (int(ends.max()) - 1) // WINDOW_US + 1 - first
+        bounds = (np.arange(first, first + count + 1, dtype=np.int64) * WINDOW_US).clip(grid[0], grid[-1])
+        times = np.concatenate([starts, ends, bounds])
+        values = np.concatenate(
+            [clock.at_start[members], clock.at_end[members], clock.at_grid[np.searchsorted(grid, bounds)]]
+        )
+        one, none = np.ones(len(members), dtype=np.int64), np.zeros(len(bounds), dtype=np.int64)
+        order = np.argsort(times, kind="stable")
+        running = np.cumsum(np.concatenate([one, -one, none])[order])[:-1]
+        paces = np.cumsum(np.concatenate([pace, -pace, none])[order])[:-1]
+        times, values = times[order], values[order]
+        window = np.minimum(times[:-1] // WINDOW_US - first, count - 1)
+        cost = np.bincount(window, weights=running * np.diff(values), minlength=count) / clock.scale
+        work = np.bincount(window, weights=paces.astype(np.float64) * np.diff(times), minlength=count)
+        picousd = np.divide(cost, work, out=np.zeros(count), where=work > 0)
+        lead = first % _PER_HOUR
+        hours = np.zeros((-(-(lead + count) // _PER_HOUR), _PER_HOUR))
+        hours.flat[lead : lead + count] = picousd * np.diff(bounds)
+        before = (np.cumsum(hours, axis=1) - hours).flat[lead : lead + count]
+        return cls(bounds[:-1], picousd, before)
+
+    def between(self, from_us: Integers, to_us: Integers) -> NDArray[np.float64]:
+        """Return what a unit of pace costs between two times of one hour each."""
+        return self._until(to_us, (to_us - 1) // WINDOW_US) - self._until(from_us, from_us // WINDOW_US)
+
+    def _until(self, time_us: Integers, window: Integers) -> NDArray[np.float64]:
+        index = window - int(self.windows_us[0]) // WINDOW_US
+        until: NDArray[np.float64] = self.before[index] + self.picousd[index] * (time_us - self.windows_us[index])
+        return until
+
+
+def _by_kind(kind: Integers) -> list[Integers]:
+    """Return the indexes of each kind, in the order of kinds."""
+    order = np.argsort(kind, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(kind[order])) + 1) if len(order) else []
 
 
 def _repeated(first: Integers, counts: Integers) -> tuple[Integers, Integers]:

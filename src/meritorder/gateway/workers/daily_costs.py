@@ -81,13 +81,13 @@ def _machine_costs(
     pooled = crowded_venues(of_day) & {venue for venue, replica in attempts.places if replica is None and venue}
     for (venue, replica), unit in serving_units(of_day, pooled).items():
         members = _members(attempts, venue, None if venue in pooled else replica)
-        shares = share(attempts.starts_us[members], attempts.ends_us[members], *prices(unit))
+        shares = share(attempts.ran.take(members), *prices(unit))
         is_idle = shares.attempt < 0
         changes[_unowned(venue, Use.IDLE)].paid_picousd += sum(shares.picousd[is_idle].tolist())
         ran = members[shares.attempt[~is_idle]]
         paid_for[ran] = True
         _add(by_group, attempts.group[ran], shares.picousd[~is_idle])
-    starts_us, ends_us = attempts.starts_us, attempts.ends_us
+    starts_us, ends_us = attempts.ran.starts_us, attempts.ran.ends_us
     unpaid = ~paid_for & (starts_us < ends_us) & (ends_us >= from_us) & (ends_us < to_us)
     counts = np.bincount(attempts.group[unpaid], minlength=len(attempts.groups)).tolist()
     for group, upper, lower, count in zip(attempts.groups, *by_group.tolist(), counts, strict=True):

@@ -19,9 +19,10 @@ from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.dispatch import Dispatcher
-from meritorder.metering.expected import PastJob, TokenRates, expected_output_tokens, token_rates
+from meritorder.metering.expected import PastJob, expected_output_tokens, picousd_per_token
 from meritorder.metering.words import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.policy.schedule import safe_completion_tokens_per_s
+from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.records.receipts import Quote, QuoteOffer
 from meritorder.units import SECONDS_PER_HOUR, exact_usd, format_count, utc
 
@@ -30,7 +31,7 @@ PATIENCE: Final = ("15m", "1h", "4h", "24h")
 NOW: Final = "now"
 VALID_S: Final = 900.0
 
-_Rates = Mapping[str, TokenRates | None]
+_Rates = Mapping[str, float | None]
 _PAST_BATCHES: Final = 20
 _MAX_READ_BYTES: Final = 64 * 1024 * 1024  # of a file; the rest is taken to be alike
 _MAX_QUEUED: Final = 10_000
@@ -123,8 +124,9 @@ class Quoting:
         queued = await context.database.read_soon(
             lambda connection: backlog.queued_work(connection, now_s=now_s, limit=_MAX_QUEUED)
         )
-        rates = await self._token_rates(job.model)
+        rates = await self._token_rates(job.model, REALTIME)
         offers = [self._offer(NOW, None, self._now_ways(job, rates), now_s)]
+        rates = await self._token_rates(job.model, DEFERRABLE)
         for patience in PATIENCE:
             ways = self._ways(job, now_s, duration_s(patience), queued, rates)
             offers.append(self._offer(patience, duration_s(patience), ways, now_s))
@@ -159,12 +161,14 @@ class Quoting:
             is_measured=best.is_measured,
         )
 
-    async def _token_rates(self, model: str) -> _Rates:
-        """Return what tokens of a model have cost at each venue with machines; None if none were measured there."""
+    async def _token_rates(self, model: str, lane: str) -> _Rates:
+        """Return what a token of a model's work has cost in a lane of each venue with machines; None if unknown."""
         rented = {venue.name: venue.rented for venue in self._venues.all if venue.rented and model in venue.served}
         return {
-            name: token_rates(
-                await self._context.database.read_soon(partial(quotes.latest_attempts, venue=name, model=model)),
+            name: picousd_per_token(
+                await self._context.database.read_soon(
+                    partial(quotes.latest_attempts, venue=name, model=model, lane=lane)
+                ),
                 machine.picousd_per_hour,
             )
             for name, machine in rented.items()
@@ -219,7 +223,7 @@ class Quoting:
             if measured is None:  # all of the machine for the time that its own work takes
                 picousd = round(venue.rented.picousd_per_hour * job.tokens / rate / SECONDS_PER_HOUR)
             else:
-                picousd = measured.picousd(job.input_tokens, job.output_tokens)
+                picousd = round(measured * (job.input_tokens + OUTPUT_WEIGHT * job.output_tokens))
             basis, is_measured = MACHINE, is_measured and measured is not None
         return [] if picousd is None else [_Way(venue.name, basis, picousd, takes_s, is_measured)]
 

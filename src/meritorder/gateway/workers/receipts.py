@@ -24,7 +24,7 @@ from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.capacity_meter import CapacityMeter
 from meritorder.metering.capacity import Paid, PaidCapacity, PaidCommitment, Span, microseconds, spans
-from meritorder.metering.sharing import prices, share
+from meritorder.metering.sharing import prices, settled_s, share
 from meritorder.metering.words import BATCH_TOKENS, MACHINE, TOKENS
 from meritorder.records.accounting import Use
 from meritorder.records.receipts import PendingReceipt, Receipt, ReceiptPlace, SignedReceipt
@@ -87,7 +87,7 @@ class Receipts:
         return await self._context.database.read_soon(partial(receipts.get, tenant=tenant, subject_id=subject_id))
 
     async def of(self, subject: Subject) -> bytes | None:
-        """Return a receipt as JSON; None while its subject runs, or what it ran on is not recorded to its end.
+        """Return a receipt as JSON; None while its subject runs, or what it ran on is not settled to its end.
 
         Raises:
             ConfigError: The key cannot be read or created.
@@ -183,8 +183,10 @@ def _add(
 def _draft(
     connection: Connection, subject: Subject, *, ended_s: float, now_s: float, list_price: _ListPrice
 ) -> Receipt | None:
-    """Return the receipt of a subject; None if its end is not recorded yet."""
+    """Return the receipt of a subject; None if its end is not settled or not recorded yet."""
     used, on = receipts.places(connection, subject.rows), receipts.replicas(connection, subject.rows)
+    if now_s < max((settled_s(place.to_s) for place in on), default=now_s):
+        return None
     paid = capacity.paid(connection) if on else []
     if now_s - ended_s < _UNSEEN_S and any(not _is_recorded(place, paid) for place in on):
         return None
@@ -305,7 +307,7 @@ def _machine_cost(connection: Connection, own: Rows, on: Sequence[ReplicaUse], p
             unpaid[place.venue] += place.attempts
         for replica, unit in units.items():
             attempts = receipts.attempts_on(connection, place.venue, replica, own, from_s=from_s, to_s=to_s)
-            shares = share(attempts.starts_us, attempts.ends_us, *prices(unit))
+            shares = share(attempts.ran, *prices(unit))
             is_own = (shares.attempt >= 0) & attempts.own[shares.attempt]
             cost[place.venue] += int(shares.picousd[is_own].sum())
     return _MachineCost(picousd=dict(cost), unpaid=dict(unpaid))

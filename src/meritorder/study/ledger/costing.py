@@ -21,6 +21,7 @@ from meritorder.metering.capacity import (
 from meritorder.metering.sharing import (
     US_PER_HOUR,
     Integers,
+    Ran,
     columns,
     crowded_venues,
     hourly,
@@ -29,7 +30,7 @@ from meritorder.metering.sharing import (
     share,
 )
 from meritorder.metering.words import MACHINE
-from meritorder.records.accounting import Use
+from meritorder.records.accounting import OUTPUT_WEIGHT, Use
 from meritorder.units import format_count
 
 _USES: Final = pl.Enum([use.value for use in Use])
@@ -122,8 +123,12 @@ def cost(
     times = attempts.select(
         start=(pl.coalesce("started_s", "ended_s") * US_PER_S).round().cast(pl.Int64),
         end=(pl.col("ended_s") * US_PER_S).round().cast(pl.Int64),
+        kind=_physical("lane") * 2**32 + _physical("model"),
+        work=pl.col("input_tokens") + OUTPUT_WEIGHT * pl.col("output_tokens"),
     )
     starts, ends = times["start"].to_numpy(), times["end"].to_numpy()
+    ran = Ran.of(starts, ends, times["kind"].to_numpy(), times["work"].to_numpy())
+    del times
     rented: list[PaidCapacity | PaidCommitment] = [*capacity, *commitments]
     on_machine = _on_machines(attempts, {record.venue for record in rented})
     warnings = [
@@ -143,7 +148,7 @@ def cost(
     for number, ((venue, replica), unit_spans) in enumerate(units.items()):
         members = _of_unit(members_by_replica, venue, replica)
         bounds, rates, totals = prices(unit_spans)
-        shares = share(starts[members], ends[members], bounds, rates, totals)
+        shares = share(ran.take(members), bounds, rates, totals)
         index = np.where(shares.attempt >= 0, members[shares.attempt], _NO_ATTEMPT) if len(members) else shares.attempt
         charged[index[index >= 0]] = number
         parts.append(_Costs(index, shares.hour, shares.picousd, venue, replica, Use.BUSY))
@@ -159,6 +164,10 @@ def cost(
         period=period,
         warnings=tuple(warnings),
     )
+
+
+def _physical(name: str) -> pl.Expr:
+    return pl.col(name).to_physical().cast(pl.Int64).fill_null(0)
 
 
 def _described(

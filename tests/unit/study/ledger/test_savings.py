@@ -20,8 +20,8 @@ def test_saving_is_shared_by_tokens() -> None:
     costed = cost_all(rows, [replica(0, 3600)], Period(from_s=0, to_s=3600))
     report = account(costed, ("tenant",))
     shared = {row.by["tenant"]: row.saved_usd for row in share_saving(report, costed, Decimal("2.40"))}
-    # Each paid half of the busy $1.80; the $1.80 of idle time is nobody's.
-    assert shared == {"a": Decimal("3.10"), "b": Decimal("1.10"), "(idle)": Decimal("-1.80")}
+    # Of the busy $1.80, a paid two thirds for its tokens too; the $1.80 of idle time is nobody's.
+    assert shared == {"a": Decimal("2.80"), "b": Decimal("1.40"), "(idle)": Decimal("-1.80")}
 
 
 @pytest.mark.parametrize("by", [("tenant",), ("hour",), ("tenant", "use"), ("request",)])

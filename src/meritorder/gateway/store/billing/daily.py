@@ -28,16 +28,19 @@ from sqlalchemy import (
 from meritorder.gateway.store.schema import BATCHES, CAPACITY, DAILY_COSTS, KEYS, LEDGER, LEDGER_DAYS, RECEIPTS
 from meritorder.gateway.store.sql.queries import insert_rows
 from meritorder.metering.capacity import US_PER_S
-from meritorder.metering.sharing import Integers
+from meritorder.metering.sharing import Integers, Ran
 from meritorder.metering.words import MACHINE, NOT_FINAL
-from meritorder.records.accounting import Use
+from meritorder.records.accounting import OUTPUT_WEIGHT, Use
 from meritorder.units import SECONDS_PER_DAY
 
 GROUP: Final = ("tenant", "key_id", "workload", "lane", "model", "venue")
+_LANE, _MODEL = GROUP.index("lane"), GROUP.index("model")
 _READ_SIZE: Final = 10_000
 _DELETE_SIZE: Final = 1000
 _CLIENT_GONE: Final = 499
 _BEGAN_S: Final = func.coalesce(LEDGER.c.started_s, LEDGER.c.ended_s)
+WORK: Final = LEDGER.c.input_tokens + OUTPUT_WEIGHT * LEDGER.c.output_tokens
+"""Work of an attempt, in input tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +81,14 @@ class MachineAttempts:
     """The attempts on machines that overlap a day, in epoch microseconds.
 
     Args:
-        starts_us: Starts.
-        ends_us: Ends.
+        ran: Their times, kinds and work.
         group: Index of the group of each.
         place: Index of its venue and replica.
         groups: The values of `GROUP`.
         places: Venues and replicas; None where the replica is unknown.
     """
 
-    starts_us: Integers
-    ends_us: Integers
+    ran: Ran
     group: Integers
     place: Integers
     groups: Sequence[tuple[str | None, ...]]
@@ -140,30 +141,32 @@ def machine_attempts(connection: Connection, day: int, venues: Iterable[str]) ->
         venues: The venues with paid capacity, for rows of older versions.
     """
     group_columns = [LEDGER.c[name] for name in GROUP]
-    query = select(_BEGAN_S, LEDGER.c.ended_s, LEDGER.c.replica, *group_columns)
+    query = select(_BEGAN_S, LEDGER.c.ended_s, WORK, LEDGER.c.replica, *group_columns)
     query = query.where(*_overlaps(day), _on_machine(venues)).order_by(LEDGER.c.seq)
     groups: dict[tuple[str | None, ...], int] = {}
     places: dict[tuple[str | None, str | None], int] = {}
-    pages = [np.empty((0, 4))]
+    kinds: dict[tuple[str | None, str | None], int] = {}
+    pages = [np.empty((0, 6))]
     for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
         indexed = [
             (
                 began_s,
                 ended_s,
+                work_tokens,
+                kinds.setdefault((group[_LANE], group[_MODEL]), len(kinds)),
                 groups.setdefault(tuple(group), len(groups)),
                 places.setdefault((group[-1], replica), len(places)),
             )
-            for began_s, ended_s, replica, *group in page
+            for began_s, ended_s, work_tokens, replica, *group in page
         ]
         pages.append(np.array(indexed, dtype=float))
     table = np.concatenate(pages)
     times_us = np.rint(table[:, :2] * US_PER_S).astype(np.int64)
-    indexes = table[:, 2:].astype(np.int64)
+    indexes = table[:, 3:].astype(np.int64)
     return MachineAttempts(
-        starts_us=times_us[:, 0],
-        ends_us=times_us[:, 1],
-        group=indexes[:, 0],
-        place=indexes[:, 1],
+        ran=Ran.of(times_us[:, 0], times_us[:, 1], indexes[:, 0], table[:, 2]),
+        group=indexes[:, 1],
+        place=indexes[:, 2],
         groups=list(groups),
         places=list(places),
     )

@@ -6,11 +6,13 @@ from typing import Final
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from meritorder.gateway.store.billing.daily import WORK
 from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
 from meritorder.metering.capacity import US_PER_S
 from meritorder.metering.expected import Attempts, PastJob
+from meritorder.metering.sharing import Ran
 from meritorder.metering.words import MACHINE
 from meritorder.records.receipts import SettledQuote
 from meritorder.units import SECONDS_PER_DAY
@@ -148,19 +150,23 @@ def past_jobs(connection: Connection, tenant: str, model: str, endpoint: str, *,
     return [PastJob(**dict(zip(names, row, strict=True))) for row in connection.execute(query)]
 
 
-def latest_attempts(connection: Connection, venue: str, model: str) -> Attempts:
-    """Return the latest attempts on machines of a venue, of all models."""
-    columns = ("venue", "model", "price_basis", "replica", "started_s", "ended_s", "input_tokens", "output_tokens")
-    latest = select(*(LEDGER.c[name] for name in columns)).order_by(LEDGER.c.ended_s.desc()).limit(_MAX_READ).subquery()
+def latest_attempts(connection: Connection, venue: str, model: str, lane: str) -> Attempts:
+    """Return the latest attempts on machines of a venue, of all models; a lane that has none there is any lane."""
+    columns = ("venue", "price_basis", "started_s", "ended_s", "replica", "lane", "model")
+    selected = select(*(LEDGER.c[name] for name in columns), WORK.label("work"))
+    latest = selected.order_by(LEDGER.c.ended_s.desc()).limit(_MAX_READ).subquery()
     here = (latest.c.venue == venue, latest.c.price_basis == MACHINE, latest.c.started_s.is_not(None))
-    query = select(*(latest.c[name] for name in columns[3:]), latest.c.model == model).where(*here)
+    query = select(*(latest.c[name] for name in (*columns[2:], "work"))).where(*here)
     rows = connection.execute(query.order_by(latest.c.ended_s.desc()).limit(_MAX_ATTEMPTS)).all()
-    replicas, starts_s, ends_s, input_tokens, output_tokens, own = zip(*rows, strict=True) if rows else [()] * 6
+    starts_s, ends_s, replicas, lanes, models, work = zip(*rows, strict=True) if rows else [()] * 6
+    starts_us, ends_us = (np.rint(np.array(times_s) * US_PER_S).astype(np.int64) for times_s in (starts_s, ends_s))
+    kinds = dict[tuple[str, str], int]()
+    kind = [kinds.setdefault(both, len(kinds)) for both in zip(lanes, models, strict=True)]
+    work_tokens, of_model = np.array(work, dtype=np.float64), np.array(models, dtype=np.str_) == model
+    in_lane = of_model & (np.array(lanes, dtype=np.str_) == lane)
     return Attempts(
         replica=np.array([replica or "" for replica in replicas], dtype=np.str_),
-        starts_us=np.rint(np.array(starts_s) * US_PER_S).astype(np.int64),
-        ends_us=np.rint(np.array(ends_s) * US_PER_S).astype(np.int64),
-        input_tokens=np.array(input_tokens, dtype=np.int64),
-        output_tokens=np.array(output_tokens, dtype=np.int64),
-        own=np.array(own, dtype=np.bool_),
+        ran=Ran.of(starts_us, ends_us, np.array(kind, dtype=np.int64), work_tokens),
+        work_tokens=work_tokens,
+        own=in_lane if in_lane.any() else of_model,
     )

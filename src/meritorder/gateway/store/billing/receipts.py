@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, insert, or_, select
 
+from meritorder.gateway.store.billing.daily import WORK
 from meritorder.gateway.store.schema import LEDGER, RECEIPTS
 from meritorder.metering.capacity import US_PER_S
-from meritorder.metering.sharing import Integers
+from meritorder.metering.sharing import Ran
 from meritorder.metering.words import MACHINE, NOT_FINAL
 
 _READ_SIZE: Final = 10_000
@@ -74,10 +75,9 @@ class ReplicaUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaAttempts:
-    """All attempts on a replica within some time, in epoch microseconds; `own` are those of the subject."""
+    """All attempts on a replica within some time; `own` are those of the subject."""
 
-    starts_us: Integers
-    ends_us: Integers
+    ran: Ran
     own: np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -156,8 +156,14 @@ def attempts_on(
         LEDGER.c.price_basis == MACHINE,
     )
     is_own = case((own, 1), else_=0)
-    query = select(_BEGAN_S, LEDGER.c.ended_s, is_own).where(*here, LEDGER.c.ended_s >= from_s, to_s > _BEGAN_S)
-    pages = connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions()
-    table = np.concatenate([np.empty((0, 3)), *(np.array([tuple(row) for row in page]) for page in pages)])
+    query = select(_BEGAN_S, LEDGER.c.ended_s, WORK, is_own, LEDGER.c.lane, LEDGER.c.model)
+    query = query.where(*here, LEDGER.c.ended_s >= from_s, to_s > _BEGAN_S)
+    kinds: dict[tuple[str, str], int] = {}
+    pages = [np.empty((0, 5))]
+    for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
+        rows = [(*numbers, kinds.setdefault((lane, model), len(kinds))) for *numbers, lane, model in page]
+        pages.append(np.array(rows, dtype=float))
+    table = np.concatenate(pages)
     times_us = np.rint(table[:, :2] * US_PER_S).astype(np.int64)
-    return ReplicaAttempts(starts_us=times_us[:, 0], ends_us=times_us[:, 1], own=table[:, 2] > 0)
+    ran = Ran.of(times_us[:, 0], times_us[:, 1], table[:, 4].astype(np.int64), table[:, 2])
+    return ReplicaAttempts(ran=ran, own=table[:, 3] > 0)

@@ -114,8 +114,8 @@ def test_machine_costs_what_it_did_before(service: Service) -> None:
     service.context.database.submit(lambda connection: ledger.add(connection, rows)).result()
     _upload(service, "file-3", _lines(100, "own"))
     offer = _quote(service, "file-3")["offers"][2]
-    # Least squares of equal rows gives both kinds of tokens rates in proportion to their numbers.
-    share = (400 * _body_tokens("own") + 100 * 100) / (400 * 400 + 100 * 100)
+    # An output token is the work of four input tokens.
+    share = (_body_tokens("own") + 4 * 100) / (400 + 4 * 100)
     assert offer["usd"] == pytest.approx(100 * 0.001 * share)
 
 

@@ -14,8 +14,9 @@ from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.queue import batches
 from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.schema import BATCHES, LEDGER
-from meritorder.metering.expected import PastJob, token_rates
+from meritorder.metering.expected import PastJob, picousd_per_token
 from meritorder.metering.words import MACHINE
+from meritorder.records.accounting import OUTPUT_WEIGHT
 from meritorder.records.receipts import SettledQuote
 
 QUOTE = StoredQuote(id="quote_1", tenant="t", input_file_id="file-1", body=b"{}", created_s=0.0, valid_until_s=900.0)
@@ -89,17 +90,20 @@ def test_past_batches_are_the_latest_complete_ones(database: Database) -> None:
 
 
 def test_latest_attempts_are_those_on_machines(database: Database) -> None:
-    """Of a venue, those that ran, of all models; the newest first."""
+    """Of a venue, those that ran, of all models, the newest first; a lane that has none is any lane."""
     row = {"request_id": "r", "arrived_s": 1.0, "started_s": 2.0, "lane": "realtime", "tenant": "t", "model": "m"}
     row |= {"endpoint": "/", "input_tokens": 3, "cached_tokens": 0, "output_tokens": 4, "lost_tokens": 0}
     row |= {"counted": True, "venue": "gpu", "price_basis": MACHINE, "replica": "gpu-1"}
     others = ({"venue": "other"}, {"price_basis": "tokens"}, {"started_s": None})
     rows = [row | {"ended_s": 5.0} | other for other in ({}, *others, {"ended_s": 7.5, "model": "n", "replica": None})]
     database.submit(lambda connection: connection.execute(LEDGER.insert(), rows)).result()
-    attempts = database.read_now(partial(quotes.latest_attempts, venue="gpu", model="m"))
-    assert attempts.ends_us.tolist() == [7_500_000, 5_000_000]
+    latest = partial(quotes.latest_attempts, venue="gpu", model="m")
+    attempts = database.read_now(partial(latest, lane="realtime"))
+    assert attempts.ran.ends_us.tolist() == [7_500_000, 5_000_000]
     assert attempts.own.tolist() == [False, True]
     assert attempts.replica.tolist() == ["", "gpu-1"]
-    assert (attempts.starts_us[1], attempts.input_tokens[1], attempts.output_tokens[1]) == (2_000_000, 3, 4)
-    nothing = database.read_now(partial(quotes.latest_attempts, venue="nowhere", model="m"))
-    assert token_rates(nothing, 1) is None
+    assert (attempts.ran.starts_us[1], attempts.work_tokens[1]) == (2_000_000, 3 + OUTPUT_WEIGHT * 4)
+    assert attempts.ran.kind[0] != attempts.ran.kind[1]
+    assert database.read_now(partial(latest, lane="deferrable")).own.tolist() == [False, True]
+    nothing = database.read_now(partial(quotes.latest_attempts, venue="nowhere", model="m", lane="realtime"))
+    assert picousd_per_token(nothing, 1) is None

@@ -78,7 +78,7 @@ def test_attempts_that_overlap_a_time(database: Database) -> None:
     )
     read = partial(receipts.attempts_on, venue="gpu", replica="g", own=receipts.of_batch(1), from_s=1.0, to_s=8.0)
     found = database.read_now(read)
-    attempts = zip(found.starts_us.tolist(), found.ends_us.tolist(), found.own.tolist(), strict=True)
+    attempts = zip(found.ran.starts_us.tolist(), found.ran.ends_us.tolist(), found.own.tolist(), strict=True)
     assert sorted(attempts) == [(0, 3_000_000, False), (1_000_000, 2_000_000, True), (1_000_000, 2_000_000, True)]
 
 
