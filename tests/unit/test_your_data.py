@@ -21,8 +21,8 @@ PAGE: Final = (ROOT / "docs/how-to/your-data.md").read_text("utf-8").partition("
 LOGS: Final = calls.CALLS | clouds.CLOUDS | benchmarks.BENCHMARKS
 COMMANDS: Final = typer.main.get_command(app)
 # A file that counts no requests, in the tests of bills; and the user's own account.
-ELSEWHERE: Final = ("meritorder audit usage.json", "meritorder audit aws")
-ESTIMATED: Final = ("batch API, input", "prompts without", "WildChat")
+ELSEWHERE: Final = ("meritorder audit usage.json", "meritorder audit ccusage.json", "meritorder audit aws")
+ESTIMATED: Final = ("batch API, input", "LibreChat", "prompts without", "WildChat")
 
 
 def rows(text: str) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@
     paths         columns, dotted paths into nested columns, and sums of them
     numbers       how a column writes numbers: "1,200.5" or "1.200,5"
     times         how a column writes times: ISO 8601, US, German, nginx, epochs
+    zones         names of time zones, and which have several meanings
 
 How numbers and times are written is decided by the column as a whole, never by one cell.
 """

@@ -1,4 +1,4 @@
-"""How a column writes numbers: "1,200.5" or "1.200,5", decided by the column as a whole.
+"""How a column writes numbers: "1,200.5", "1,20,000.5" (as in India) or "1.200,5", decided by the column as a whole.
 
 Spaces, apostrophes and currency signs are ignored, parentheses are a minus. A single separator before exactly three
 digits ("1,200") does not tell by itself: other cells of the column decide. In a column of whole numbers it groups
@@ -33,7 +33,8 @@ class NumberStyle:
 
     def cleaned(self, column: pl.Expr) -> pl.Expr:
         """Return text that a cast reads as a number; null where it is not written in this style."""
-        groups = rf"\d{{1,3}}(?:(?:\{self.group}|{_SPACES})\d{{3}})+"
+        between = rf"(?:\{self.group}|{_SPACES})"
+        groups = rf"\d{{1,3}}(?:{between}\d{{3}})+|\d{{1,2}}(?:{between}\d{{2}})+{between}\d{{3}}"
         written = rf"{_SIGN}(?:{groups}|\d+)?(?:\{self.decimal}\d*)?{_TAIL}"
         signed = column.str.replace(rf"^\s*\(|{_MINUS}", "-").str.replace_all(rf"[^\d{self.decimal}eE+\-]", "")
         return pl.when(column.str.contains(written)).then(signed.str.replace(self.decimal, ".", literal=True))
@@ -135,7 +136,8 @@ def _proof(decimal: str, group: str) -> str:
     """Return a pattern of numbers that can only have this decimal separator."""
     both = rf"\d{{1,3}}(?:\{group}\d{{3}})+\{decimal}\d*"
     twice = rf"\d{{1,3}}(?:\{group}\d{{3}}){{2,}}"
+    indian = rf"\d{{1,2}}(?:\{group}\d{{2}})+\{group}\d{{3}}(?:\{decimal}\d*)?"
     not_three = rf"\d*\{decimal}(?:\d{{1,2}}|\d{{4,}})"
     no_group = rf"(?:0\d*|\d{{4,}})\{decimal}\d*"
     scientific = rf"\d\{decimal}\d+[eE][-+]?\d+"
-    return rf"{_SIGN}(?:{both}|{twice}|{not_three}|{no_group}|{scientific}){_TAIL}"
+    return rf"{_SIGN}(?:{both}|{twice}|{indian}|{not_three}|{no_group}|{scientific}){_TAIL}"

@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.errors import InputError
+from meritorder.inputs import zones
 from meritorder.inputs.numbers import NumberStyle, decide_style, number
 from meritorder.units import MS_PER_S, SECONDS_PER_DAY, format_duration
 
@@ -86,7 +87,6 @@ _WRITTEN: Final = re.compile(
 _MONTH_FIRST: Final = {"first": "%m", "second": "%d"}
 _DAY_FIRST: Final = {"first": "%d", "second": "%m"}
 _LAST_MONTH: Final = 12
-_UTC_NAMES: Final = (" UTC", " GMT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +173,8 @@ def decide_times(
         numbers = samples.to_frame().select(number(pl.col(column), samples.dtype, style))[column].drop_nulls()
         if numbers.len():
             return replace(_of_numbers(samples, numbers, unit_s, where=where), number_style=style)
+    if ambiguity := zones.ambiguity(str(samples[0])):
+        raise InputError(ambiguity, where=where, fix="write the offset instead of the name")
     raise InputError(f"no time in {shorten(str(samples[0]), _SHOWN)!r}", where=where, fix=_FIX)
 
 
@@ -298,7 +300,7 @@ def _formats(samples: pl.Series) -> tuple[str, ...]:
 def _format(text: str) -> str | None:
     """Return the chrono format of one date, None if it is none."""
     match = _WRITTEN.fullmatch(text.strip())
-    if match is None or (match["name"] and not match["zone"] and match["name"] not in _UTC_NAMES):
+    if match is None or (match["name"] and not match["zone"] and not zones.is_zone(match["name"])):
         return None
     weekday = match["weekday"]
     prefix = "" if weekday is None else ("%a, " if len(weekday) == len("Mon") else "%A, ")
@@ -373,8 +375,8 @@ def _in_order(formats: Sequence[str]) -> tuple[str, ...]:
 
 
 def _assumptions(formats: Sequence[str]) -> tuple[str, ...]:
-    zoned = all("%#z" in form or any(name in form for name in _UTC_NAMES) for form in formats)
-    return () if zoned else (ZONE_ASSUMED,)
+    zoned = all("%#z" in form or zones.offset_h(form) is not None for form in formats)
+    return (*zones.assumptions(formats), *(() if zoned else (ZONE_ASSUMED,)))
 
 
 def parse(column: pl.Expr, form: str) -> pl.Expr:
@@ -384,7 +386,8 @@ def parse(column: pl.Expr, form: str) -> pl.Expr:
         return first.str.to_datetime(f"%d {form}", time_unit="us", strict=False).dt.replace_time_zone("UTC")
     if "%#z" in form:
         return column.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
-    return column.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    instant = column.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    return instant.dt.offset_by(f"{-ahead_h}h") if (ahead_h := zones.offset_h(form)) else instant
 
 
 def in_utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -1,6 +1,7 @@
 """Compressed files and other encodings, as files of UTF-8 text, Parquet or Excel; formats of other kinds are named."""
 
 import codecs
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -41,6 +42,10 @@ _ENCODINGS: Final = (
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# In cp1252 a sign, such as a superscript, within a word; in cp1250 a letter of Polish, Czech, Slovak or Romanian.
+_CENTRAL_EUROPEAN: Final = re.compile(
+    rb"[A-Za-z\xc0-\xff][\xa5\xb3\xb9\xba\xbe\xbf][a-z]|(?<![A-Za-z0-9])[\xa3\xaf][a-z]{3}"
 )
 _FOREIGN: Final = (
     (b"BZh", "a bzip2 archive", "unpack it first"),
@@ -154,7 +159,7 @@ def _zstd_blocks(source: IO[bytes]) -> Iterator[bytes]:
 
 
 def _as_utf8(name: str, path: Path, head: bytes, scratch: ScratchFolder) -> PlainFile:
-    """Return text as UTF-8; text without a mark is UTF-8, or Windows-1252 as Excel writes it."""
+    """Return text as UTF-8; text without a mark is UTF-8, or Windows-1252 or -1250 as Excel writes it."""
     marked = next((encoding for mark, encoding in _ENCODINGS if head.startswith(mark)), None)
     encoding = marked or _encoding_without_mark(head)
     if encoding is None:
@@ -190,4 +195,6 @@ def _encoding_without_mark(head: bytes) -> str | None:
         return None
     is_json = head.lstrip()[:1] in {b"{", b"["}
     other = sum(not character.isascii() for character in text) - strange
-    return "utf-8" if is_json or other > strange else "cp1252"
+    if is_json or other > strange:
+        return "utf-8"
+    return "cp1250" if _CENTRAL_EUROPEAN.search(head) else "cp1252"

@@ -128,10 +128,13 @@ def _share(name: str) -> pl.Expr:
 
 
 def _usual_interval_s(arrivals: pl.Series) -> float:
-    """Return the median gap between different arrivals; a minute if there is none."""
-    gaps = arrivals.drop_nulls().unique().sort().diff().drop_nulls()
-    middle = gaps.median()
-    return float(middle) if isinstance(middle, float) and middle > 0 else SECONDS_PER_MINUTE
+    """Return the median gap between different arrivals; if there is none, a day for a midnight, else a minute."""
+    instants = arrivals.drop_nulls().unique().sort()
+    middle = instants.diff().drop_nulls().median()
+    if isinstance(middle, float) and middle > 0:
+        return middle
+    midnight = bool(((instants > 0) & (instants % SECONDS_PER_DAY == 0)).any())
+    return SECONDS_PER_DAY if midnight else SECONDS_PER_MINUTE
 
 
 def refuse_sums(requests: pl.DataFrame, where: str) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
         columns = _columns(source, table, raw)
         frame = table.select(_typed(columns)).collect(engine="streaming")
         if _is_odd(frame, columns):
-            table = _with_summaries(_without_missing(table))
+            table = _with_other_rows(_without_missing(table), header=raw.columns.get("arrival", ""))
             columns = _decided(source, table, columns)
             frame = table.select(_typed(columns)).collect(engine="streaming")
     except READ_ERRORS as error:
@@ -176,12 +176,18 @@ def _without_missing(table: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _with_summaries(table: pl.LazyFrame) -> pl.LazyFrame:
-    """Mark rows whose arrival says that they are figures of others, such as a total."""
+def _with_other_rows(table: pl.LazyFrame, *, header: str) -> pl.LazyFrame:
+    """Mark rows whose arrival says that they are figures of others, such as a total, or the names of the columns."""
     schema = table.collect_schema()
     if schema["arrival"] != pl.String:
         return table
-    says = pl.when(pl.col("arrival").str.contains(SAYS_STATISTIC)).then(pl.lit(Kind.SUMMARY.value))
+    arrival = pl.col("arrival")
+    says = (
+        pl.when(arrival.str.contains(SAYS_STATISTIC))
+        .then(pl.lit(Kind.SUMMARY.value))
+        .when(arrival == header.strip())
+        .then(pl.lit(Kind.HEADER.value))
+    )
     return table.with_columns(aside=pl.coalesce("aside", says) if "aside" in schema else says)
 
 

@@ -134,7 +134,7 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
         raise TraceError(
             f"none of {report.rows:,} rows is a request: {_other_rows(report)}",
             where=", ".join(report.files),
-            fix=_AGGREGATE if Kind.BUCKET in report.aside else "",
+            fix=_use_of_sums(report),
         )
     ordered = requests if requests["arrived_s"].is_sorted() else requests.sort("arrived_s", maintain_order=True)
     unique, again, notes = without_repeats(ordered, ids_unique=all(part.ids_unique for part in parts))
@@ -153,7 +153,16 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
     return Trace(requests=checked, epoch_s=epoch_s, report=_noted(checked, full, epoch_s))
 
 
-_AGGREGATE: Final = "add --aggregate to spread each sum over its interval"
+def _use_of_sums(report: ReadReport) -> str:
+    """Return what to do with sums of requests, if a file has nothing else."""
+    sums = report.aside.get(Kind.BUCKET)
+    if sums is None:
+        return ""
+    if sums.calls:
+        return "add --aggregate to spread each sum over its interval"
+    return (
+        "they do not say of how many: give a log of single calls, or name the count: --columns calls=NAME --aggregate"
+    )
 
 
 def _other_rows(report: ReadReport) -> str:

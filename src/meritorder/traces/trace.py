@@ -56,6 +56,7 @@ class Kind(StrEnum):
     PARENT = "steps around model calls, which repeat their tokens"
     EVENT = "events that are no model call"
     SUMMARY = "sums and other figures of the rows"
+    HEADER = "the names of the columns again"
     SAME_ROW = "the same row again"
     REPEATED = "the same request again (retries and updates)"
 

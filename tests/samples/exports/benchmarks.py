@@ -160,6 +160,10 @@ BENCHMARKS: Final[dict[str, bytes]] = {
         ((0, p, "m", INPUT[p], OUTPUT[p], 60 * p * 10**9, 1, 10**9, 0, 10**8, 10**7) for p in PLACES),
     ),
     "Meritorder": _ledger(),
+    "LibreChat": lines(
+        {"messages": [{"isCreatedByUser": mine, "text": "Tell me about the weather"} for mine in (True, False)]}
+        for _ in PLACES
+    ),
     "prompts without": lines({"id": place, "prompt": "Tell me about the weather"} for place in PLACES),
     "vLLM, SGLang": _bench(),
     "WildChat": lines(

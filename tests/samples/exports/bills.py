@@ -110,7 +110,36 @@ BILLS: Final[dict[str, bytes]] = {
         *("ID", "c", "n", "START", "END", 3, 24, 20, 1, 0, "USD"),
     ),
     "Lambda": _daily("Start,End,Amount,Instance type,Hours", "START", "END", "USD", "gpu_8x_h100_sxm5", 1),
-    "LiteLLM": table(
+    "ccusage": document(
+        {
+            "daily": [
+                {
+                    "date": _DAYS[day],
+                    "inputTokens": 10,
+                    "outputTokens": 500,
+                    "cacheReadTokens": 9_000,
+                    "totalTokens": 9_510,
+                    "totalCost": _USD,
+                    "modelsUsed": ["claude-sonnet-4-5"],
+                }
+                for day in range(2)
+            ],
+            "totals": {"totalCost": BILL_USD},
+        }
+    ),
+    "Cursor": _daily(
+        "Date,Kind,Model,Input (w/ Cache Write),Input (w/o Cache Write),Cache Read,Output Tokens,Total Tokens,Cost",
+        *("START", "On-Demand", "claude-4.5-sonnet", 100, 10, 900, 50, 1_060, "USD"),
+    ),
+    "Databricks": _daily(
+        "usage_start_time,usage_end_time,sku_name,usage_quantity,usage_unit,billing_origin_product,list_cost",
+        *("START", "END", "ENTERPRISE_SERVERLESS_REAL_TIME_INFERENCE", 100, "DBU", "MODEL_SERVING", "USD"),
+    ),
+    "LiteLLM, daily": _daily(
+        "id,user_id,date,model,custom_llm_provider,prompt_tokens,completion_tokens,spend,api_requests",
+        *("ID", "u", "START", "gpt-4o", "openai", 20, 10, "USD", 3),
+    ),
+    "LiteLLM |": table(
         "request_id,call_type,spend,total_tokens,prompt_tokens,completion_tokens,startTime,endTime,model,custom_llm_provider",
         (
             (

@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 from tests.samples.exports.forms import (
+    CALLS_A_ROW,
     CHAT,
     EPOCH_S,
     GEMINI,
@@ -80,6 +81,22 @@ def _open_webui(place: int) -> Record:
     return {"id": f"m{place}", "role": "assistant", "model": "m", "timestamp": EPOCH_S[place], "usage": OPENAI[place]}
 
 
+def _agent_event(place: int) -> Record:
+    usage = _ANTHROPIC[place]
+    counts = {
+        "event.name": "api_request",
+        "model": "m",
+        "input_tokens": usage["input_tokens"],
+        "cache_read_tokens": usage["cache_read_input_tokens"],
+        "cache_creation_tokens": usage["cache_creation_input_tokens"],
+        "output_tokens": OUTPUT[place],
+    }
+    attributes = [{"key": key, "value": {"stringValue": str(value)}} for key, value in counts.items()]
+    tool = [{"key": "event.name", "value": {"stringValue": "tool_result"}}]
+    records = [{"timeUnixNano": str(EPOCH_S[place] * 10**9), "attributes": found} for found in (attributes, tool)]
+    return {"resourceLogs": [{"resource": {"attributes": []}, "scopeLogs": [{"logRecords": records}]}]}
+
+
 CALLS: Final[dict[str, bytes]] = {
     "AI SDK": _log(usage=counted("inputTokens", "outputTokens")),
     "Anthropic API": _log(usage=_ANTHROPIC),
@@ -103,7 +120,7 @@ CALLS: Final[dict[str, bytes]] = {
         }
         for place in PLACES
     ),
-    "Claude Code": lines(map(_claude_code, PLACES)),
+    "Claude Code |": lines(map(_claude_code, PLACES)),
     "Cloudflare": document(
         {
             "success": True,
@@ -119,6 +136,7 @@ CALLS: Final[dict[str, bytes]] = {
             ],
         }
     ),
+    "Claude Code, Codex, Gemini CLI": lines(map(_agent_event, PLACES)),
     "Codex": lines(map(_codex, PLACES)),
     "Cohere": _log(meta=[{"tokens": counts} for counts in counted("input_tokens", "output_tokens")]),
     "Cursor": table(
@@ -186,7 +204,25 @@ CALLS: Final[dict[str, bytes]] = {
             for place in PLACES
         ]
     ),
-    "LiteLLM": table(
+    "LiteLLM, daily": table(
+        "id,user_id,date,model,prompt_tokens,completion_tokens,cache_read_input_tokens,spend,api_requests,created_at",
+        (
+            (
+                p,
+                "u",
+                f"2026-11-{p + 1:02}",
+                "m",
+                CALLS_A_ROW * INPUT[p],
+                CALLS_A_ROW * OUTPUT[p],
+                0,
+                1,
+                CALLS_A_ROW,
+                ISO[0],
+            )
+            for p in PLACES
+        ),
+    ),
+    "LiteLLM |": table(
         "request_id,call_type,api_key,spend,prompt_tokens,completion_tokens,startTime,endTime,model",
         ((f"r{p}", "acompletion", "k", 0.01, INPUT[p], OUTPUT[p], ISO[p], ISO[p], "m") for p in PLACES),
     ),

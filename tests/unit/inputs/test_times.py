@@ -34,6 +34,10 @@ def decided(cells: list[object], unit_s: float | None = None) -> tuple[TimeStyle
         "02/Mar/2026:13:30:45 +0100",
         "[02/Mar/2026:12:30:45 +0000]",
         "Mon, 02 Mar 2026 12:30:45 GMT",
+        "2026-03-02 04:30:45 PST",
+        "03/02/2026 04:30:45 AM PST",
+        "02.03.2026 13:30:45 MEZ",
+        "[2026-03-02 21:30:45 JST]",
         "Mar 2, 2026, 12:30:45 PM",
         "Mar 2, 2026 @ 12:30:45.000",
         "March 2, 2026 12:30:45PM",
@@ -75,7 +79,7 @@ def test_zone_is_assumed_only_where_missing() -> None:
     assert decided(["2026-03-02T12:30:45Z"])[0].assumptions == ()
     assert decided(["2026-03-02 12:30:45"])[0].assumptions == ("times without a zone are taken as UTC",)
     with pytest.raises(InputError, match="no time in"):
-        decided(["2026-03-02 12:30:45 EST"])
+        decided(["2026-03-02 12:30:45 XYZ"])
 
 
 @pytest.mark.parametrize("text", ["1.772E+12", "1.77E+09", "1,772E+12"])
@@ -167,3 +171,16 @@ def test_month_is_its_first_day(form: str) -> None:
 def test_date_without_comma_is_read() -> None:
     _, instants = decided(["Oct 1 2026 00:00", "Oct 2 2026 12:30"])
     assert instants[1] == dt.datetime(2026, 10, 2, 12, 30, tzinfo=dt.UTC)
+
+
+def test_names_of_zones_tell_the_repeated_hour_apart() -> None:
+    """On 2026-11-01 the clocks of Los Angeles show 01:30 twice: at 08:30 and at 09:30 UTC."""
+    style, instants = decided(["2026-11-01 01:30:00 PDT", "2026-11-01 01:30:00 PST"])
+    assert instants == [dt.datetime(2026, 11, 1, hour, 30, tzinfo=dt.UTC) for hour in (8, 9)]
+    assert style.assumptions == ("times in PDT are read as UTC-7", "times in PST are read as UTC-8")
+
+
+@pytest.mark.parametrize("name", ["CST", "IST", "BST"])
+def test_zones_with_several_meanings_refused(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name} is .* or .*; write the offset instead of the name"):
+        decided([f"2026-03-02 12:30:45 {name}"])

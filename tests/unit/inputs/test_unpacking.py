@@ -31,6 +31,21 @@ def test_any_encoding_becomes_utf8(tmp_path: Path, encoding: str, pack: object) 
     assert bool(file.assumptions) == (encoding in {"cp1252", "utf-16-le", "utf-16-be"})
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1250", "czas;użytkownik\n1;Łukasz Żak\n"),
+        ("cp1250", "id;kwota\n1;sprzedaż gotówkowa, różne\n"),
+        ("cp1252", "Prix;Œuvre\n£5bn;façade 3 m³ à l'été\n"),
+        ("cp1252", "quién;¿Cuánto?\n1.º;90 µm²\n"),
+    ],
+)
+def test_central_and_western_european_text_told_apart(tmp_path: Path, encoding: str, text: str) -> None:
+    file, read = opened(tmp_path, text.encode(encoding))
+    assert read == text
+    assert file.assumptions == (f"text that is not UTF-8 is taken as {encoding.upper()}",)
+
+
 def test_few_bad_bytes_keep_utf8(tmp_path: Path) -> None:
     """One broken character among sound ones is no reason to read all of them in another encoding."""
     content = TEXT.encode() * 9 + b"M\xfcller;5\n"

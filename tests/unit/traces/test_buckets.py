@@ -105,3 +105,11 @@ def test_result_of_an_agent_sums_its_turns(tmp_path: Path) -> None:
 def test_a_day_of_requests_without_a_clock(tmp_path: Path) -> None:
     path = written(tmp_path, "date,input_tokens,output_tokens\n" + "2026-11-02,1000,300\n" * 3)
     assert any("arrivals are days without a clock" in text for text in read_trace([path]).report.assumptions)
+
+
+def test_sums_of_a_single_day_are_spread_over_it(tmp_path: Path) -> None:
+    """A day's requests within one minute would need a thousand times the machines."""
+    text = "time,input_tokens,output_tokens,calls\n2026-11-02,90000,9000,300\n"
+    trace = read_trace([written(tmp_path, text)], aggregate=True, columns={"calls": "calls"})
+    assert trace.requests.height == 300
+    assert trace.requests["arrived_s"][-1] > 20 * 3600

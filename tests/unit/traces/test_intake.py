@@ -8,6 +8,7 @@ from tests.samples.trace_files import HEADER, LENGTHS, cells, refused, written
 
 from meritorder.errors import TraceError
 from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Kind
 
 _LATE = "deadlines unreadable or before the arrival, whose requests are taken as real time: "
 BAD_ROWS = {
@@ -160,3 +161,10 @@ def test_paths_into_nested_columns(tmp_path: Path) -> None:
     assert cells(read_trace(path, columns=columns), *LENGTHS) == [(0.0, 9, 4, 2)]
     with pytest.raises(TraceError, match=r"no column usage\.none among at, usage, meta"):
         read_trace(path, columns=columns | {"input": "usage.none"})
+
+
+def test_repeated_header_is_no_call(tmp_path: Path) -> None:
+    trace = read_trace([written(tmp_path, f"{HEADER}0,1,1\n1,1,1\n{HEADER}2,1,1\n")])
+    assert trace.requests.height == 3
+    assert (trace.report.bad, trace.report.set_aside) == ({}, {Kind.HEADER: 1})
+    assert not trace.report.unpriced

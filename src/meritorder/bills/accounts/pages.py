@@ -1,4 +1,4 @@
-"""Answers of cost and usage APIs as records with the columns of a table: OpenAI, Anthropic, OpenCost, AWS.
+"""Answers of cost and usage APIs as records with the columns of a table: OpenAI, Anthropic, OpenCost, AWS, ccusage.
 
 Source: AWS Cost Explorer API reference, "GetCostAndUsage", as `aws ce get-cost-and-usage` prints it, read 2026-11.
 """
@@ -20,7 +20,7 @@ FIX: Final = "download or export it again"
 # Objects inside a result of a cost or usage API, whose members are columns of the CSV export.
 _NESTED: Final = ("amount", "cache_creation", "server_tool_use", "properties")
 
-_LISTS: Final = ("data", "records")
+_LISTS: Final = ("data", "records", "daily", "weekly", "monthly", "sessions")
 _COST_EXPLORER: Final = "ResultsByTime"
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _DIMENSIONS: Final = {
@@ -114,7 +114,7 @@ def _records(name: str, page: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if isinstance(page.get(_COST_EXPLORER), list):
         yield from _costs(name, page)
         return
-    entries = next((page[key] for key in _LISTS if key in page), page)
+    entries = next((page[key] for key in _LISTS if isinstance(page.get(key), list | dict)), page)
     for entry in entries if isinstance(entries, list) else [entries]:
         if isinstance(entry, dict) and isinstance(entry.get("results"), list):
             bucket = {name: value for name, value in entry.items() if name not in ("results", "object")}

@@ -14,6 +14,7 @@ from meritorder.bills.formats import (
     focus,
     gcp,
     kubernetes,
+    metered,
     tokens,
 )
 from meritorder.bills.formats.bill_format import BillFormat
@@ -94,7 +95,7 @@ FORMATS: Final = (
         prepare=kubernetes.prepare,
         invoiced=False,
     ),
-    *(table.to_format() for table in declared.DECLARED),
+    *(table.to_format() for table in (*metered.METERED, *declared.DECLARED)),
     BillFormat(
         name="crosstab",
         matches=crosstab.is_crosstab,
@@ -104,6 +105,7 @@ FORMATS: Final = (
     ),
 )
 
+_DATABRICKS_USAGE: Final = frozenset({"sku_name", "usage_quantity", "usage_unit"})
 _SHOWN: Final = 12
 _NAME_LENGTH: Final = 40
 
@@ -136,6 +138,12 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
     for known in FORMATS:
         if known.matches(source.columns):
             return known
+    if source.columns >= _DATABRICKS_USAGE:
+        raise BillError(
+            "system.billing.usage counts units (DBUs) and has no amounts",
+            where=source.name,
+            fix="join system.billing.list_prices, and export usage_quantity * pricing.default AS list_cost beside it",
+        )
     first = _listed(source.columns)
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",

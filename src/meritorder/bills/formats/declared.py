@@ -1,11 +1,11 @@
 """Formats that need no code: which columns of a file are which columns of CHARGES.
 
-Sources, read 2026-11: OpenRouter, "Activity export" and API reference "Get user activity", openrouter.ai/docs; OCI,
-"Cost and Usage Reports Overview", docs.oracle.com/iaas; Microsoft Learn, "Save and share customized views", downloads
-of cost analysis; Google Cloud, "Cost table report" and "Reports",
-cloud.google.com/billing/docs; Alibaba Cloud, "Detailed file format",
-alibabacloud.com/help/boa; Runpod REST API, "Pod billing history", docs.runpod.io; DigitalOcean API, "Retrieve an
-Invoice CSV", docs.digitalocean.com; Snowflake, "USAGE_IN_CURRENCY_DAILY view", docs.snowflake.com.
+Sources, read 2026-11: OCI, "Cost and Usage Reports Overview", docs.oracle.com/iaas; Microsoft Learn, "Save and share
+customized views", downloads of cost analysis; Google Cloud, "Cost table report" and "Reports",
+cloud.google.com/billing/docs; Alibaba Cloud, "Detailed file format", alibabacloud.com/help/boa; Runpod REST API, "Pod
+billing history", docs.runpod.io; DigitalOcean API, "Retrieve an Invoice CSV", docs.digitalocean.com; Snowflake,
+"USAGE_IN_CURRENCY_DAILY view", docs.snowflake.com; Databricks, "Billable usage system table reference" and "Pricing
+system table reference", docs.databricks.com.
 """
 
 import re
@@ -139,29 +139,7 @@ def _dollars(fields: SourceColumns, name: str) -> pl.Expr:
     return to_money(amount.cast(pl.Float64) / parts)
 
 
-_TOKENS: Final = {"purchase": PurchaseOption.TOKENS, "unit": "tokens", "currency": "USD"}
-
 DECLARED: Final = (
-    DeclaredFormat(
-        name="openrouter",
-        title="OpenRouter activity",
-        recognized_by=(
-            frozenset({"generation_id", "cost_total", "model_permaslug"}),
-            frozenset({"date", "usage", "model_permaslug", "prompt_tokens"}),
-        ),
-        columns={
-            "period_start": ("created_at", "date"),
-            "resource": ("generation_id", "endpoint_id"),
-            "sku": ("model_permaslug",),
-            "model": ("model_permaslug", "model"),
-            "description": ("provider_name",),
-            "billed_usd": ("cost_total", "usage"),
-            "quantity": ("tokens_prompt+tokens_completion", "prompt_tokens+completion_tokens"),
-        },
-        constants={"provider": "openrouter", "service": "OpenRouter", **_TOKENS},
-        tags={"app": ("app_name",), "api_key": ("api_key_name",), "user": ("user",)},
-        identity="generation_id",
-    ),
     DeclaredFormat(
         name="oci",
         title="OCI cost report",
@@ -189,8 +167,14 @@ DECLARED: Final = (
         recognized_by=(
             frozenset({"UsageDate", "CostUSD"}),
             frozenset({"BillingMonth", "CostUSD"}),
-            frozenset({"UsageDate", "Cost", "Currency"}),
-            frozenset({"BillingMonth", "Cost", "Currency"}),
+            *(
+                frozenset({date, "Cost", "Currency", kept})
+                for date in ("UsageDate", "BillingMonth")
+                for kept in (
+                    *("ServiceName", "ServiceFamily", "MeterCategory", "MeterSubcategory", "Meter", "ResourceId"),
+                    *("ResourceGroup", "ResourceGroupName", "ResourceType", "ResourceLocation", "SubscriptionName"),
+                )
+            ),
         ),
         columns={
             "period_start": ("UsageDate", "BillingMonth"),
@@ -299,6 +283,30 @@ DECLARED: Final = (
             "currency": "USD",
             "purchase": PurchaseOption.ON_DEMAND,
         },
+    ),
+    DeclaredFormat(
+        name="databricks",
+        title="Databricks usage at list prices",
+        recognized_by=tuple(
+            frozenset({"sku_name", "usage_quantity", cost})
+            for cost in ("list_cost", "cost", "usage_cost", "total_cost", "list_cost_usd", "cost_usd", "usage_usd")
+        ),
+        columns={
+            "period_start": ("usage_start_time", "usage_date"),
+            "period_end": ("usage_end_time",),
+            "account": ("workspace_id",),
+            "service": ("billing_origin_product",),
+            "sku": ("sku_name",),
+            "resource": ("usage_metadata.endpoint_name", "endpoint_name"),
+            "tags": ("custom_tags",),
+            "quantity": ("usage_quantity",),
+            "unit": ("usage_unit",),
+            "billed_usd": (
+                *("list_cost", "cost", "usage_cost", "total_cost", "list_cost_usd", "cost_usd", "usage_usd"),
+            ),
+        },
+        constants={"provider": "databricks", "purchase": PurchaseOption.ON_DEMAND},
+        invoiced=False,
     ),
     DeclaredFormat(
         name="snowflake",

@@ -246,6 +246,34 @@ LOGS: Final = (
         ids_unique=True,
         ids_everywhere=True,
     ),
+    # https://code.claude.com/docs/en/monitoring-usage, https://developers.openai.com/codex/config-advanced and
+    # https://geminicli.com/docs/cli/telemetry: events, as OTLP JSON. What is in the cache of Claude is counted apart.
+    TraceFormat(
+        name="agent_events",
+        title="telemetry of Claude Code, Codex or Gemini CLI",
+        requires=("resourceLogs.scopeLogs.logRecords.attributes.key",),
+        fields={
+            "arrival": "timeUnixNano | attributes.event.timestamp | observedTimeUnixNano",
+            "input": "attributes.input_tokens + attributes.cache_read_tokens + attributes.cache_creation_tokens"
+            " | attributes.input_token_count",
+            "output": "attributes.output_tokens | attributes.output_token_count + attributes.thoughts_token_count",
+            "cached": "attributes.cache_read_tokens | attributes.cached_token_count"
+            " | attributes.cached_content_token_count",
+            "model": "attributes.model",
+            "session": "attributes.session.id | attributes.conversation.id",
+            "tenant": "attributes.user.email | attributes.user.id",
+        },
+        aside=(
+            AsideRule(kind=Kind.ERROR, column="attributes.event.name | body.stringValue", pattern="api_error$"),
+            AsideRule(
+                kind=Kind.EVENT,
+                column="attributes.output_tokens | attributes.output_token_count",
+                pattern=".",
+                unless=True,
+            ),
+        ),
+        nest="resourceLogs[].scopeLogs[].logRecords[]",
+    ),
     # Files of ~/.codex/sessions: `last_token_usage` is one call, `total_token_usage` the session so far.
     TraceFormat(
         name="codex",

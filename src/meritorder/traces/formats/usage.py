@@ -217,6 +217,56 @@ USAGE: Final = (
         aside=(AsideRule(kind=Kind.BUCKET, column="usage_date_utc", pattern=""),),
         assumptions=(_NO_COUNT,),
     ),
+    # https://docs.litellm.ai/docs/proxy/cost_tracking: tables LiteLLM_DailyUserSpend, -TeamSpend and -TagSpend.
+    TraceFormat(
+        name="litellm",
+        title="daily spend of LiteLLM",
+        requires=("date", "api_requests", "prompt_tokens", "completion_tokens"),
+        fields={
+            "arrival": "date",
+            "input": "prompt_tokens",
+            "output": "completion_tokens",
+            "cached": "cache_read_input_tokens",
+            "calls": "api_requests",
+            "model": "model",
+            "tenant": "team_id | tag | user_id | api_key",
+        },
+    ),
+    # https://ccusage.com/guide/json-output: sums of days, weeks, months or sessions; a block counts its entries.
+    *(
+        TraceFormat(
+            name="ccusage",
+            title="report of ccusage",
+            requires=(f"{period}.inputTokens", f"{period}.outputTokens", f"{period}.totalCost"),
+            fields={
+                "arrival": "date | week | month | lastActivity",
+                "input": "inputTokens + cacheReadTokens + cacheCreationTokens",
+                "output": "outputTokens",
+                "cached": "cacheReadTokens",
+            },
+            aside=(AsideRule(kind=Kind.BUCKET, column="inputTokens", pattern=""),),
+            nest=f"{period}[]",
+            assumptions=(_NO_COUNT,),
+        )
+        for period in ("daily", "weekly", "monthly", "sessions")
+    ),
+    # https://developers.openai.com/codex/noninteractive: `codex exec --json`; a turn has the sum of its calls.
+    TraceFormat(
+        name="codex",
+        title="events of codex exec",
+        requires=("thread_id", "type", "usage.cached_input_tokens"),
+        fields={
+            "input": "usage.input_tokens",
+            "output": "usage.output_tokens",
+            "cached": "usage.cached_input_tokens",
+        },
+        json=True,
+        aside=(
+            AsideRule(kind=Kind.BUCKET, column="type", pattern="^turn[.]completed$"),
+            AsideRule(kind=Kind.EVENT, column="type", pattern=""),
+        ),
+        assumptions=(_NO_COUNT,),
+    ),
     # https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html: `aws cloudwatch get-metric-data`.
     TraceFormat(
         name="cloudwatch",

@@ -246,7 +246,7 @@ def test_total_shows_that_thoughts_are_apart(tmp_path: Path) -> None:
 def test_rows_of_whole_hours_are_sums(tmp_path: Path, start: str, end: str) -> None:
     rows = "".join(f"{start.format(hour)},{end.format(hour)},900,90\n" for hour in range(1, 5))
     text = f"start_time,end_time,prompt_tokens,completion_tokens\n{rows}"
-    assert "4 rows, 3,600 input and 360 output tokens; add --aggregate" in refused(written(tmp_path, text))
+    assert "4 rows, 3,600 input and 360 output tokens; they do not say of how many" in refused(written(tmp_path, text))
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,22 @@ def test_metrics_need_both_token_counts(tmp_path: Path) -> None:
 def test_request_log_is_no_metric(tmp_path: Path) -> None:
     path = written(tmp_path, "Time (UTC),Prompt Tokens,Completion Tokens,Latency (ms)\n2026-11-02T09:00:00Z,5,6,70\n")
     assert read_trace([path]).report.format == "columns"
+
+
+def test_turns_of_codex_exec_count_no_calls(tmp_path: Path) -> None:
+    usage = {"input_tokens": 240_000, "cached_input_tokens": 230_000, "output_tokens": 1_200}
+    events = [
+        {"type": "thread.started", "thread_id": "t"},
+        {"type": "item.completed", "item": {"id": "item_0", "type": "agent_message", "text": "done"}},
+        {"type": "turn.completed", "usage": usage},
+    ]
+    message = refused(written(tmp_path, lines(*events), "events.jsonl"))
+    assert "sums of several requests: 1 row, 240,000 input and 1,200 output tokens" in message
+    assert "give a log of single calls, or name the count: --columns calls=NAME --aggregate" in message
+
+
+def test_reports_of_ccusage_count_no_calls(tmp_path: Path) -> None:
+    day = {"date": "2026-11-01", "inputTokens": 5, "cacheReadTokens": 90, "cacheCreationTokens": 5, "outputTokens": 7}
+    report = {"daily": [day | {"totalTokens": 107, "totalCost": 0.5}], "totals": {"inputTokens": 5}}
+    message = refused(written(tmp_path, lines(report), "ccusage.json"))
+    assert "sums of several requests: 1 row, 100 input and 7 output tokens" in message

@@ -45,6 +45,7 @@ _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "m
 _SETTINGS: Final = ("generationConfig", "generation_config", "textGenerationConfig")
 _BESIDE: Final = ("instructions", "tools", "system", "systemInstruction", "system_instruction")
 _MODELS: Final = frozenset({"assistant", "gpt", "model"})
+_BY_USER: Final = "isCreatedByUser"  # of messages of LibreChat
 _TOKENS_PER_MESSAGE: Final = 4
 _TOKENS_PER_REPLY: Final = 3
 _ASSUMED_OUTPUT_TOKENS: Final = 256
@@ -192,7 +193,11 @@ def _prompt_line(line: int, record: Record | None) -> _Prompt:
 
 
 def _author(message: Any) -> str:  # noqa: ANN401  (any JSON)
-    return str(message.get("role") or message.get("from")) if isinstance(message, dict) else ""
+    if not isinstance(message, dict):
+        return ""
+    if message.get(_BY_USER) is False:
+        return "model"
+    return str(message.get("role") or message.get("from"))
 
 
 def _texts(part: Any, prompt: _Prompt) -> Iterator[str]:  # noqa: ANN401  (any JSON)
@@ -211,7 +216,7 @@ def _texts(part: Any, prompt: _Prompt) -> Iterator[str]:  # noqa: ANN401  (any J
         elif part.get("type") in _MEDIA:
             prompt.other_media += 1
         else:
-            said = _SAID & part.keys() if {"role", "from"} & part.keys() else part.keys() - _NO_TEXT
+            said = _SAID & part.keys() if {"role", "from", _BY_USER} & part.keys() else part.keys() - _NO_TEXT
             for key, value in part.items():
                 if key in said:
                     yield from _texts(value, prompt)
