@@ -83,6 +83,12 @@ def copy_migrated(file: Path) -> None:
     shutil.copyfile(_migrated_file(), file)
 
 
+def migrated_url(folder: Path) -> str:
+    """Write the store of a gateway with the tables of this version, and return its URL: the gateway starts faster."""
+    copy_migrated(folder / "gateway.db")
+    return f"sqlite:///{folder}/gateway.db"
+
+
 @lru_cache(maxsize=1)
 def _migrated_file() -> Path:
     folder = _until_exit(tempfile.TemporaryDirectory(prefix="meritorder-store-"))

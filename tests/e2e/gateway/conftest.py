@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from openai import OpenAI
+from tests.samples.stores import migrated_url
 from typer.testing import CliRunner
 
 from meritorder import cli
@@ -51,7 +52,7 @@ def start(arguments: list[str], log: Path) -> Process:
 def configuration(folder: Path, engine: str, more: str = "") -> Path:
     path = folder / "gateway.toml"
     path.write_text(
-        f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\nlease = "3s"\n{more}\n'
+        f'[server]\nport = 0\n[store]\nurl = "{migrated_url(folder)}"\nlease = "3s"\n{more}\n'
         f'[[venue]]\nname = "stub"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["stub", "other"]\nmax_concurrency = 8\n'
         "[venue.price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n",
         encoding="utf-8",

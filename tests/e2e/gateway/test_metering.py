@@ -13,6 +13,7 @@ import pytest
 from openai import OpenAI
 from tests.e2e.gateway.conftest import Process, start
 from tests.e2e.gateway.test_command_line import requests, run
+from tests.samples.stores import migrated_url
 
 USD_PER_HOUR = 3600.0  # a dollar a second
 
@@ -20,7 +21,7 @@ USD_PER_HOUR = 3600.0  # a dollar a second
 def _configuration(folder: Path, *venues: str) -> Path:
     path = folder / "gateway.toml"
     server = "[server]\nport = 0\nrequire_keys = false\n"
-    path.write_text(f'{server}[store]\nurl = "sqlite:///{folder}/gateway.db"\nlease = "2s"\n' + "".join(venues))
+    path.write_text(f'{server}[store]\nurl = "{migrated_url(folder)}"\nlease = "2s"\n' + "".join(venues))
     return path
 
 

@@ -18,6 +18,7 @@ from msgspec import structs
 from openai import OpenAI
 from tests.e2e.gateway.conftest import ROOT, environment, new_key, start
 from tests.samples import nightly
+from tests.samples.stores import migrated_url
 
 from meritorder.records.planfile import write_plan
 
@@ -32,7 +33,7 @@ def configuration(folder: Path, engine: str, began_s: float) -> Path:
     path = folder / "gateway.toml"
     path.write_text(
         f'plan_start = "{dt.datetime.fromtimestamp(began_s, dt.UTC).isoformat()}"\n'
-        f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n[lanes]\nmargin = "1s"\n'
+        f'[server]\nport = 0\n[store]\nurl = "{migrated_url(folder)}"\n[lanes]\nmargin = "1s"\n'
         f'[[venue]]\nname = "always"\npool = "{nightly.LIVE}"\nurl = "{engine}"\nkind = "vllm"\n'
         'models = ["stub"]\nmax_concurrency = 8\n'
         f'[[venue]]\nname = "{nightly.NIGHT}"\nurl = "http://127.0.0.1:{{port}}/v1"\nkind = "vllm"\n'

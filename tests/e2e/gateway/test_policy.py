@@ -17,6 +17,7 @@ from msgspec import structs
 from openai import OpenAI
 from tests.e2e.gateway.conftest import ROOT, environment, start
 from tests.samples import nightly
+from tests.samples.stores import migrated_url
 
 from meritorder.policy.replicas import DECISION_S
 from meritorder.records.planfile import Plan, write_plan
@@ -75,7 +76,7 @@ def configuration(folder: Path) -> Path:
     path = folder / "gateway.toml"
     path.write_text(
         f'plan_start = "{dt.datetime.now(dt.UTC).isoformat()}"\n'
-        f'[server]\nport = 0\nrequire_keys = false\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n'
+        f'[server]\nport = 0\nrequire_keys = false\n[store]\nurl = "{migrated_url(folder)}"\n'
         '[lanes]\nmargin = "1s"\n'
         + venue(FIRST, nightly.LIVE, '["realtime", "deferrable"]')
         + venue(SECOND, nightly.LIVE, '["realtime", "deferrable"]')

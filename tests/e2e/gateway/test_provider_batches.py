@@ -18,6 +18,7 @@ from openai.types import Batch
 from tests.e2e.gateway.conftest import Process, new_key, start
 from tests.e2e.gateway.test_batches import FINAL
 from tests.samples.providers import AnthropicApi, GeminiApi, OpenAIBatchApi
+from tests.samples.stores import migrated_url
 
 pytestmark = pytest.mark.asyncio
 
@@ -50,9 +51,12 @@ class Scene:
 
     @property
     def client(self) -> AsyncOpenAI:
+        """A client of the gateway that runs now."""
         assert self.gateway is not None
-        key = self.clients[0].api_key if self.clients else new_key(self.config)
-        self.clients.append(AsyncOpenAI(base_url=f"{self.gateway.url}/v1", api_key=key, max_retries=0))
+        url = f"{self.gateway.url}/v1/"
+        if not self.clients or str(self.clients[-1].base_url) != url:
+            key = self.clients[0].api_key if self.clients else new_key(self.config)
+            self.clients.append(AsyncOpenAI(base_url=url, api_key=key, max_retries=0))
         return self.clients[-1]
 
     async def submit(self, lines: int, window: str = "24h", **body: object) -> Batch:
@@ -144,7 +148,7 @@ async def scene(
     async with api.server as server:
         made = Scene(kind, api, folder)
         made.config.write_text(
-            f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\nlease = "3s"\n'
+            f'[server]\nport = 0\n[store]\nurl = "{migrated_url(folder)}"\nlease = "3s"\n'
             f'[lanes]\nmargin = "{margin}"\n'
             f'[[venue]]\nname = "provider"\nurl = "{server.url}/v1"\nkind = "{kind}"\napi_key_env = "PROVIDER_KEY"\n'
             'models = { m = "org-m" }\nbatch = true\nbatch_poll = "200ms"\n'
