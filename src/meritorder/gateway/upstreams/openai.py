@@ -1,19 +1,23 @@
 """The client of OpenAI's API: vLLM, SGLang, llama.cpp, TGI, and most providers of tokens."""
 
-from collections.abc import Mapping
+import base64
+import struct
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from meritorder.gateway import decoding
 from meritorder.gateway.errors import UpstreamError, checked_request
 from meritorder.gateway.upstreams.connection import ConnectionPool, Endpoint
-from meritorder.gateway.upstreams.embeddings import Base64Reply, wants_base64
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
-from meritorder.gateway.upstreams.first_role import FirstRoleReply
-from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.events import DATA
 
 # Longer than any engine needs to report its load.
 _LOAD_S: Final = 1.0
@@ -23,6 +27,8 @@ _MAX_EMBEDDINGS_BYTES: Final = 64 * 2**20  # thousands of inputs with thousands 
 _MAX_LOAD_BYTES: Final = 2**20
 _CHAT: Final = "/v1/chat/completions"
 _EMBEDDINGS: Final = "/v1/embeddings"
+_ROLE: Final = "assistant"
+_BASE64: Final = "base64"
 
 
 class Priority(StrEnum):
@@ -125,3 +131,113 @@ class OpenAIUpstream:
     async def close(self) -> None:
         """Close the connections to the venue."""
         await self.pool.close()
+
+
+class FirstRoleReply(Wrapped):
+    """A stream in which the first chunk of each choice has a role, as the specification and official clients require.
+
+    Everything else is as it arrives.
+
+    Args:
+        reply: The engine's reply.
+        choices: Number of choices that the request asked for.
+    """
+
+    __slots__ = ("_choices", "_seen")
+
+    def __init__(self, reply: Reply, choices: int) -> None:
+        super().__init__(reply)
+        self._choices = choices
+        self._seen: set[int] = set()
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        """The chunks as they arrive."""
+        return self._parts()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        incomplete = b""
+        async for part in self._reply.body:
+            if len(self._seen) >= self._choices:
+                yield incomplete + part
+                incomplete = b""
+                continue
+            *lines, incomplete = (incomplete + part).split(b"\n")
+            if lines:
+                yield b"".join(self._with_role(line) + b"\n" for line in lines)
+        if incomplete:
+            yield incomplete
+
+    def _with_role(self, line: bytes) -> bytes:
+        if not line.startswith(DATA) or b'"delta"' not in line:
+            return line
+        try:
+            chunk: Any = msgspec.json.decode(line[len(DATA) :])
+            added = [self._add_role(choice) for choice in chunk["choices"]]
+        except (*INVALID_JSON, KeyError, TypeError, AttributeError):
+            return line  # its reader says what is wrong
+        return DATA + b" " + msgspec.json.encode(chunk) if any(added) else line
+
+    def _add_role(self, choice: dict[str, Any]) -> bool:
+        """Add the role to the first chunk of a choice; return whether it was missing."""
+        index, delta = choice.get("index", 0), choice["delta"]
+        if index in self._seen:
+            return False
+        self._seen.add(index)
+        if delta.get("role"):
+            return False
+        choice["delta"] = {"role": _ROLE, **{name: value for name, value in delta.items() if name != "role"}}
+        return True
+
+
+class _Format(msgspec.Struct):
+    encoding_format: str | None = None
+
+
+def wants_base64(body: bytes) -> bool:
+    """Tell whether a request asks for embeddings in base64."""
+    if _BASE64.encode() not in body:
+        return False
+    try:
+        return msgspec.json.decode(body, type=_Format).encoding_format == _BASE64
+    except INVALID_JSON:
+        return False  # the venue rejects it
+
+
+class Base64Reply(Wrapped):
+    """An answer whose embeddings are little-endian 32-bit numbers in base64, as official clients ask for by default.
+
+    Engines that answer with numbers only need it. See `upstream.Reply`.
+    """
+
+    __slots__ = ("_content",)
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply)
+        self._content: bytes | None = None
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        """The whole answer."""
+        return self._parts()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield await self.read()
+
+    async def read(self) -> bytes:
+        """Return the answer; embeddings in base64 stay as they are."""
+        if self._content is None:
+            self._content = await decoding.run(_in_base64, await self._reply.read())
+        return self._content
+
+
+def _in_base64(body: bytes) -> bytes:
+    try:
+        answer: Any = msgspec.json.decode(body)
+        numbers = [item for item in answer["data"] if isinstance(item["embedding"], list)]
+        for item in numbers:
+            packed = struct.pack(f"<{len(item['embedding'])}f", *item["embedding"])
+            item["embedding"] = base64.b64encode(packed).decode()
+    except (*INVALID_JSON, KeyError, TypeError, struct.error, OverflowError):
+        return body  # its reader says what is wrong
+    return msgspec.json.encode(answer) if numbers else body

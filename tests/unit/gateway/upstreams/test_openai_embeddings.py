@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from meritorder.gateway.upstreams.embeddings import Base64Reply, wants_base64
+from meritorder.gateway.upstreams.openai import Base64Reply, wants_base64
 from meritorder.gateway.upstreams.upstream import Reply
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meritorder.gateway.upstreams.first_role import FirstRoleReply
+from meritorder.gateway.upstreams.openai import FirstRoleReply
 from meritorder.gateway.upstreams.upstream import Reply
 
 
