@@ -4,11 +4,9 @@ So keys, lanes, budgets, limits and the ledger are those of that API; only the f
 """
 
 import asyncio
-import datetime as dt
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -18,9 +16,8 @@ from starlette.routing import Route
 from meritorder.gateway import decoding
 from meritorder.gateway.errors import UnsupportedError
 from meritorder.gateway.routes.answering import whole_body
-from meritorder.gateway.routes.messages import answer
+from meritorder.gateway.routes.messages import answer, batches
 from meritorder.gateway.routes.messages.request import counted_chat, to_chat, to_response_input
-from meritorder.gateway.routes.messages.schema import CUSTOM_ID
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.wire import calls, checks
@@ -28,24 +25,13 @@ from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, anthropic_error, invalid_request, unknown_model
 from meritorder.gateway.wire.events import EventCutter, parse_events
 
-_CHAT: Final = "/v1/chat/completions"
 _INPUT_TOKENS: Final = "/v1/responses/input_tokens"
 _CANNOT_COUNT: Final = (400, 404, 405, 422, 501, 502, 503)  # most venues have no such path
 _BATCHES: Final = "/v1/messages/batches"
 _BATCH: Final = _BATCHES + "/{batch_id}"
 _WINDOW: Final = "24h"
 _PASSED_HEADERS: Final = ("meritorder-deadline", "traceparent", "idempotency-key")
-_ENDED: Final = ("completed", "failed", "expired", "cancelled")
-_ENDINGS: Final = ("completed_at", "failed_at", "expired_at", "cancelled_at")
-_NOT_RUN: Final = {"batch_expired": "expired", "batch_cancelled": "canceled"}
 _QUEUED_PARTS: Final = 64
-_BOUNDARY: Final = b"meritorder-batch"
-_FORM_TYPE: Final = f"multipart/form-data; boundary={_BOUNDARY.decode()}"
-_FORM_START: Final = (
-    b'--%b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-    b'--%b\r\nContent-Disposition: form-data; name="file"; filename="messages.jsonl"\r\n\r\n' % (_BOUNDARY, _BOUNDARY)
-)
-_FORM_END: Final = b"\r\n--%b--\r\n" % _BOUNDARY
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -99,7 +85,7 @@ class Messages:
     async def create(self, request: Request) -> Response:
         """Answer a message, whole or streamed."""
         chat, is_stream = await decoding.run(_chat, await self._content(request))
-        reply = await self._ask(request, "POST", _CHAT, chat)
+        reply = await self._ask(request, "POST", batches.CHAT, chat)
         headers = _headers(reply)
         if reply.status != 200:
             raise _failure(reply.status, await reply.read(), headers)
@@ -118,7 +104,7 @@ class Messages:
             if reply.status not in _CANNOT_COUNT:
                 raise _failure(reply.status, content, headers)
         if count.model not in await self._models(request):
-            raise unknown_model(count.model, _CHAT)
+            raise unknown_model(count.model, batches.CHAT)
         return _json({"input_tokens": count.estimated_tokens, "is_estimate": True})
 
     async def _models(self, request: Request) -> set[str]:
@@ -132,38 +118,38 @@ class Messages:
     async def create_batch(self, request: Request) -> Response:
         """Create a batch of messages that name one model."""
         file_id, total = await self._upload(request)
-        batch = {"input_file_id": file_id, "endpoint": _CHAT, "completion_window": _WINDOW}
+        batch = {"input_file_id": file_id, "endpoint": batches.CHAT, "completion_window": _WINDOW}
         created = await self._json(request, "POST", "/v1/batches", msgspec.json.encode(batch))
-        return _json(_batch_object(created, request, total=total))
+        return _json(batches.to_batch(created, _batches_url(request), total=total))
 
     async def _upload(self, request: Request) -> tuple[str, int]:
         """Upload the requests of a batch; return the id of the file, and their number."""
-        form, total = await decoding.run(_batch_form, await self._content(request))
-        uploaded = await self._json(request, "POST", "/v1/files", form, _FORM_TYPE)
+        form, total = await decoding.run(batches.to_form, await self._content(request))
+        uploaded = await self._json(request, "POST", "/v1/files", form, batches.FORM_TYPE)
         return uploaded["id"], total
 
     async def list_batches(self, request: Request) -> Response:
         """List batches, newest first."""
         query = request.query_params
-        after = f"&after={_own_id(query['after_id'])}" if query.get("after_id") else ""
+        after = f"&after={batches.own_id(query['after_id'])}" if query.get("after_id") else ""
         page = await self._json(request, "GET", f"/v1/batches?limit={query.get('limit', '20')}{after}")
-        batches = [_batch_object(batch, request) for batch in page["data"]]
-        ends = {"first_id": batches[0]["id"] if batches else None, "last_id": batches[-1]["id"] if batches else None}
-        return _json({"data": batches, "has_more": page["has_more"], **ends})
+        listed = [batches.to_batch(batch, _batches_url(request)) for batch in page["data"]]
+        ends = {"first_id": listed[0]["id"] if listed else None, "last_id": listed[-1]["id"] if listed else None}
+        return _json({"data": listed, "has_more": page["has_more"], **ends})
 
     async def retrieve_batch(self, request: Request) -> Response:
         """Return a batch."""
-        return _json(_batch_object(await self._batch(request), request))
+        return _json(batches.to_batch(await self._batch(request), _batches_url(request)))
 
     async def cancel_batch(self, request: Request) -> Response:
         """Cancel a batch."""
-        path = f"/v1/batches/{_own_id(request.path_params['batch_id'])}/cancel"
-        return _json(_batch_object(await self._json(request, "POST", path), request))
+        path = f"/v1/batches/{batches.own_id(request.path_params['batch_id'])}/cancel"
+        return _json(batches.to_batch(await self._json(request, "POST", path), _batches_url(request)))
 
     async def results(self, request: Request) -> Response:
         """Return the results of a batch that has ended, one a line."""
         batch = await self._batch(request)
-        if batch["status"] not in _ENDED:
+        if batch["status"] not in batches.ENDED:
             raise invalid_request(f"The batch {request.path_params['batch_id']} has not ended.")
         files = [batch[name] for name in ("output_file_id", "error_file_id") if batch.get(name)]
         return StreamingResponse(self._result_lines(request, files), media_type="application/x-jsonl")
@@ -175,7 +161,7 @@ class Messages:
             async for part in reply.body():
                 *lines, incomplete = (incomplete + part).split(b"\n")
                 if lines:
-                    yield b"".join(_result(line) for line in lines)
+                    yield b"".join(batches.to_result(line) for line in lines)
 
     async def _content(self, request: Request) -> bytes:
         """Return the body of a caller's request."""
@@ -183,7 +169,7 @@ class Messages:
         return await whole_body(self._context, request)
 
     async def _batch(self, request: Request) -> Json:
-        return await self._json(request, "GET", f"/v1/batches/{_own_id(request.path_params['batch_id'])}")
+        return await self._json(request, "GET", f"/v1/batches/{batches.own_id(request.path_params['batch_id'])}")
 
     async def _json(
         self, request: Request, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
@@ -257,6 +243,10 @@ def _authorization(request: Request) -> bytes | None:
     return None if bearer is None else bearer.encode("latin-1")
 
 
+def _batches_url(request: Request) -> str:
+    return f"{str(request.base_url).rstrip('/')}{_BATCHES}"
+
+
 async def _answer_of(reply: _Reply) -> Json:
     content = await reply.read()
     if reply.status != 200:
@@ -320,87 +310,3 @@ def _count(body: bytes) -> _Count:
     asked = to_response_input(chat)
     estimate = calls.estimate_tokens(len(msgspec.json.encode(chat)))
     return _Count(chat["model"], None if asked is None else msgspec.json.encode(asked), estimate)
-
-
-def _batch_form(body: bytes) -> tuple[bytes, int]:
-    """Return a form that uploads the requests of a batch as lines of the gateway's own batches, and their number."""
-    requests = checks.json_object(body).get("requests")
-    if not isinstance(requests, list) or not requests:
-        raise invalid_request("requests: Field required", param="requests")
-    lines = (_line(number, item) for number, item in enumerate(requests))
-    return b"".join((_FORM_START, *lines, _FORM_END)), len(requests)
-
-
-def _line(number: int, item: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Return a request of a batch as a line of the gateway's own batches."""
-    custom_id, params = (item.get("custom_id"), item.get("params")) if isinstance(item, dict) else (None, None)
-    if not isinstance(custom_id, str) or not isinstance(params, dict):
-        raise invalid_request(f"requests.{number}: needs a custom_id and params", param=f"requests.{number}")
-    if not re.fullmatch(CUSTOM_ID, custom_id):
-        message = f"requests.{number}.custom_id: needs 1 to 64 letters, digits, '_' and '-'"
-        raise invalid_request(message, param=f"requests.{number}.custom_id")
-    try:
-        chat = to_chat(params)
-    except UnsupportedError as error:
-        raise invalid_request(f"requests.{number}.params.{error.what}", param=f"requests.{number}") from None
-    chat.pop("stream", None)
-    chat.pop("stream_options", None)
-    line = {"custom_id": custom_id, "method": "POST", "url": _CHAT, "body": chat}
-    return msgspec.json.encode(line) + b"\n"
-
-
-def _own_id(batch_id: str) -> str:
-    return "batch_" + batch_id.removeprefix("msgbatch_")
-
-
-def _batch_object(batch: Json, request: Request, *, total: int | None = None) -> Json:
-    """Return a batch as `anthropic.types.messages.MessageBatch`."""
-    batch_id = "msgbatch_" + batch["id"].removeprefix("batch_")
-    counts, has_ended = batch["request_counts"], batch["status"] in _ENDED
-    known = counts["total"] if total is None else total
-    left = known - counts["completed"] - counts["failed"]
-    ended_at = next((batch[name] for name in _ENDINGS if batch.get(name)), None)
-    results = f"{str(request.base_url).rstrip('/')}{_BATCHES}/{batch_id}/results"
-    is_cancelled = batch["status"] in {"cancelling", "cancelled"}
-    return {
-        "id": batch_id,
-        "type": "message_batch",
-        "processing_status": "ended" if has_ended else "canceling" if is_cancelled else "in_progress",
-        "request_counts": {
-            "processing": 0 if has_ended else left,
-            "succeeded": counts["completed"],
-            "errored": counts["failed"],
-            "canceled": left if has_ended and batch["status"] == "cancelled" else 0,
-            "expired": left if batch["status"] == "expired" else 0,
-        },
-        "created_at": _time(batch["created_at"]),
-        "expires_at": _time(batch["expires_at"]),
-        "ended_at": _time(ended_at),
-        "archived_at": None,
-        "cancel_initiated_at": _time(batch.get("cancelling_at")),
-        "results_url": results if has_ended else None,
-    }
-
-
-def _time(epoch_s: int | None) -> str | None:
-    return None if epoch_s is None else dt.datetime.fromtimestamp(epoch_s, dt.UTC).isoformat().replace("+00:00", "Z")
-
-
-def _result(line: bytes) -> bytes:
-    """Return a line of a result file as a result of Anthropic's batches."""
-    if not line:
-        return b""
-    given = msgspec.json.decode(line)
-    response, code = given.get("response"), (given.get("error") or {}).get("code")
-    result: Json
-    if response is None:
-        kind = _NOT_RUN.get(str(code))
-        result = (
-            {"type": kind} if kind else {"type": "errored", "error": anthropic_error(500, given["error"]["message"])}
-        )
-    elif response["status_code"] == 200:
-        result = {"type": "succeeded", "message": answer.to_message(response["body"])}
-    else:
-        body = msgspec.json.encode(response["body"])
-        result = {"type": "errored", "error": answer.to_error(response["status_code"], body)}
-    return msgspec.json.encode({"custom_id": given["custom_id"], "result": result}) + b"\n"
