@@ -37,9 +37,10 @@ def find_machine(catalog: Catalog, text: str, pricing_model: PricingModel) -> Of
     fitting = [offer for offer in fitting if not offer.third_party] or fitting
     priced = pricing_model.replace("_", " ")
     if not fitting:
-        known = sorted({f"{offer.provider} {offer.instance}" for offer in offers})
-        close = difflib.get_close_matches(text, known, n=_MAX_LISTED, cutoff=0.4) or known[:_MAX_LISTED]
-        fix = f"similar: {', '.join(close)}; `meritorder prices` lists all; or write usd_per_hour"
+        known = {_plain(name): name for name in sorted({f"{offer.provider} {offer.instance}" for offer in offers})}
+        close = difflib.get_close_matches(wanted, known, n=_MAX_LISTED, cutoff=0.4) or list(known)[:_MAX_LISTED]
+        similar = ", ".join(known[name] for name in close)
+        fix = f"similar: {similar}; `meritorder prices` lists all; or write usd_per_hour"
         raise CatalogError(f"no price of the machine {text!r}, {priced}", fix=fix)
     if len({offer.usd_per_hour for offer in fitting}) > 1:
         names = list(dict.fromkeys(_longest(offer) for offer in fitting))
@@ -49,7 +50,8 @@ def find_machine(catalog: Catalog, text: str, pricing_model: PricingModel) -> Of
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
+    """Return a name in lower case; `1x`, which lists write for some machines of one GPU, is left out."""
+    return " ".join(word for word in text.lower().split() if word != "1x")
 
 
 def _names(offer: Offer) -> Iterable[str]:

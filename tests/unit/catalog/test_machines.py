@@ -26,6 +26,7 @@ KNOWN = _catalog(
     _offer("big.2", 4.0, "east", "1y"),
     _offer("big.2", 3.0, "east", "3y"),
     _offer("big.2 metal", 9.0),
+    _offer("L40S Secure", 1.0),
 )
 
 
@@ -35,6 +36,7 @@ KNOWN = _catalog(
         ("acme 2x H100 SXM", PricingModel.ON_DEMAND, 6.0),
         ("ACME  2x h100 sxm community", PricingModel.ON_DEMAND, 5.0),
         ("acme big.2 west", PricingModel.ON_DEMAND, 8.0),
+        ("acme 1x L40S", PricingModel.ON_DEMAND, 1.0),
         ("acme big.2 metal", PricingModel.ON_DEMAND, 9.0),
         ("acme big.2 3y", PricingModel.RESERVED, 3.0),
         ("acme big.2 east 1y", PricingModel.RESERVED, 4.0),
@@ -50,6 +52,7 @@ def test_machine_found_by_name(text: str, pricing_model: PricingModel, usd: floa
         ("acme big.2", PricingModel.ON_DEMAND, "acme big.2 east, acme big.2 west"),
         ("acme big.2", PricingModel.RESERVED, "acme big.2 east 1y"),
         ("acme 2x H100 SX", PricingModel.ON_DEMAND, "similar: acme 2x H100 SXM"),
+        ("ACME 2X H100 PCIE", PricingModel.ON_DEMAND, "similar: acme 2x H100 SXM"),
         ("acme big.2 west", PricingModel.SPOT, "meritorder prices"),
         ("", PricingModel.ON_DEMAND, "usd_per_hour"),
     ],
