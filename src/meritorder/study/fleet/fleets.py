@@ -321,6 +321,13 @@ def mixed_fleet(
     )
 
 
+def cheaper(first: Trial, second: Trial) -> Trial:
+    """Return the cheaper feasible trial; the first if both cost the same, or if the second is not feasible."""
+    if not second.feasible or (first.feasible and first.usd <= second.usd):
+        return first
+    return second
+
+
 def machines_used(*trials: Trial) -> list[CandidateMachine]:
     """Return the distinct machines of some fleets."""
     used: list[CandidateMachine] = []

@@ -5,7 +5,8 @@ it cannot be cheaper than the fleet, always on, that was found:
 
     cost >= max(work on saturated replicas, one machine for the whole time)
 
-so that a machine more among the candidates never makes a fleet of either kind more expensive.
+so that a machine more among the candidates never makes a fleet of either kind more expensive. What is skipped may still
+be the best base of a mix, and is named.
 """
 
 import math
@@ -50,13 +51,20 @@ class RealtimeFleets:
         fixed: By machine, the smallest fleet, always on, that meets every SLO; the cheapest first.
         autoscaled: By machine, the cheapest autoscaled fleet that meets every SLO; the cheapest first.
         best_attainment: The autoscaled fleet with the highest attainment, whether or not it meets every SLO.
+        skipped: Machines some of whose fleets were not searched, since they cannot be the cheapest.
         tried: Every fleet that was simulated on all requests.
     """
 
     fixed: tuple[Trial, ...]
     autoscaled: tuple[Trial, ...]
     best_attainment: Trial | None = None
+    skipped: tuple[CandidateMachine, ...] = ()
     tried: tuple[FrontierPoint, ...] = ()
+
+    @property
+    def all(self) -> list[Trial]:
+        """All fleets that meet every SLO, the cheapest first."""
+        return sorted((*self.fixed, *self.autoscaled), key=_usd)
 
     @property
     def cheapest(self) -> Trial:
@@ -67,6 +75,13 @@ class RealtimeFleets:
 def min_fleet_usd(machine: CandidateMachine, load: TraceLoad) -> float:
     """Return a lower bound on the cost of any fleet of a machine that always has at least one of them."""
     return max(machine.price_work(load), machine.offer.usd_per_hour * load.span_s / SECONDS_PER_HOUR)
+
+
+def min_mix_usd(machine: CandidateMachine, load: TraceLoad, batch_machines: Iterable[CandidateMachine]) -> float:
+    """Return a lower bound on the cost of both lanes with the real-time lane on a machine."""
+    realtime, waiting = load.select(~load.deferrable), load.select(load.deferrable)
+    waiting_usd = min(each.price_work(waiting) for each in (machine, *batch_machines))
+    return max(min_fleet_usd(machine, realtime), machine.price_work(realtime) + waiting_usd)
 
 
 def search_realtime(
@@ -88,16 +103,20 @@ def search_realtime(
     search = _Search(load=stretches.load, stretches=stretches, progress=progress, title=title)
     bounds_usd = [min_fleet_usd(machine, load) for machine in machines]
     problems: dict[int, InfeasibleError] = {}
-    candidates = _able(load, machines, sorted(range(len(machines)), key=bounds_usd.__getitem__), problems)
+    order = iter(sorted(range(len(machines)), key=bounds_usd.__getitem__))
+    candidates = _able(load, machines, order, problems)
     found: list[_MachineFleets] = []
+    skipped: list[CandidateMachine] = []
     best_usd = math.inf
     with ThreadPoolExecutor(max_workers=THREADS) as threads:
         while some := list(islice(candidates, THREADS)):
             affordable = [machines[place] for place in some if bounds_usd[place] <= best_usd]
+            skipped += [machines[place] for place in some if bounds_usd[place] > best_usd]
             sized = list(threads.map(partial(search.size, limit_usd=best_usd), affordable))
             best_usd = min([best_usd, *(fleets.fixed.usd for fleets in sized if fleets.fixed)])
             found += threads.map(partial(search.autoscale, limit_usd=best_usd), sized) if autoscale else sized
             if bounds_usd[some[-1]] > best_usd:
+                skipped += [machines[place] for place in order]
                 break
     fixed = sorted((fleets.fixed for fleets in found if fleets.fixed), key=_usd)
     if not fixed:
@@ -114,8 +133,25 @@ def search_realtime(
         fixed=tuple(fixed),
         autoscaled=tuple(sorted((trial for trial in autoscaled if trial.feasible), key=_usd)),
         best_attainment=max(autoscaled, key=lambda trial: trial.slo_attainment or 0.0, default=None),
+        skipped=(*(fleets.machine for fleets in found if not fleets.complete), *skipped),
         tried=tuple(point for fleets in found for point in fleets.tried),
     )
+
+
+def search_skipped(
+    fleets: RealtimeFleets, machine: CandidateMachine, progress: Progress, *, autoscale: bool
+) -> tuple[RealtimeFleets, list[Trial]]:
+    """Return the fleets joined by those of a machine that was skipped, and these alone, the cheapest first."""
+    known = replace(fleets, skipped=tuple(each for each in fleets.skipped if each is not machine))
+    try:
+        found = search_realtime(
+            fleets.fixed[0].load, [machine], progress, title="real-time lane alone", autoscale=autoscale
+        )
+    except InfeasibleError:
+        return known, []
+    fixed, autoscaled = ((*known.fixed, *found.fixed), (*known.autoscaled, *found.autoscaled))
+    joined = replace(known, fixed=tuple(sorted(fixed, key=_usd)), autoscaled=tuple(sorted(autoscaled, key=_usd)))
+    return joined, found.all
 
 
 def _able(
@@ -153,6 +189,7 @@ class _MachineFleets:
         smallest: The smallest fleet, always on, that meets the SLO on the busiest stretch; None if there is none.
         fixed: The smallest that meets it on all requests; None if there is none, or if it cannot be the cheapest.
         autoscaled: The autoscaled fleets.
+        complete: Whether none is missing because it cannot be the cheapest.
     """
 
     machine: CandidateMachine
@@ -161,6 +198,7 @@ class _MachineFleets:
     smallest: Trial | None = None
     fixed: Trial | None = None
     autoscaled: tuple[Trial, ...] = ()
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,21 +225,25 @@ class _Search:
         for trial in search_fixed_fleet(machine, stretches.busiest):
             self._report(trial, fleets.tried)
             smallest = trial if trial.feasible else smallest
-        fixed = None if stretches.stretches else smallest
+        fixed, complete = None if stretches.stretches else smallest, True
         if smallest and not fixed:
             instances = smallest.pools[0][1].max_instances
-            if instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd:
+            complete = instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd
+            if complete:
                 larger = [partial(fixed_fleet, machine, instances=instances + added) for added in range(_MAX_ADDED + 1)]
                 confirmed = self._confirmed(larger, stretches, fleets.tried)
                 fixed = confirmed if confirmed.feasible else None
-        return replace(fleets, smallest=smallest, fixed=fixed)
+        return replace(fleets, smallest=smallest, fixed=fixed, complete=complete)
 
     def autoscale(self, fleets: _MachineFleets, *, limit_usd: float) -> _MachineFleets:
         """Add the cheapest autoscaled fleets of a machine; those that cost more than the limit may be missing."""
         machine, stretches, fixed, smallest = fleets.machine, fleets.stretches, fleets.fixed, fleets.smallest
         coarse = self.load.verdict_suffices
-        if smallest is None or machine.price_work(self.load) > min(limit_usd, fixed.usd if fixed else limit_usd):
+        work_usd = machine.price_work(self.load)
+        if smallest is None or (fixed and work_usd > fixed.usd):
             return fleets
+        if work_usd > limit_usd:
+            return replace(fleets, complete=False)
         if coarse and fixed and fixed.usd * self._mean_to_peak > limit_usd:
             return fleets
         known = [smallest, fixed] if fixed else [smallest]

@@ -1,11 +1,12 @@
 """The search for the cheapest fleet of each arrangement, by simulation.
 
 Every machine is tried for every part, and skipped only if it cannot be cheaper than a fleet that was found, so that
-more machines never make an arrangement more expensive.
+more machines never make an arrangement more expensive. A mix may have its real-time lane on a machine that does not
+serve that lane cheapest.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +24,7 @@ from meritorder.study.fleet.fleets import (
     autoscaled_fleet,
     autoscaler_targets,
     batch_fleet,
+    cheaper,
     fixed_fleet,
     frontier_point,
     machines_used,
@@ -34,7 +36,7 @@ from meritorder.study.fleet.fleets import (
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, by_batch, find_machines, max_backfill
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.realtime import RealtimeFleets, search_realtime
+from meritorder.study.fleet.realtime import RealtimeFleets, min_mix_usd, search_realtime, search_skipped
 from meritorder.study.fleet.spot import spot_machines
 from meritorder.study.fleet.stretches import Stretches, breaks_slo
 from meritorder.units import SECONDS_PER_DAY
@@ -208,7 +210,7 @@ class Search:
             return cheapest
         instances = fixed.pools[0][1].max_instances
         target = autoscaler_targets(fixed.machine)[-1]
-        return _cheaper(cheapest, autoscaled_fleet(fixed.machine, load, target, instances, instances))
+        return cheaper(cheapest, autoscaled_fleet(fixed.machine, load, target, instances, instances))
 
     def _fleets(self, load: TraceLoad, title: str) -> RealtimeFleets:
         return search_realtime(load, self.machines, self.progress, title=title, autoscale=self.autoscale)
@@ -225,13 +227,20 @@ class Search:
             return start, best
         if deferrable.all():
             batch = replace(self.batch(self.load), name="mix")
-            return None, _cheaper(best, batch)
+            return None, cheaper(best, batch)
         if self.lane_alone is None:
             self.lane_alone = self._fleets(self.load.select(~deferrable), "real-time lane alone")
-        fleets = self.lane_alone
-        bases = sorted((*fleets.fixed, *fleets.autoscaled), key=lambda trial: trial.usd)
-        stretches = Stretches.of(self.load)
-        on_one: list[Trial] = []
+        stretches, on_one, fleets = Stretches.of(self.load), list[Trial](), self.lane_alone
+        alone, best = fleets.all[0], self._best_on(fleets.all, best, stretches, on_one)
+        for machine in () if self.coarse else fleets.skipped:
+            if not best.feasible or min_mix_usd(machine, self.load, self.batch_machines) < best.usd:
+                found = search_skipped(self.lane_alone, machine, self.progress, autoscale=self.autoscale)
+                self.lane_alone, more = found
+                best = self._best_on(more, best, stretches, on_one)
+        return alone, best
+
+    def _best_on(self, bases: Iterable[Trial], best: Trial, stretches: Stretches, on_one: list[Trial]) -> Trial:
+        """Return the cheapest mix on some bases, the cheapest base first, or the best known if none is cheaper."""
         for base in bases:
             # Deferrable work never makes the fleet of the real-time lane cheaper.
             if best.feasible and base.usd >= best.usd * (1 - _COARSE_SAVING * self.coarse):
@@ -239,10 +248,10 @@ class Search:
             for trial in self._mixes(base, best, stretches, on_one):
                 if not self.load.verdict_suffices:
                     self.tried.append(frontier_point(trial))
-                best = _cheaper(best, trial)
+                best = cheaper(best, trial)
                 if base.pools[0][1].scaling == Fixed(instances=1):
                     on_one.append(trial)
-        return bases[0], best
+        return best
 
     def best_patient_mix(self, start: Trial) -> tuple[Trial | None, Trial]:
         """Return what `best_mix` does, the cheapest also if requests wait less than they can."""
@@ -250,7 +259,8 @@ class Search:
         machines = machines_used(best)[-1:] if self.coarse else self.batch_machines
         for load in self.load.waiting_less():
             hasty = replace(self, load=load, batch_machines=machines, tried=[], lane_alone=self.lane_alone)
-            best = _cheaper(best, hasty.best_mix(best)[1])
+            best = cheaper(best, hasty.best_mix(best)[1])
+            self.lane_alone = hasty.lane_alone
         return alone, rejudge(best, self.load, best.name, best.label)
 
     def patient_batch(self, load: TraceLoad) -> Trial:
@@ -258,7 +268,7 @@ class Search:
         best = self.batch(load)
         machines = machines_used(best) if self.coarse else self.batch_machines
         for hasty in load.waiting_less():
-            best = _cheaper(best, replace(self, batch_machines=machines, tried=[]).batch(hasty))
+            best = cheaper(best, replace(self, batch_machines=machines, tried=[]).batch(hasty))
         return rejudge(best, load, best.name, best.label)
 
     def batch(self, load: TraceLoad) -> Trial:
@@ -336,7 +346,8 @@ class Search:
                 for backfill in tuple(backfills):
                     if apart is None if backfill is None else held:
                         continue
-                    if own and backfill is not None and stretches.rule_out(partial(_mix_on, base, machine, backfill)):
+                    fleet = partial(mixed_fleet, base, machine, backfill=backfill)
+                    if own and backfill is not None and stretches.rule_out(fleet):
                         backfills.remove(backfill)
                         continue
                     trial = (
@@ -348,14 +359,10 @@ class Search:
                     self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
                     yield trial
                     held = held or trial.feasible
-                    best = _cheaper(best, trial)
+                    best = cheaper(best, trial)
                     if own and backfill is not None and breaks_slo(trial):
                         stretches.add_worst(trial)
                         backfills.remove(backfill)
-
-
-def _mix_on(base: Trial, machine: CandidateMachine, backfill: BackfillLimits, load: TraceLoad) -> Trial:
-    return mixed_fleet(base, machine, load, backfill)
 
 
 def build_search(
@@ -389,10 +396,3 @@ def build_search(
         coarse=options.coarse,
         progress=progress,
     )
-
-
-def _cheaper(first: Trial, second: Trial) -> Trial:
-    """Return the cheaper feasible trial; the first if both cost the same, or if the second is not feasible."""
-    if not second.feasible or (first.feasible and first.usd <= second.usd):
-        return first
-    return second

@@ -63,6 +63,20 @@ def test_cheaper_machine_is_chosen() -> None:
     assert result.batch.pools[0][0] is cheap
 
 
+def test_mix_runs_on_costlier_machine_for_real_time() -> None:
+    """A trickle needs one machine of any kind; the burst that may wait fits beside it on the fast kind only."""
+    burst_s = np.random.default_rng(0).uniform(600, 660, 6000)
+    arrived_s = np.sort(np.concatenate((np.linspace(0, 3600, 200), burst_s)))
+    asked = load(arrived_s, 100, 400, waits=(arrived_s > 600) & (arrived_s < 660), patience_s=2400.0)
+    boxes = [machine(asked, box=offer(usd_per_hour=usd, instance=f"box {usd}")) for usd in (2.0, 2.01, 2.02, 2.03)]
+    fast = machine(asked, replica=profile(faster=2.5), box=offer(usd_per_hour=2.1, instance="fast"))
+    alone, result = search(asked, [fast]), search(asked, [*boxes, fast])
+    assert result.realtime_alone is not None
+    assert result.realtime_alone.machine is boxes[0]
+    assert result.mix.machine is fast
+    assert result.mix.usd == pytest.approx(alone.mix.usd)
+
+
 def test_machine_too_slow_is_skipped() -> None:
     asked = load(ARRIVED_S, 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.9))
     slow = machine(asked, replica=profile(faster=0.2), box=offer(usd_per_hour=0.01))
