@@ -75,9 +75,11 @@ class Account:
 
 def add_to_bins(bins: list[float], bin_s: float, start_s: float, end_s: float, weight: float) -> None:
     """Add the part of the interval that lies in each bin; the first has no beginning and the last no end."""
-    for index in range(len(bins)):
+    last = len(bins) - 1
+    first_touched, last_touched = (min(max(int(time_s // bin_s), 0), last) for time_s in (start_s, end_s))
+    for index in range(first_touched, last_touched + 1):
         lower_s = -math.inf if index == 0 else index * bin_s
-        upper_s = math.inf if index == len(bins) - 1 else (index + 1) * bin_s
+        upper_s = math.inf if index == last else (index + 1) * bin_s
         bins[index] += weight * max(0.0, min(end_s, upper_s) - max(start_s, lower_s))
 
 
