@@ -124,8 +124,7 @@ def whole_hours() -> tuple[pl.Expr, pl.Expr]:
 
 
 _PERIOD: Final = ("period_start", "period_end")
-_EARLIEST: Final = dt.datetime.fromtimestamp(EARLIEST_S, dt.UTC)
-_LATEST: Final = dt.datetime.fromtimestamp(LATEST_S, dt.UTC)
+_EARLIEST, _LATEST = (pl.lit(dt.datetime.fromtimestamp(epoch_s, dt.UTC)) for epoch_s in (EARLIEST_S, LATEST_S))
 _DEFAULTS: Final = {
     "unused": _NO,
     "bought": _NO,

@@ -48,38 +48,45 @@ def compute_figures(groups: pl.DataFrame) -> BillFigures:
     Args:
         groups: `Bill.groups`, or some of them.
     """
+    amortized = pl.col("amortised_usd")
     used = eligible() & ~pl.col("unused")
     covered = used & committed()
-    unused = total_usd(groups, "amortised_usd", eligible() & committed() & pl.col("unused"))
-    used_commitment = total_usd(groups, "amortised_usd", covered)
-    # The purchase of a commitment has no list price and no amortized cost.
-    unlisted = total_usd(groups, "unlisted_usd", used)
-    discount = total_usd(groups, "amortised_usd", _machine() & (pl.col("purchase") == PurchaseOption.DISCOUNT))
-    equivalent = total_usd(groups, "list_usd", used)
-    effective = total_usd(groups, "amortised_usd", used) - unlisted + unused + discount
+    sums = groups.select(
+        billed=pl.col("billed_usd").sum(),
+        amortized=amortized.sum(),
+        on_demand=amortized.filter(eligible() & ~committed()).sum(),
+        spot=amortized.filter(pl.col("purchase") == PurchaseOption.SPOT).sum(),
+        capacity_block=amortized.filter(pl.col("purchase") == PurchaseOption.CAPACITY_BLOCK).sum(),
+        tokens=amortized.filter(pl.col("purchase") == PurchaseOption.TOKENS).sum(),
+        discount=amortized.filter(_machine() & (pl.col("purchase") == PurchaseOption.DISCOUNT)).sum(),
+        used=amortized.filter(used).sum(),
+        used_commitment=amortized.filter(covered).sum(),
+        unused_commitment=amortized.filter(eligible() & committed() & pl.col("unused")).sum(),
+        # The purchase of a commitment has no list price and no amortized cost.
+        unlisted=pl.col("unlisted_usd").filter(used).sum(),
+        equivalent=pl.col("list_usd").filter(used).sum(),
+        covered=pl.col("list_usd").filter(covered).sum(),
+    )
+    usd = {name: exact(amount) for name, amount in sums.row(0, named=True).items()}
+    equivalent, commitment = usd["equivalent"], usd["used_commitment"] + usd["unused_commitment"]
+    effective = usd["used"] - usd["unlisted"] + usd["unused_commitment"] + usd["discount"]
     return BillFigures(
-        billed_usd=total_usd(groups, "billed_usd"),
-        amortised_usd=total_usd(groups, "amortised_usd"),
-        on_demand_usd=total_usd(groups, "amortised_usd", eligible() & ~committed()),
-        spot_usd=total_usd(groups, "amortised_usd", pl.col("purchase") == PurchaseOption.SPOT),
-        capacity_block_usd=total_usd(groups, "amortised_usd", pl.col("purchase") == PurchaseOption.CAPACITY_BLOCK),
-        tokens_usd=total_usd(groups, "amortised_usd", pl.col("purchase") == PurchaseOption.TOKENS),
+        billed_usd=usd["billed"],
+        amortised_usd=usd["amortized"],
+        on_demand_usd=usd["on_demand"],
+        spot_usd=usd["spot"],
+        capacity_block_usd=usd["capacity_block"],
+        tokens_usd=usd["tokens"],
         on_demand_equivalent_usd=equivalent,
         effective_usd=effective,
         effective_savings_rate=exact(1 - effective / equivalent) if equivalent else None,
-        unlisted_usd=unlisted,
-        commitment_usd=used_commitment + unused,
-        used_commitment_usd=used_commitment,
-        unused_commitment_usd=unused,
-        commitment_utilization=ratio(used_commitment, used_commitment + unused),
-        commitment_coverage=ratio(total_usd(groups, "list_usd", covered), equivalent),
+        unlisted_usd=usd["unlisted"],
+        commitment_usd=commitment,
+        used_commitment_usd=usd["used_commitment"],
+        unused_commitment_usd=usd["unused_commitment"],
+        commitment_utilization=ratio(usd["used_commitment"], commitment),
+        commitment_coverage=ratio(usd["covered"], equivalent),
     )
-
-
-def total_usd(groups: pl.DataFrame, column: str, where: pl.Expr | None = None) -> Decimal:
-    """Return the exact sum of a column of dollars, over the rows that match."""
-    rows = groups if where is None else groups.filter(where)
-    return exact(rows[column].sum())
 
 
 def ratio(part: Decimal, whole: Decimal) -> Decimal | None:

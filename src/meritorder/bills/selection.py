@@ -62,11 +62,12 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
             "instance_type", *(text.str.extract(pattern) for pattern in (_AWS_TYPE, _AZURE_TYPE, _GCP_TYPE))
         ),
     ).with_columns(instance_family=_family(pl.col("instance_type")))
-    kind, model = _by_rule(rules()["rule"])
+    table = _applicable(rules()["rule"], groups["provider"])
     is_tokens = pl.col("kind") == "tokens"
     serves = _over_distinct(groups["tags"], _matcher("tag")).is_not_null()
     return (
-        named.with_columns(kind=kind, found_model=model)
+        named.with_columns(rule=_matching_rule(table))
+        .with_columns(kind=_kind(table), found_model=_model(table))
         .with_columns(kind=pl.when(pl.col("kind").is_null() & serves).then(pl.lit("tagged")).otherwise("kind"))
         .with_columns(excluded_by=pl.when((pl.col("kind") == "accelerator") & ~serves).then(_training(groups)))
         .with_columns(
@@ -86,7 +87,7 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit(PurchaseOption.RESERVED))
             .otherwise("purchase"),
         )
-        .drop("text", "found_model")
+        .drop("text", "rule", "found_model")
     )
 
 
@@ -101,23 +102,41 @@ def _family(instance_type: pl.Expr) -> pl.Expr:
     )
 
 
-def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
-    """Return the kind that the first matching rule assigns, and the model that it extracts.
+def _applicable(table: list[dict[str, str]], providers: pl.Series) -> list[dict[str, str]]:
+    """Return the rules without those for other providers: to compile their patterns takes longer than to match them."""
+    present = set(providers)
+    return [rule for rule in table if None in present or "provider" not in rule or rule["provider"] in present]
+
+
+def _matching_rule(table: list[dict[str, str]]) -> pl.Expr:
+    """Return the index of the first rule that each row matches.
 
     Types of machines and meters of one provider are those of charges without a provider too; texts and units are not.
     """
-    kind: pl.Expr = pl.lit(None, dtype=pl.String)
-    model: pl.Expr = pl.lit(None, dtype=pl.String)
-    for rule in reversed(table):
-        column = pl.col(rule["column"])
-        matches = column.str.contains(rule["pattern"])
+    index: pl.Expr = pl.lit(None, dtype=pl.UInt32)
+    for place, rule in reversed(list(enumerate(table))):
+        matches = pl.col(rule["column"]).str.contains(rule["pattern"])
         if "provider" in rule:
             is_of = pl.col("provider") == rule["provider"]
             matches &= is_of if rule["column"] in _OWN_WORDS else is_of.fill_null(value=True)
-        kind = pl.when(matches).then(pl.lit(rule["kind"])).otherwise(kind)
-        extracted = column.str.extract(rule["model"]) if "model" in rule else pl.lit(None, dtype=pl.String)
-        model = pl.when(matches).then(extracted).otherwise(model)
-    return kind, model
+        index = pl.when(matches).then(pl.lit(place, dtype=pl.UInt32)).otherwise(index)
+    return index
+
+
+def _kind(table: list[dict[str, str]]) -> pl.Expr:
+    """Return the kind that each row's `rule` assigns."""
+    kinds = {place: rule["kind"] for place, rule in enumerate(table)}
+    return pl.col("rule").replace_strict(kinds, default=None, return_dtype=pl.String)
+
+
+def _model(table: list[dict[str, str]]) -> pl.Expr:
+    """Return the model that each row's `rule` extracts."""
+    model: pl.Expr = pl.lit(None, dtype=pl.String)
+    for place, rule in enumerate(table):
+        if "model" in rule:
+            extracted = pl.col(rule["column"]).str.extract(rule["model"])
+            model = pl.when(pl.col("rule") == place).then(extracted).otherwise(model)
+    return model
 
 
 def _first_match(table: str) -> pl.Expr:
