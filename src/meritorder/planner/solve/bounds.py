@@ -135,7 +135,7 @@ def lagrangian_bound(formulation: Formulation, row_duals: Floats, *, time_limit_
     side = np.where(price > 0, model.row_lower, model.row_upper)
     bound = float(np.sum(price[price != 0] * side[price != 0]))
     cost = _reduced_cost(model, price)
-    best = np.where(cost > 0, model.lower, np.where(cost < 0, model.upper, 0.0))
+    best = np.where(cost > 0, model.lower, model.upper)
     bound += float(np.sum((cost * np.where(cost == 0, 0.0, best))[window < 0]))
     priced = dataclasses.replace(model, cost=cost, integer=model.integer | _committed_columns(formulation))
     spent_s, zero = 0.0, np.zeros(len(cost))

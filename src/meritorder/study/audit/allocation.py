@@ -100,7 +100,7 @@ def _align(fleet: BilledFleet, trace: traces.Trace, *, dated: bool) -> tuple[Flo
         hours = int(np.ceil(span_h - 1e-9))
         at = np.minimum((arrived // SECONDS_PER_HOUR).astype(np.int64), hours - 1)
         amounts = np.bincount(at, weights=_work_of_requests(trace), minlength=hours).astype(np.float64)
-        return np.clip(span_h - np.arange(hours), 0.0, 1.0), amounts, np.asarray(at, np.int64)
+        return np.minimum(span_h - np.arange(hours), 1.0), amounts, np.asarray(at, np.int64)
     covered, work = work_by_hour(fleet, trace)
     if not (work > 0).any():
         raise BillError(

@@ -182,3 +182,28 @@ def test_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"needs the extra aws; pip install 'meritorder\[aws\]'"):
         aws.open_session(None)
+
+
+def test_every_metric_is_read_once() -> None:
+    """250 metrics are more than one request holds; a fake client answers each query with the number of its metric."""
+    metrics = [{"MetricName": str(number)} for number in range(250)]
+
+    class Client:
+        def get_paginator(self, _: str) -> "Client":
+            return self
+
+        def paginate(self, *, MetricDataQueries: list[dict[str, Any]], **_: object) -> list[dict[str, Any]]:  # noqa: N803
+            assert len(MetricDataQueries) <= 500  # as CloudWatch allows
+            return [
+                {"MetricDataResults": [{"Id": query["Id"], "Timestamps": [START], "Values": [_number(query)]}]}
+                for query in MetricDataQueries
+            ]
+
+    series = list(aws._series(Client(), metrics, START, END))
+    assert [(metric["MetricName"], list(values)) for metric, values in series] == [
+        (str(number), [(START, float(number))]) for number in range(250)
+    ]
+
+
+def _number(query: dict[str, Any]) -> float:
+    return float(query["MetricStat"]["Metric"]["MetricName"])

@@ -62,3 +62,16 @@ def test_further_pages_of_cost_explorer(tmp_path: Path, token: dict[str, str], *
 def test_damaged_answer_is_one_line(tmp_path: Path, result: dict[str, Any]) -> None:
     with pytest.raises(BillError, match="no answer of AWS Cost Explorer: "):
         read(tmp_path / "ce.json", result)
+
+
+def test_deeply_nested_answer_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "ce.json"
+    path.write_text('{"ResultsByTime": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(BillError, match="nested too deeply"):
+        bills.read(path)
+
+
+def test_absent_record_types_are_not_missing(tmp_path: Path) -> None:
+    """Cost Explorer has no record types unless it is asked for them."""
+    result = {"TimePeriod": PERIOD, "Total": {"UnblendedCost": {"Amount": "1", "Unit": "USD"}}, "Groups": []}
+    assert "record_type" not in read(tmp_path / "ce.json", result).report.files[0].missing

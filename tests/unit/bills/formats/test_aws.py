@@ -231,6 +231,15 @@ def test_missing_columns_keep_unblended_cost(cur: Write) -> None:
     assert any("savings_plan_used_commitment is missing" in warning for warning in bill.report.warnings)
 
 
+def test_identity_tells_line_items_apart(cur: Write) -> None:
+    """Two deliveries of one line item are one, whatever its tags now; without identities every column counts."""
+    first = {"line_item_unblended_cost": "2.5"}
+    again = first | {"identity_line_item_id": "line-0", "resource_tags": None}
+    assert bills.read(cur(first, again)).report.duplicate_rows == 1
+    other = first | {"line_item_usage_type": "BoxUsage:p4d.24xlarge"}
+    assert bills.read(cur(first, other, without=["identity_line_item_id"])).report.duplicate_rows == 0
+
+
 def test_block_without_operation(cur: Write) -> None:
     """The usage type alone names a capacity block."""
     block = {"line_item_line_item_type": "Fee", "line_item_usage_type": "USE1-CapacityBlock:p5en.48xlarge"}

@@ -99,3 +99,16 @@ def test_periods_in_one_cell(tmp_path: Path, period: str) -> None:
     path = written(tmp_path / "a.csv", f"Period,Amount\n{period},5\n")
     bill = bills.read(path, columns={"start": "Period", "cost": "Amount"})
     assert f"{bill.report.period_start:%F}" == "2026-10-13"
+
+
+def test_correction_of_half_an_hour_is_no_credit(tmp_path: Path) -> None:
+    """A negative amount for a negative quantity takes back a charge; for none, it is a credit."""
+    path = tmp_path / "bill.csv"
+    path.write_text("Date,Instance,Hours,Amount\n2026-10-01,h100,1,2\n2026-10-01,h100,-0.5,-1\n2026-10-01,,,-0.25\n")
+    named = {"start": "Date", "cost": "Amount", "instance": "Instance", "hours": "Hours"}
+    rows = bills.read(path, columns=named).charges.select("billed_usd", "purchase").collect().rows()
+    assert sorted(rows) == [
+        (Decimal(-1), "on_demand"),
+        (Decimal("-0.25"), "credit"),
+        (Decimal(2), "on_demand"),
+    ]

@@ -121,3 +121,9 @@ def test_headings_in_any_language(tmp_path: Path) -> None:
     text = "Dienst;01.08.2026;01.09.2026;Gesamt\nAmazon Bedrock;1.000,50;1.200;2.200,50\nAmazon S3;10;12;22\n"
     bill = bill_of(tmp_path / "costs.csv", text)
     assert (bill.report.billed_usd, inference_usd(bill)) == (Decimal("2222.5"), Decimal("2200.5"))
+
+
+def test_sum_of_an_empty_row(tmp_path: Path) -> None:
+    """A month without costs does not make the column of sums, 1 + 2 = 3, a service."""
+    text = "Service,Bedrock($),S3($),All($)\n2026-08-01,1,2,3\n2026-09-01,,,\n"
+    assert bill_of(tmp_path / "costs.csv", text).report.billed_usd == 3

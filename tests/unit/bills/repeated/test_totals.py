@@ -122,7 +122,10 @@ def test_small_amounts_are_no_totals_of_each_other(tmp_path: Path) -> None:
         read(tmp_path, "2026-10-01,h100,0.002", "2026-10-02,h100,0.001", ",,0.005")
 
 
-@pytest.mark.parametrize("levels", [("AccountTotal",), ("AccountTotal", "StatementTotal", "InvoiceTotal")])
+@pytest.mark.parametrize(
+    "levels",
+    [("AccountTotal",), ("AccountTotal", "InvoiceTotal"), ("AccountTotal", "StatementTotal", "InvoiceTotal")],
+)
 def test_levels_of_totals(tmp_path: Path, levels: tuple[str, ...]) -> None:
     """Invoices total accounts, statements and themselves, in a column that is not named and with a date."""
     path = tmp_path / "bill.csv"

@@ -17,10 +17,11 @@ from meritorder.gateway.state.entries import Place, Run, deferrable_entry, realt
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.request import Request
+from meritorder.gateway.state.reservations import Spending
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.keys import Budget, Key
 from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage
@@ -377,3 +378,12 @@ def test_entries_wait_for_the_store(database: Database, tmp_path: Path, monkeypa
         asyncio.run(writer.run())
     assert waits == [0.25] * 3
     assert written(database) == ["req_0"]
+
+
+def test_stored_entry_is_spent_at_once(database: Database, tmp_path: Path) -> None:
+    """Its answer and its row of the ledger were one transaction: the cost of 11 waits for no other."""
+    key = Key(id="k", name="n", tenant="t", budgets=(Budget(id="b", amount_picousd=100),))
+    spending = Spending({"k": key}.get)  # type: ignore[arg-type]
+    LedgerWriter(database, Journal.create(tmp_path / "journal", "gateway-1"), spending).observe(realtime())
+    lease = spending.leases["b"]
+    assert (lease.pending, lease.settled) == (0, 11)

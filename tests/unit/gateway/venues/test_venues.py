@@ -7,12 +7,14 @@ import pytest
 
 from meritorder.gateway import config_file
 from meritorder.gateway.peers import Share
+from meritorder.gateway.state.entries import Place
 from meritorder.gateway.upstreams.kinds import VenueSpec
 from meritorder.gateway.upstreams.openai import Priority
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.venues import LatencySample, RunningRequest, StreamPace, Venue, Venues
 from meritorder.gateway.wire.usage import StreamMeter, Usage
+from meritorder.metering.words import BATCH_TOKENS
 
 EVENT = b"data: {}\n\n"
 
@@ -282,3 +284,11 @@ def test_limits_are_shared_by_workers() -> None:
         known.all[1].load = EngineLoad(running=0, waiting=0, max_sequences=9)
     assert [[venue.max_sequences for venue in known.all] for known in built] == [[3, 5], [2, 4]]
     assert [[venue.limit for venue in known.all] for known in built] == [[5, 9], [5, 9]]
+
+
+@pytest.mark.asyncio
+async def test_batch_answers_are_of_no_machine() -> None:
+    priced_batches = {"kind": "openai", "batch": True} | priced(input_usd_per_mtok="2", output_usd_per_mtok="8")
+    api, own = build(priced_batches, {"name": "own", "kind": "vllm"}).all
+    assert api.batch_place == Place("api", None, BATCH_TOKENS)
+    assert own.batch_place == Place("own")

@@ -8,8 +8,10 @@ from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, rea
 
 from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.demand import Horizon, OpenEnd
+from meritorder.planner.model.linear_program import SparseModel
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import CapacityBlock, SavingsPlan, TokenTier
+from meritorder.planner.solve import bounds
 from meritorder.planner.solve.bounds import (
     _assign_windows,
     _committed_columns,
@@ -19,7 +21,7 @@ from meritorder.planner.solve.bounds import (
     lagrangian_bound,
     relaxed_usd,
 )
-from meritorder.planner.solve.highs import Effort, solve
+from meritorder.planner.solve.highs import Effort, SolverResult, solve
 from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
@@ -164,6 +166,22 @@ def test_lagrangian_bound_sees_whole_machines() -> None:
     assert relaxed.usd == pytest.approx(1000)
     bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
     assert 1900 < bound_usd <= 2000 + 1e-6
+
+
+def test_windows_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each window may take an equal part of what the windows before it have left of the limit."""
+    formulation, allowed = formulate(small([0.0] * 200, [0.5] * 200, 1)), list[float]()
+    relaxed = solve(formulation.model, integer=False)
+
+    def timed(part: SparseModel, *, integer: bool, time_limit_s: float, gap: float) -> SolverResult:
+        allowed.append(time_limit_s)
+        return dataclasses.replace(solve(part, integer=integer, gap=gap), solve_s=2.0)
+
+    monkeypatch.setattr(bounds, "solve", timed)
+    _, spent_s = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=60)
+    count = len(allowed)
+    assert (count > 1, spent_s) == (True, 2.0 * count)
+    assert allowed == pytest.approx([(60 - 2.0 * done) / (count - done) for done in range(count)])
 
 
 def test_lagrangian_bound_is_tight_without_fractions() -> None:

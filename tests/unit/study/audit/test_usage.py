@@ -285,6 +285,17 @@ def test_endpoint_is_uncalled_from_its_last_call(tmp_path: Path, calls: int, unc
     assert UncalledEndpoints().called == 0
 
 
+def test_uncalled_hour_before_the_bill_is_left_out(tmp_path: Path) -> None:
+    """Of 24 idle hours, 23 are those of the fleet: one machine in each of them."""
+    rows = chain(
+        endpoint(range(24), name="e/chat"), traffic(range(24), name="e/chat"), endpoint(range(24), name="e/demo")
+    )
+    case = build_case(bills.read(write(tmp_path / "bill.csv", rows)), AuditOptions())
+    assert case.fleet is not None
+    later = replace(case.fleet, start=case.fleet.start + dt.timedelta(hours=1), hours=23)
+    assert [list(machines) for machines in uncalled_endpoints(case.bill, later).machines.values()] == [[1.0] * 23]
+
+
 def test_storage_of_an_endpoint_is_no_call(tmp_path: Path) -> None:
     hours = range(24)
     volume = [
