@@ -8,11 +8,13 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numba as nb
 import numpy as np
 from numba.core import config
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 from numpy.typing import NDArray
 
 from meritorder import documents
@@ -51,14 +53,24 @@ def entry(function: _Function) -> _Function:
     return _compile(function, no_cfunc_wrapper=True, nogil=True)
 
 
+class _KernelCache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, but a hit loads none of what only a compilation needs; the compiler loads it after a miss."""
+
+    def load_overload(self, sig: object, target_context: object) -> object:
+        rtsys.initialize(target_context)  # kernels allocate
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+
 def _compile(function: _Function, **options: bool) -> _Function:
+    kernel: Any = nb.njit(error_model="numpy", **options)(function)  # type: ignore[call-overload]
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = _CACHE_FOLDER  # type: ignore[attr-defined]
     try:
-        kernel: _Function = nb.njit(cache=True, error_model="numpy", **options)(function)  # type: ignore[call-overload]
+        kernel._cache = _KernelCache(function)  # type: ignore[no-untyped-call]  # noqa: SLF001 (as `cache=True` sets it)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
-    return kernel
+    return cast("_Function", kernel)
 
 
 @compiled

@@ -1,5 +1,8 @@
 """Binary heaps over indices, against sorting."""
 
+import subprocess
+import sys
+
 import numba as nb
 import numpy as np
 
@@ -29,3 +32,24 @@ def test_heap_pops_in_order_of_keys() -> None:
         removed = generator.choice(len(keys), generator.integers(0, len(keys)), replace=False)
         expected = [item for item in np.argsort(keys, kind="stable").tolist() if item not in removed]
         assert drained(keys, removed) == expected
+
+
+def test_kernels_from_the_cache_need_no_compiler() -> None:
+    """Numba loads the types of NumPy's functions to compile; a process that finds its kernels does without."""
+    script = (
+        "import sys, numpy as np\n"
+        "from meritorder.sim.compiled import entry\n"
+        "from tests.unit.sim.test_compiled import total\n"
+        "assert entry(total)(np.arange(5.0)) == 10.0\n"
+        "print('numba.core.typing.arraydecl' in sys.modules)\n"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+        for _ in range(2)
+    ]
+    assert said[1] == "False"
+
+
+def total(values: np.ndarray) -> float:
+    """Return the sum of an array, which is allocated again as kernels do."""
+    return values.copy().sum()
