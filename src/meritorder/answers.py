@@ -275,7 +275,7 @@ class CalibrationAnswer(Answer["tuple[Profile, ...]"]):
         return super()._contents() | {".toml": self.to_toml}
 
     def _print(self, console: "Console") -> None:
-        from meritorder.report import calibration
+        from meritorder.report.inputs import calibration
 
         calibration.render(self.record, console)
 

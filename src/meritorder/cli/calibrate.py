@@ -83,8 +83,8 @@ def calibrate(
     """Fit a performance profile to measured requests, and report its error on requests that it was not fitted to."""
     from meritorder import catalog as facts
     from meritorder.perf.shipped import to_toml
-    from meritorder.report import calibration as report
     from meritorder.report import files
+    from meritorder.report.inputs import calibration as report
     from meritorder.study.calibrate import calibrate as study
     from meritorder.study.calibrate.starting import Deployment
 

@@ -49,7 +49,7 @@ def inspect(
     evidence.
     """
     from meritorder.report import files
-    from meritorder.report import inspect as report
+    from meritorder.report.inputs import inspect as report
     from meritorder.traces.could_wait import find_candidates, propose_workloads
 
     files.check_target(propose, json)

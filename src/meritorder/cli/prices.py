@@ -75,7 +75,7 @@ def prices(
         _reset()
         return
     from meritorder.report import files
-    from meritorder.report import prices as report
+    from meritorder.report.inputs import prices as report
     from meritorder.study.prices.listing import list_prices
 
     files.check_target(json)
@@ -99,7 +99,7 @@ def prices(
 
 def _update(names: tuple[str, ...], mirror: str, json: Path | None, *, dry_run: bool, timeout_s: float) -> None:
     from meritorder.report import files
-    from meritorder.report.prices import update_to_dict, update_to_text
+    from meritorder.report.inputs.prices import update_to_dict, update_to_text
     from meritorder.study.prices.update import update_prices
 
     files.check_target(json)

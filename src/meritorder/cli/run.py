@@ -86,7 +86,7 @@ def run(
     from meritorder.jobs.options import JobOptions
     from meritorder.jobs.quote import quote_job
     from meritorder.report import files
-    from meritorder.report.job import is_well, sentences
+    from meritorder.report.ledger.job import is_well, sentences
 
     files.check_target(json)
     prices = _prices(usd_per_mtok)

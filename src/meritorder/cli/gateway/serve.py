@@ -164,8 +164,8 @@ def autopilot(
     lists the decisions, `show ID` explains one, `apply ID` carries out what it suggests, `revert ID` goes back to the
     plan before it.
     """
-    from meritorder.report import autopilot as text
     from meritorder.report import files
+    from meritorder.report.plan import autopilot as text
     from meritorder.study.autopilot.log import DecisionLog
     from meritorder.study.autopilot.loop import Autopilot, run
 
@@ -209,8 +209,8 @@ def autopilot(
 
 def _show_decisions(log: "DecisionLog", decision: str, json: Path | None, console: Console) -> None:
     """Show all decisions, or the one that is named."""
-    from meritorder.report import autopilot as text
     from meritorder.report import files
+    from meritorder.report.plan import autopilot as text
 
     chosen = [log.find(decision)] if decision else log.read()
     if json:

@@ -1,1 +1,1 @@
-"""What was paid, and for what, as text and as a page."""
+"""What was or would be paid, and for what, as text and as a page."""

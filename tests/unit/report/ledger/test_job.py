@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from meritorder.records.job import JobQuote, JobRun
-from meritorder.report.job import is_well, sentences
+from meritorder.report.ledger.job import is_well, sentences
 
 QUOTE = JobQuote(
     out="answers",

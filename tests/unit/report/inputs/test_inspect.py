@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from meritorder.report import inspect
+from meritorder.report.inputs import inspect
 from meritorder.traces import could_wait, sample
 from meritorder.traces.read import read_trace
 

@@ -13,7 +13,7 @@ from meritorder.catalog import Rejection, load
 from meritorder.catalog.tokens import api_prices, token_prices
 from meritorder.domain import PricingModel
 from meritorder.offers import Offer, TokenPrice
-from meritorder.report.prices import to_dict, to_table
+from meritorder.report.inputs.prices import to_dict, to_table
 
 CATALOG = load()
 TODAY = dt.date(2026, 11, 30)

@@ -1,0 +1,1 @@
+"""What plans are computed from, as text: traces, prices and calibrated profiles."""
