@@ -5,16 +5,20 @@ variant for exactly that tier with a price. The library also matches names by pr
 only if the list spells it out, or spells it out without its date.
 """
 
+import contextlib
 import datetime as dt
 import functools
+import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from meritorder import documents
 from meritorder.catalog import updates
 from meritorder.domain import Tier
 from meritorder.errors import CatalogError
@@ -88,7 +92,7 @@ def parse(content: bytes, where: str) -> "list[Provider]":
 
 def list_in_use() -> tuple[TokenPrice, ...]:
     """Return every price of the list in use."""
-    return _all_prices(price_list())
+    return _prices_in_use(updates.stamp())
 
 
 def read_list(content: bytes) -> tuple[TokenPrice, ...]:
@@ -108,12 +112,29 @@ def _all_prices(providers: "Iterable[Provider]") -> tuple[TokenPrice, ...]:
 
 
 @functools.lru_cache(maxsize=1)
+def _prices_in_use(stamp: object) -> tuple[TokenPrice, ...]:
+    """Return the prices as an earlier process kept them: to import the library takes as long as most of a command."""
+    made_of = repr((_version(), stamp)).encode() + Path(__file__).read_bytes()
+    kept = documents.cache_folder() / f"token-prices-{hashlib.sha256(made_of).hexdigest()[:16]}.json"
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(kept.read_bytes(), type=tuple[TokenPrice, ...])
+    prices = _all_prices(price_list())
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        updates.replace_file(kept, msgspec.json.encode(prices))
+    return prices
+
+
+def _version() -> str:
+    return f"genai-prices {importlib.metadata.version('genai-prices')}"
+
+
+@functools.lru_cache(maxsize=1)
 def _in_use(_: object) -> _PriceList:
     # Reading the list takes a second, and most commands need none of it.
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - see above
 
-    version = f"genai-prices {importlib.metadata.version('genai-prices')}"
-    shipped = _dated(get_snapshot().providers, version)
+    shipped = _dated(get_snapshot().providers, _version())
     path = updates.folder() / updates.TOKENS
     if not path.exists():
         return shipped

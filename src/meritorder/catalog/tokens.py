@@ -8,7 +8,7 @@ import difflib
 import fnmatch
 import functools
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ from meritorder.catalog.genai import (
     DATE_SUFFIX,
     FREE_SUFFIX,
     is_named,
+    list_in_use,
     package,
     price_list,
     prices_of,
@@ -112,28 +113,20 @@ def token_prices(
         providers: Only these providers, by the library's id; None for all.
         own: Prices that the user adds; they replace those of the same provider and tier.
     """
-    found = [
-        price
-        for provider, info in _endpoints(model, providers)
-        if rejection(provider, info) is None
-        for price in prices_of(provider, info, model.id)
-        if price.tier in tiers
-    ]
-    found += [
-        replace(price, model=model.id)
-        for price in _listed()
-        if plain(price.provider_model).removesuffix(_SERVICE_SUFFIX) in _model_names(model)
-        and price.tier in tiers
-        and (providers is None or price.provider in providers)
-    ]
-    added = [
-        replace(price, model=model.id)
-        for price in own
-        if plain(price.provider_model) in _model_names(model)
-        and price.tier in tiers
-        and (providers is None or price.provider in providers)
-    ]
-    return _with_own(found, added)
+    names = _model_names(model)
+
+    def counted(prices: Iterable[TokenPrice], names_of: Callable[[str], set[str]]) -> list[TokenPrice]:
+        return [
+            replace(price, model=model.id)
+            for price in prices
+            if price.tier in tiers
+            and (providers is None or price.provider in providers)
+            and names_of(plain(price.provider_model)) & names
+        ]
+
+    found = counted(list_in_use(), _names_of_endpoint)
+    found += counted(_listed(), lambda name: {name.removesuffix(_SERVICE_SUFFIX)})
+    return _with_own(found, counted(own, lambda name: {name}))
 
 
 def _with_own(listed: Sequence[TokenPrice], own: Sequence[TokenPrice]) -> tuple[TokenPrice, ...]:
@@ -309,9 +302,12 @@ def _endpoints(model: Model, providers: Collection[str] | None) -> "Iterator[tup
         if providers is not None and provider.id not in providers:
             continue
         for info in provider.models:
-            name = plain(info.id)
-            if {name, name.removesuffix(FREE_SUFFIX), name.removesuffix(BATCH_SUFFIX)} & names:
+            if _names_of_endpoint(plain(info.id)) & names:
                 yield provider, info
+
+
+def _names_of_endpoint(name: str) -> set[str]:
+    return {name, name.removesuffix(FREE_SUFFIX), name.removesuffix(BATCH_SUFFIX)}
 
 
 def _rates(price: TokenPrice | LongPrompt) -> NDArray[np.float64]:

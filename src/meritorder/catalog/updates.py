@@ -64,8 +64,8 @@ def save(name: str, content: bytes) -> None:
     target = folder() / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        _replace(target.with_name(name + _KEPT_SUFFIX), target.read_bytes())
-    _replace(target, content)
+        replace_file(target.with_name(name + _KEPT_SUFFIX), target.read_bytes())
+    replace_file(target, content)
 
 
 def reset() -> tuple[Path, ...]:
@@ -80,7 +80,8 @@ def reset() -> tuple[Path, ...]:
     return files
 
 
-def _replace(target: Path, content: bytes) -> None:
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file by a rename, so that it is whole whenever a process is killed."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     part = Path(name)
     try:

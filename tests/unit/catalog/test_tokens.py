@@ -2,12 +2,13 @@
 
 import datetime as dt
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from genai_prices import Usage, calc_price
 
-from meritorder.catalog import load
+from meritorder.catalog import genai, load
 from meritorder.catalog.genai import price_list, snapshot_date
 from meritorder.catalog.tokens import (
     api_prices,
@@ -232,3 +233,20 @@ def test_router_names_the_provider() -> None:
     assert (routed.model, routed.api_key_env) == ("Qwen/Qwen3-32B:fireworks-ai", "HF_TOKEN")
     unknown = token_api(price(), "venue", ["deferrable"])
     assert (unknown.model, unknown.url, unknown.lanes) == ("m", "", ["deferrable"])
+
+
+def test_kept_prices_are_those_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process reads the prices from a file, without the library; a damaged one is made again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    genai._prices_in_use.cache_clear()
+    made = genai.list_in_use()
+    (kept,) = (tmp_path / "meritorder").glob("token-prices-*.json")
+    monkeypatch.setattr(genai, "price_list", lambda: pytest.fail("the library is asked again"))
+    genai._prices_in_use.cache_clear()
+    assert genai.list_in_use() == made
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept.write_bytes(b'[{"provider":')
+    genai._prices_in_use.cache_clear()
+    assert genai.list_in_use() == made
+    genai._prices_in_use.cache_clear()
