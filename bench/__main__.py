@@ -44,15 +44,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", choices=[*available, "all"], help="benchmarks to run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--kills", type=int, metavar="N", help="processes that are killed, by those that kill some")
+    parser.add_argument("--within", type=float, metavar="SECONDS", help="when to stop killing, by those that kill")
     options = parser.parse_args(arguments)
+    limits = {"kills": options.kills, "within_s": options.within}
     files.check_target(options.json)
     names = list(available) if "all" in options.names else list(dict.fromkeys(options.names))
     results = {}
     for name in names:
         summary, run = available[name]
         print(f"{name}: {summary}", flush=True)
-        kills_some = options.kills is not None and "kills" in inspect.signature(run).parameters
-        results[name] = run(kills=options.kills) if kills_some else run()
+        takes = inspect.signature(run).parameters
+        results[name] = run(**{limit: value for limit, value in limits.items() if value is not None and limit in takes})
         for figure, value in _flat(results[name]):
             print(f"  {figure:<40} {_formatted(value)}", flush=True)
     if options.json:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import random
 import tempfile
 import time
@@ -26,11 +27,15 @@ _TIMEOUT_S: Final = 1800.0
 _UNFINISHED: Final = frozenset({words.PREEMPTED, words.RETRIED})
 
 
-def run(calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S) -> dict[str, Any]:
+def run(
+    calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S, within_s: float = math.inf
+) -> dict[str, Any]:
     """Kill program and gateway in turn while the calls are awaited; return what came of them.
 
-    Kills are spread by what the engine was asked, not by time, so that each finds calls that wait on any machine.
+    Kills are spread by what the engine was asked, not by time, and end when no call waits any more, or after
+    `within_s`: a busy machine takes half a minute to start what was killed.
     """
+    last_s = time.monotonic() + within_s
     draw = random.Random(0)  # noqa: S311 - when to kill
     kill_at = sorted(draw.uniform(0, _SPREAD * calls) for _ in range(kills))
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
@@ -39,11 +44,14 @@ def run(calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S) -> di
         engine = stack.enter_context(Engine(folder, max_sequences=_MAX_SEQUENCES, token_s=token_s))
         gateway = Gateway(folder, engine.url, max_sequences=_MAX_SEQUENCES)
         url, port = gateway.url, int(gateway.url.rpartition(":")[2])
+        client = stack.enter_context(httpx2.Client(base_url=engine.url))
         asking = _ask(folder, url, out, calls)
         killed = {"program": 0, "gateway": 0}
         for number, asked in enumerate(kill_at):
-            while _seen(engine.url).total() < asked:
+            while (seen := _seen(client)).total() < asked and len(seen) < calls:
                 time.sleep(_POLL_S)
+            if len(seen) == calls or time.monotonic() > last_s:
+                break
             if number % 2:
                 gateway.kill()
                 gateway = Gateway(folder, engine.url, port=port, max_sequences=_MAX_SEQUENCES)
@@ -55,7 +63,7 @@ def run(calls: int = CALLS, kills: int = KILLS, token_s: float = _TOKEN_S) -> di
         asking.process.wait(_TIMEOUT_S)
         asking.stop()
         answered = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
-        seen = _seen(engine.url)
+        seen = _seen(client)
         gateway.stop()
         attempts, results = _ledger(f"sqlite:///{folder}/gateway.db")
     return {
@@ -75,9 +83,9 @@ def _ask(folder: Path, url: str, out: Path, calls: int) -> Process:
     return Process(["-m", "bench._asking", url, str(folder / "client.db"), str(out), str(calls)], folder / "asking.log")
 
 
-def _seen(engine: str) -> Counter[str]:
+def _seen(engine: httpx2.Client) -> Counter[str]:
     """Return how often the engine was asked each call."""
-    return Counter(httpx2.get(f"{engine}/seen").json()["seen"])
+    return Counter(engine.get("/seen").json()["seen"])
 
 
 def _ledger(url: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Three gateways over one PostgreSQL, two workers of one gateway: what kills lose, processor time beside one alone."""
 
 import json
+import math
 import statistics
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,25 +12,33 @@ from typing import Any, Final
 
 from tests.peers import postgres
 
-from bench import kills
 from bench._gateway import Gateway, Process
 from bench.gateway import cores, load
+from bench.kills import survive
 
 GATEWAYS: Final = 3
 WORKERS: Final = 2
 KILLS: Final = 100
 LINES: Final = 2500
+_NETWORK: Final = ("gateway", "cut", "gateway", "delay", "gateway", "partition")
 _SECONDS: Final = 4.0
 _ROUNDS: Final = 5
 _CONNECTIONS: Final = 24  # of each loaded process
 
 
-def run(kill_count: int = KILLS, lines: int = LINES, rounds: int = _ROUNDS) -> dict[str, Any]:
-    """Kill gateways; compare the processor time of all with that of one, and of workers with that of one process."""
-    survived = kills.survive("postgresql", kill_count, lines, gateways=GATEWAYS, faults=("gateway",))
-    workers = kills.survive("sqlite", kill_count, lines, gateways=1, faults=("worker",), workers=WORKERS)
+def run(kills: int = KILLS, lines: int = LINES, rounds: int = _ROUNDS, within_s: float = math.inf) -> dict[str, Any]:
+    """Kill gateways, also while their network fails as often, and workers; compare processor times.
+
+    That of all gateways is compared with that of one, and that of workers with that of one process. Each of the three
+    series of kills ends after `within_s` at the latest.
+    """
+    kill = partial(survive, lines=lines, within_s=within_s)
+    survived = kill("postgresql", kills, gateways=GATEWAYS, faults=("gateway",))
+    apart = kill("postgresql", 2 * kills, gateways=GATEWAYS, faults=_NETWORK)
+    workers = kill("sqlite", kills, gateways=1, faults=("worker",), workers=WORKERS)
     return {
         "killed": survived,
+        "killed_while_the_network_fails": apart,
         "killed_workers": workers,
         "gateways": _gateways(rounds),
         "workers": _workers(rounds),

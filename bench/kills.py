@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import openai
 from openai import OpenAI
@@ -21,6 +23,7 @@ from tests.samples.stores import fresh_url
 
 from bench._acknowledged import ENDPOINT, Client, Operations, RealTime, Stored, ended, line, results
 from bench._gateway import Engine, Gateway
+from bench._network import FAULTS, Network
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
 from meritorder.metering import words
@@ -38,6 +41,8 @@ _TOKENS: Final = 4
 _WINDOW: Final = "2h"
 _MAX_UPTIME_S: Final = 1.2
 _MAX_HANG_S: Final = 3.0
+_MAX_FAULT_S: Final = 6.0  # of the network: three times a lease
+_SOCKET: Final = ".s.PGSQL.5432"
 _WAIT_S: Final = 0.05  # until a worker is replaced
 _TIMEOUT_S: Final = 3600.0
 
@@ -48,15 +53,35 @@ def run(kills: int = KILLS, lines: int = LINES, stores: tuple[str, ...] = ("sqli
 
 
 class _Site:
-    """Gateways that share a store, and an engine; each is killed and restarted at the same address."""
+    """Gateways that share a store, and an engine; each is killed and restarted at the same address.
+
+    With a network, clients reach each gateway, and it its database, by a link of its own.
+    """
 
     def __init__(
-        self, folder: Path, store: str, gateways: int, server: postgres.Server | None, *, workers: int
+        self,
+        folder: Path,
+        store: str,
+        gateways: int,
+        server: postgres.Server | None,
+        *,
+        workers: int,
+        network: Network | None = None,
     ) -> None:
-        self._folder, self._store, self._server, self._workers = folder, store, server, workers
+        self._folder, self._server, self._workers, self._network = folder, server, workers, network
         self._engine_port = _free_port()
-        self._ports = [_free_port() for _ in range(gateways)]
-        self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
+        self._ports = ports = [_free_port() for _ in range(gateways)]
+        self._stores = [store] * gateways
+        self._links = []
+        if network is not None:
+            socket_path = Path(parse_qs(urlsplit(store).query)["host"][0], _SOCKET)
+            to_gateways, to_store = (
+                [network.link(to) for to in targets] for targets in (ports, [socket_path] * gateways)
+            )
+            self._links = [*to_gateways, *to_store]
+            ports = [link.port for link in to_gateways]
+            self._stores = [f"postgresql://postgres@127.0.0.1:{link.port}/postgres" for link in to_store]
+        self.urls = [f"http://127.0.0.1:{port}" for port in ports]
         self._engine = self._new_engine()
         self._gateways = [self._new_gateway(number) for number in range(gateways)]
 
@@ -70,7 +95,7 @@ class _Site:
         return Gateway(
             folder,
             url,
-            store=self._store,
+            store=self._stores[number],
             port=self._ports[number],
             max_sequences=_MAX_SEQUENCES,
             blobs=f"file://{self._folder}/blobs",
@@ -88,6 +113,8 @@ class _Site:
             while not (pids := gateway.worker_pids()):
                 time.sleep(_WAIT_S)
             os.kill(draw.choice(pids), signal.SIGKILL)
+        elif self._network is not None and fault in FAULTS:
+            self._network.fail(draw.choice(self._links), fault, draw.uniform(0.0, _MAX_FAULT_S))
         elif fault == "engine":
             self._engine.kill()
             self._engine = self._new_engine()
@@ -106,23 +133,35 @@ class _Site:
 
 
 @contextmanager
-def _site(store: str, gateways: int, workers: int) -> Iterator[tuple[_Site, str]]:
-    """Run a site; return it and the URL of its store."""
+def _site(store: str, gateways: int, workers: int, *, fails: bool) -> Iterator[tuple[_Site, str]]:
+    """Run a site, whose network fails or not; return it and the URL of its store."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(postgres.server()) if store == "postgresql" else None
         url = server.url if server else stack.enter_context(fresh_url(store, folder, "kills"))
-        site = _Site(folder, url, gateways, server, workers=workers)
+        network = stack.enter_context(Network()) if fails else None
+        site = _Site(folder, url, gateways, server, workers=workers, network=network)
         stack.callback(site.stop)
         yield site, url
 
 
 def survive(
-    store: str, kills: int, lines: int, *, gateways: int, faults: Sequence[str], workers: int = 1
+    store: str,
+    kills: int,
+    lines: int,
+    *,
+    gateways: int,
+    faults: Sequence[str],
+    workers: int = 1,
+    within_s: float = math.inf,
 ) -> dict[str, Any]:
-    """Run the clients on gateways that share a store, with faults in turn at random times; return what came of it."""
+    """Run the clients on gateways that share a store, with faults in turn at random times; return what came of it.
+
+    Faults end after `within_s` at the latest: a busy machine takes half a minute to start a gateway.
+    """
+    last_s = time.monotonic() + within_s
     draw = random.Random(0)  # noqa: S311 - when to kill
-    with _site(store, gateways, workers) as (site, url):
+    with _site(store, gateways, workers, fails=not set(FAULTS).isdisjoint(faults)) as (site, url):
         client = OpenAI(base_url=f"{site.urls[0]}/v1", api_key="none", max_retries=20, timeout=60)
         batch_id = _create(client, lines)
         real_time, stored = RealTime(site.urls, 1), [Stored(site.urls, seed) for seed in (2, 3)]
@@ -133,6 +172,8 @@ def survive(
         done: Counter[str] = Counter()
         for number in range(kills):
             time.sleep(draw.uniform(0.05, _MAX_UPTIME_S))
+            if time.monotonic() > last_s:
+                break
             fault = faults[number % len(faults)]
             site.fail(fault, draw)
             done[fault] += 1
