@@ -51,6 +51,9 @@ def serve(
 
     if local is (config is not None):
         raise ConfigError("give exactly one of the two", where="--config and --local")
+    if local and workers > 1:
+        fix = "leave out --workers, or run engines yourself and name their url with --config"
+        raise ConfigError("the local engine has one process in front of it", where="--local", fix=fix)
     settings = server.load_settings(config, host=host, port=port, plan=plan)
     if migrate:
         server.migrate(settings)

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
 import tempfile
@@ -33,6 +34,8 @@ from meritorder.gateway.venues.plans.matching import read_plan
 from meritorder.gateway.venues.venues import build_venues
 
 _START_S: Final = 120.0
+_PORT: Final = "{port}"
+_ENGINE_PORT: Final = "8001"  # in advice
 _CLOSE_S: Final = 15.0  # beyond the drain, to write what is pending
 _log: Final = logging.getLogger(__name__)
 
@@ -74,7 +77,9 @@ def _check_limits(settings: Settings, count: int) -> None:
     for venue in settings.venue:
         if venue.command:
             what = f"venue {venue.name} has a command, which each of {count} workers would start"
-            raise ConfigError(what, where="--workers", fix="start its engine yourself and name its url")
+            *command, url = (text.replace(_PORT, _ENGINE_PORT) for text in (*venue.command, venue.url))
+            fix = f"run {shlex.join(command)} yourself, and write url = {url!r} in place of the command"
+            raise ConfigError(what, where="--workers", fix=fix)
         for name in ("max_concurrency", "tokens_per_minute"):
             limit = getattr(venue, name)
             if limit is not None and limit < count:

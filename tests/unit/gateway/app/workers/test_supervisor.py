@@ -19,7 +19,10 @@ from meritorder.gateway.app.workers.supervisor import serve_workers
             "--workers: venue v has max_concurrency = 2, which 3 workers cannot share; start at most",
         ),
         ({"tokens_per_minute": 1}, "--workers: venue v has tokens_per_minute = 1, which 3 workers cannot share"),
-        ({"command": ["engine", "{port}"]}, "--workers: venue v has a command, which each of 3 workers would start"),
+        (
+            {"command": ["engine", "--port", "{port}"]},
+            "--workers: venue v has a command, which each of 3 workers would start; run engine --port 8001 yourself",
+        ),
         ({"api_key_env": "NO_SUCH_KEY"}, "venue v: the environment variable NO_SUCH_KEY is not set"),
     ],
 )
