@@ -30,9 +30,12 @@ def connected(address: str) -> Iterator[None]:
             _check_reachable(address)
         where = {"address": address} if address else {"address": "local", "include_dashboard": False}
         ray.init(**where, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises no narrower one where a node does not start in time
+        if not address:
+            fix = "run it again when the machine is less busy, or on a cluster with --ray"
+            raise ConfigError(f"Ray does not start: {error}", where="this machine", fix=fix) from error
         fix = "start one with ray start --head; if it needs a token, set RAY_AUTH_MODE=token; or omit --ray to run here"
-        raise ConfigError(f"no Ray cluster responds at {address or 'this machine'}", where="--ray", fix=fix) from error
+        raise ConfigError(f"no Ray cluster responds at {address}", where="--ray", fix=fix) from error
     try:
         yield
     finally:
