@@ -244,21 +244,6 @@ class SimPool:
         """Whether its replicas admit deferrable work."""
         return self.backfill is not None and self.backfill.sequences > 0
 
-    def paced(self, pace: float) -> Self:
-        """Return the pool on a clock on which all but serving passes this many times as fast."""
-        scaling = self.scaling
-        if isinstance(scaling, Autoscaled):
-            scaling = replace(scaling, stabilization_s=scaling.stabilization_s / pace)
-        elif isinstance(scaling, DeadlineScaled):
-            scaling = replace(scaling, margin_s=scaling.margin_s / pace)
-        return replace(
-            self,
-            scaling=scaling,
-            startup_s=self.startup_s / pace,
-            startup_paid_s=self.startup_paid_s / pace,
-            minimum_billing_s=self.minimum_billing_s / pace,
-        )
-
     @property
     def permitted(self) -> frozenset[int]:
         """Accesses that may run here."""

@@ -118,7 +118,7 @@ def simulate_fleet(
         work_s, residence_s = last.work_s(load), last.residence_s(load)
     result = simulate(
         load.requests(work_s, residence_s),
-        tuple(pool.paced(load.pace) for _, pool in pools),
+        tuple(_paced(pool, load.pace) for _, pool in pools),
         horizon_s=load.span_s + tail_s,
         tick_s=decision_s / load.pace,
         bin_s=load.bin_s,
@@ -139,6 +139,22 @@ def simulate_fleet(
         slo_attainment=attainment,
         feasible=feasible,
         deadlines_missed=missed,
+    )
+
+
+def _paced(pool: SimPool, pace: float) -> SimPool:
+    """Return a pool on a clock on which all but serving passes this many times as fast."""
+    scaling = pool.scaling
+    if isinstance(scaling, Autoscaled):
+        scaling = replace(scaling, stabilization_s=scaling.stabilization_s / pace)
+    elif isinstance(scaling, DeadlineScaled):
+        scaling = replace(scaling, margin_s=scaling.margin_s / pace)
+    return replace(
+        pool,
+        scaling=scaling,
+        startup_s=pool.startup_s / pace,
+        startup_paid_s=pool.startup_paid_s / pace,
+        minimum_billing_s=pool.minimum_billing_s / pace,
     )
 
 
