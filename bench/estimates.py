@@ -11,7 +11,7 @@ from meritorder.errors import MeritorderError
 from meritorder.study.compare.compare import compare
 from meritorder.study.estimate.traffic import SIMULATED_REQUESTS, estimate_traffic, simulated_trace
 from meritorder.study.fleet.options import CompareOptions
-from meritorder.traces.synthetic import Traffic
+from meritorder.traces.generated.synthetic import Traffic
 from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH
 
 EXAMPLE: Final = (

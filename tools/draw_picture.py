@@ -18,7 +18,7 @@ from meritorder import CompareOptions, Comparison, compare, read_trace
 from meritorder.records.comparison import Arrangement
 from meritorder.report.compare import figures
 from meritorder.report.figures import LIGHT
-from meritorder.traces import sample
+from meritorder.traces.generated import sample
 from meritorder.units import format_share, format_usd
 
 SCALE: Final = 20

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from meritorder.traces import Trace
     from meritorder.traces.could_wait import find_candidates as could_wait
     from meritorder.traces.could_wait import propose_workloads
+    from meritorder.traces.generated.synthetic import Traffic
     from meritorder.traces.read import read_trace
-    from meritorder.traces.synthetic import Traffic
 
 __version__ = "0.1.0"
 
@@ -114,7 +114,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "Startup": "meritorder.sim.pools",
         "Trace": "meritorder.traces",
         "TraceError": "meritorder.errors",
-        "Traffic": "meritorder.traces.synthetic",
+        "Traffic": "meritorder.traces.generated.synthetic",
         "WorkloadsError": "meritorder.errors",
         "audit": "meritorder.library",
         "calibrate": "meritorder.library",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.schedule.options import PlanOptions
     from meritorder.traces import Trace
-    from meritorder.traces.synthetic import Traffic
+    from meritorder.traces.generated.synthetic import Traffic
 
 Progress = Callable[[str], None]
 
@@ -69,7 +69,7 @@ def estimate(
         MeritorderError: There is no answer; the message names what to change.
     """
     from meritorder.study.fleet.options import CompareOptions
-    from meritorder.traces.synthetic import Traffic
+    from meritorder.traces.generated.synthetic import Traffic
 
     options = options or CompareOptions()
     if isinstance(requests, Traffic):

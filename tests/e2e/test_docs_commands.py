@@ -28,7 +28,7 @@ import pytest
 from tests.samples import charges
 from tests.samples.command import ROOT
 
-from meritorder.traces import sample
+from meritorder.traces.generated import sample
 
 pytestmark = pytest.mark.slow
 

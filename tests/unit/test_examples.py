@@ -12,7 +12,7 @@ from meritorder.domain import Lane, PricingModel, Slo
 from meritorder.gateway import config_file
 from meritorder.gateway.venues.plans import matching as planned
 from meritorder.records import planfile
-from meritorder.traces.sample import generate
+from meritorder.traces.generated.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

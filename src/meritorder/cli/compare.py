@@ -168,7 +168,7 @@ def demo(
     """
     from meritorder.report.files import check_target
     from meritorder.study.compare.compare import CompareOptions
-    from meritorder.traces import sample
+    from meritorder.traces.generated import sample
 
     folder = Path("demo")
     try:

@@ -210,7 +210,7 @@ def _traffic(
     peak: float,
     variation: float,
 ) -> Any:
-    from meritorder.traces.synthetic import Traffic
+    from meritorder.traces.generated.synthetic import Traffic
 
     needed = {"--requests-per-day": requests_per_day, "--input": input_, "--output": output}
     missing = [option for option, value in needed.items() if value is None]
@@ -232,7 +232,7 @@ def _traffic(
 def _estimate_traffic(traffic: Any, options: Any, simulate: float, write_trace: Path | None, update: Any) -> Any:
     """Estimate traffic, and write the requests that were simulated."""
     from meritorder.study.estimate.traffic import estimate_traffic, simulated_trace
-    from meritorder.traces.sample import write_trace as write
+    from meritorder.traces.generated.sample import write_trace as write
 
     if write_trace:
         write(simulated_trace(traffic, options, simulate), write_trace)

@@ -8,8 +8,8 @@ import pytest
 
 from meritorder.domain import Lane, Slo
 from meritorder.tables import REQUESTS
-from meritorder.traces import sample
 from meritorder.traces.could_wait import find_candidates, propose_workloads
+from meritorder.traces.generated import sample
 from meritorder.traces.trace import ReadReport, Trace
 from meritorder.traces.workloads import assign, load_workloads
 

@@ -13,7 +13,7 @@ from meritorder.study.compare.compare import SearchedTrace
 from meritorder.study.fleet.fleets import Trial, search_fixed_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.traces.synthetic import Traffic
+from meritorder.traces.generated.synthetic import Traffic
 from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_DAY, format_count, format_duration
 
 # Requests of the busiest minutes, and the machines that are tried beside that of separate fleets: of the cheapest work.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from meritorder.records.estimation import PatiencePoint, Way
-from meritorder.traces.synthetic import Traffic
+from meritorder.traces.generated.synthetic import Traffic
 from meritorder.units import format_change, format_count, format_duration, format_share, format_usd
 
 

@@ -34,7 +34,7 @@ from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.traces import Trace
-from meritorder.traces.synthetic import Traffic, generate
+from meritorder.traces.generated.synthetic import Traffic, generate
 from meritorder.traces.workloads import parse_defer
 from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_DAY, format_duration, format_usd
 

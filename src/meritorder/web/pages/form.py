@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from meritorder.domain import Slo
 from meritorder.errors import MeritorderError
 from meritorder.study.fleet.options import CompareOptions
-from meritorder.traces.synthetic import Traffic
+from meritorder.traces.generated.synthetic import Traffic
 from meritorder.units import SECONDS_PER_DAY, parse_duration_s
 
 _MAX_TEXT: Final = 100

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from meritorder.report.inputs import inspect
-from meritorder.traces import could_wait, sample
+from meritorder.traces import could_wait
+from meritorder.traces.generated import sample
 from meritorder.traces.read import read_trace
 
 

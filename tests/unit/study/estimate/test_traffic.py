@@ -15,9 +15,9 @@ from meritorder.report.compare import estimate_html
 from meritorder.study.compare.compare import compare
 from meritorder.study.estimate.traffic import estimate_traffic, simulated_trace
 from meritorder.study.fleet.options import CompareOptions
+from meritorder.traces.generated.sample import write_trace
+from meritorder.traces.generated.synthetic import Traffic
 from meritorder.traces.read import read_trace
-from meritorder.traces.sample import write_trace
-from meritorder.traces.synthetic import Traffic
 from meritorder.units import format_usd
 
 TRAFFIC = Traffic(requests_per_day=6_000, input_tokens=600, output_tokens=150)

@@ -5,9 +5,9 @@ import pytest
 
 from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS, check
-from meritorder.traces.sample import write_trace
+from meritorder.traces.generated.sample import write_trace
+from meritorder.traces.generated.synthetic import Traffic, generate, hourly_rates
 from meritorder.traces.statistics import describe
-from meritorder.traces.synthetic import Traffic, generate, hourly_rates
 
 BUSY = Traffic(requests_per_day=60_000, input_tokens=1200, output_tokens=300, cached_share=0.25)
 

@@ -8,7 +8,8 @@ import pytest
 
 from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS, check
-from meritorder.traces import sample, statistics
+from meritorder.traces import statistics
+from meritorder.traces.generated import sample
 from meritorder.traces.read import read_trace
 from meritorder.units import SECONDS_PER_DAY
 

@@ -1,0 +1,1 @@
+"""Traces that are generated: a sample week, and traffic by its shape."""
