@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Final, Self
 from bench._gateway import Gateway, Process, cpu_s, write_configuration
 from bench._load import CONNECTIONS
 from bench._process import ROOT
+from meritorder.gateway.venues.ports import ReservedPort
 
 _SECONDS: Final = 4.0
 _ROUNDS: Final = 5
@@ -131,17 +131,15 @@ class _LiteLLM:
             print("  (installing litellm[proxy] into .bench/litellm, once)", flush=True)
             subprocess.run([sys.executable, "-m", "venv", str(_LITELLM)], check=True)
             subprocess.run([str(python), "-m", "pip", "install", "--quiet", "litellm[proxy]"], check=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        self._port = ReservedPort()
         config = folder / "litellm.yaml"
         config.write_text(
             "model_list:\n- model_name: stub\n  litellm_params:\n    model: openai/stub\n"
             f"    api_base: {engine}/v1\n    api_key: none\n",
             encoding="utf-8",
         )
-        self.url = f"http://127.0.0.1:{port}"
-        command = [str(_LITELLM / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
+        self.url = f"http://127.0.0.1:{self._port.number}"
+        command = [str(_LITELLM / "bin" / "litellm"), "--config", str(config), "--port", str(self._port.number)]
         self._log = (folder / "litellm.log").open("w")
         self._process = subprocess.Popen(
             [*command, "--num_workers", "1"],
@@ -173,4 +171,5 @@ class _LiteLLM:
     def __exit__(self, *_: object) -> None:
         os.killpg(self._process.pid, 9)
         self._process.wait()
+        self._port.release()
         self._log.close()

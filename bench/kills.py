@@ -6,7 +6,6 @@ import math
 import os
 import random
 import signal
-import socket
 import tempfile
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from bench._gateway import Engine, Gateway
 from bench._network import FAULTS, Network
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.venues.ports import ReservedPort
 from meritorder.metering import words
 
 KILLS: Final = 200
@@ -69,8 +69,9 @@ class _Site:
         network: Network | None = None,
     ) -> None:
         self._folder, self._server, self._workers, self._network = folder, server, workers, network
-        self._engine_port = _free_port()
-        self._ports = ports = [_free_port() for _ in range(gateways)]
+        self._engine_port = ReservedPort()
+        self._ports = [ReservedPort() for _ in range(gateways)]
+        ports = [port.number for port in self._ports]
         self._stores = [store] * gateways
         self._links = []
         if network is not None:
@@ -86,17 +87,17 @@ class _Site:
         self._gateways = [self._new_gateway(number) for number in range(gateways)]
 
     def _new_engine(self) -> Engine:
-        return Engine(self._folder, max_sequences=_MAX_SEQUENCES, token_s=_TOKEN_S, port=self._engine_port)
+        return Engine(self._folder, max_sequences=_MAX_SEQUENCES, token_s=_TOKEN_S, port=self._engine_port.number)
 
     def _new_gateway(self, number: int) -> Gateway:
         folder = self._folder / str(number)
         folder.mkdir(exist_ok=True)
-        url = f"http://127.0.0.1:{self._engine_port}"
+        url = f"http://127.0.0.1:{self._engine_port.number}"
         return Gateway(
             folder,
             url,
             store=self._stores[number],
-            port=self._ports[number],
+            port=self._ports[number].number,
             max_sequences=_MAX_SEQUENCES,
             blobs=f"file://{self._folder}/blobs",
             workers=self._workers,
@@ -130,6 +131,8 @@ class _Site:
         """Stop all processes but the database."""
         for process in (*self._gateways, self._engine):
             process.stop()
+        for port in (*self._ports, self._engine_port):
+            port.release()
 
 
 @contextmanager
@@ -261,12 +264,6 @@ def _compare_ledger(url: str, answered: dict[str, list[dict[str, Any]]], real_ti
         "ledger_set_aside": set_aside,
         "lost_tokens": sum(row["lost_tokens"] for row in rows),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ sequence is free for real time.
 import asyncio
 import json
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from openai import OpenAI
 from bench._gateway import Process
 from bench._process import ROOT
 from meritorder.gateway.venues.llamacpp import MAX_SEQUENCES, MODEL
+from meritorder.gateway.venues.ports import ReservedPort
 
 _WORDS: Final = 24
 _TOKENS: Final = 24
@@ -193,18 +193,17 @@ def _modeled(max_sequences: int, step_s: float, token_s: float) -> Iterator[_Eng
 
 @contextmanager
 def _local() -> Iterator[_Engine]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "meritorder.gateway.venues.llamacpp", "--port", str(port)]
+    port = ReservedPort()
+    command = [sys.executable, "-m", "meritorder.gateway.venues.llamacpp", "--port", str(port.number)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port.number}"
     try:
         asyncio.run(_ready(url))
         yield _Engine(url=url, max_sequences=MAX_SEQUENCES, longest_step_s=asyncio.run(_longest_step_s(url)))
     finally:
         process.kill()
         process.wait()
+        port.release()
 
 
 async def _ready(url: str) -> None:

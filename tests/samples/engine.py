@@ -48,4 +48,5 @@ if MODE == "never ready":
 if MODE.startswith("has a child:"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(MODE.partition(":")[2]).write_text(str(child.pid))
+ThreadingHTTPServer.allow_reuse_address = MODE != "shares no port"
 ThreadingHTTPServer(("127.0.0.1", PORT), Engine).serve_forever()

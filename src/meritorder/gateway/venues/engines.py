@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,11 +19,16 @@ from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
 from meritorder.gateway.upstreams.retry import Breaker
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
 from meritorder.gateway.venues import parent_watchdog
+from meritorder.gateway.venues.ports import ReservedPort
 
 _PORT: Final = "{port}"
 _LAST_LINES: Final = 20
 _FIRST_POLL_S: Final = 0.05
 _MAX_POLL_S: Final = 0.5
+_PORTS_TRIED: Final = 3
+_PORT_IN_USE: Final = re.compile(
+    r"(address|port)\b.*\bin use|EADDRINUSE|(could not|couldn't|cannot|can't|failed to|unable to) bind", re.IGNORECASE
+)
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +47,8 @@ class EngineCommand:
     """How to start an engine.
 
     Args:
-        argv: The command, run without a shell; `{port}` in it stands for a free port.
+        argv: The command, run without a shell; `{port}` in it stands for a free port, another if it ends because its
+            port is in use.
         venue: Its API; `{port}` in the base URL stands for the same port.
         env: Environment variables added to our own.
         health_path: A path that answers 200 when the engine is ready.
@@ -81,9 +87,10 @@ class _EngineReply(Wrapped):
 class _EngineProcess:
     """The engine's process, from start to end."""
 
-    def __init__(self, process: asyncio.subprocess.Process, upstream: OpenAIUpstream) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, upstream: OpenAIUpstream, port: ReservedPort) -> None:
         self.process = process
         self.upstream = upstream
+        self._port = port
         self.lines: deque[str] = deque(maxlen=_LAST_LINES)
         self.reader = asyncio.create_task(self._read())
         self.watch: asyncio.Task[None] | None = None
@@ -122,6 +129,11 @@ class _EngineProcess:
         await self.process.wait()
         await self.reader
         await self.upstream.close()
+        self._port.release()
+
+    def lacked_port(self) -> bool:
+        """Tell whether it has ended because its port was in use, by its output."""
+        return self.process.returncode is not None and any(map(_PORT_IN_USE.search, self.lines))
 
 
 class Engine:
@@ -198,39 +210,59 @@ class Engine:
             pass
         self.replica = new_id("replica-")
         self._set_state(EngineState.STARTING)
-        port = str(_free_port())
-        endpoint = self._command.venue.endpoint
-        endpoint = replace(endpoint, base_url=endpoint.base_url.replace(_PORT, port))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", str(Path(parent_watchdog.__file__)), str(self._command.grace_s)),
-            *(part.replace(_PORT, port) for part in self._command.argv),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **self._command.env},
-            start_new_session=True,
-        )
-        run = _EngineProcess(process, OpenAIUpstream(replace(self._command.venue, endpoint=endpoint)))
-        try:
-            await self._wait_until_ready(run)
-        except BaseException:
-            await asyncio.shield(run.end())
-            raise
+        for attempt in range(1, _PORTS_TRIED + 1):
+            # An engine that does not share its port with the reservation of it ends at once: it gets one without.
+            run = await self._spawn(reserved=attempt < _PORTS_TRIED)
+            try:
+                await self._wait_until_ready(run)
+            except BaseException as error:
+                await asyncio.shield(run.end())
+                if not isinstance(error, UnavailableError) or not run.lacked_port() or attempt == _PORTS_TRIED:
+                    raise
+                _log.warning("%s; it is started again, at another port", error)
+            else:
+                break
         self._run = run
         self._used_s = self._clock()
         run.watch = asyncio.create_task(self._watch(run))
         self._set_state(EngineState.READY)
         return run
 
+    async def _spawn(self, *, reserved: bool) -> _EngineProcess:
+        """Start the command at a free port, which stays reserved for it or not."""
+        port = ReservedPort()
+        number = str(port.number)
+        endpoint = self._command.venue.endpoint
+        endpoint = replace(endpoint, base_url=endpoint.base_url.replace(_PORT, number))
+        try:
+            if not reserved:
+                port.release()
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", str(Path(parent_watchdog.__file__)), str(self._command.grace_s)),
+                *(part.replace(_PORT, number) for part in self._command.argv),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **self._command.env},
+                start_new_session=True,
+            )
+        except BaseException:
+            port.release()
+            raise
+        return _EngineProcess(process, OpenAIUpstream(replace(self._command.venue, endpoint=endpoint)), port)
+
     async def _wait_until_ready(self, run: _EngineProcess) -> None:
         ends_s = self._clock() + self._command.start_s
         poll_s = _FIRST_POLL_S
-        while not await run.healthy(self._command.health_path, timeout_s=5.0):
+        while True:
+            is_healthy = await run.healthy(self._command.health_path, timeout_s=5.0)
             if run.process.returncode is not None:
                 await run.reader
                 last = next((line for line in reversed(run.lines) if line.strip()), "no output")
                 what = f"ended with code {run.process.returncode} before it was ready: {last[:200]}"
                 raise UnavailableError(what, venue=self.name)
+            if is_healthy:
+                return
             if self._clock() > ends_s:
                 raise UnavailableError(f"was not ready within {self._command.start_s:g} s", venue=self.name)
             await asyncio.sleep(poll_s)
@@ -313,10 +345,3 @@ class Engine:
     async def close(self) -> None:
         """Stop the engine."""
         await self.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

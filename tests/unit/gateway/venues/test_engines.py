@@ -117,6 +117,13 @@ async def test_missing_command_is_reported() -> None:
     await venue.close()
 
 
+async def test_unshared_port_is_released(caplog: pytest.LogCaptureFixture) -> None:
+    venue = engine("shares no port")
+    await ask(venue)
+    await venue.close()
+    assert "at another port" in caplog.text
+
+
 async def test_slow_start_times_out() -> None:
     venue = engine("never ready", start_s=0.5, grace_s=0.5)
     with pytest.raises(UnavailableError, match=r"not ready within 0\.5 s"):
