@@ -1,9 +1,11 @@
 """Batches sent through a provider's batch API: a real gateway and store, and a stand-in for the provider."""
 
 import asyncio
+import contextlib
 import csv
 import datetime as dt
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -250,6 +252,34 @@ async def test_cancellation_reaches_provider(tmp_path: Path, monkeypatch: pytest
         results = await there.results(done.output_file_id, done.error_file_id)
         codes = {name: (each["error"] or {}).get("code") for name, each in results.items()}
         assert codes == {"line 0": None, "line 1": None, "line 2": "batch_cancelled", "line 3": "batch_cancelled"}
+
+
+async def test_unconfirmed_cancellation_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        batch = await there.submit(2)
+        only = await there.submitted(1)
+        await there.client.batches.cancel(batch.id)
+        await until(lambda: there.api.batch(only)["status"] == "cancelling")
+        with contextlib.closing(sqlite3.connect(tmp_path / "gateway.db", isolation_level=None, timeout=30)) as store:
+            store.execute("UPDATE batches SET cancelling_s = cancelling_s - 601")  # OpenAI's ten minutes are over
+            assert (await there.ended(batch)).status == "cancelled"
+            await until(lambda: store.execute("SELECT * FROM chunks").fetchone() is None)
+
+
+async def test_requests_return_from_unknown_venue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The venue that has a batch is not configured any more: another answers it, in the last ten minutes."""
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        batch = await there.submit(3)
+        await there.submitted(1)
+        there.kill()
+        with contextlib.closing(sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)) as store:
+            passed_s = (24 * 3600 - 600,) * 2
+            store.execute("UPDATE requests SET arrived_s = arrived_s - ?, deadline_s = deadline_s - ?", passed_s)
+        text = there.config.read_text().replace('name = "provider"', 'name = "other"').replace("batch = true\n", "")
+        there.config.write_text(text)
+        there.start()
+        done = await there.ended(batch)
+        assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
 
 
 async def test_unsupported_line_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

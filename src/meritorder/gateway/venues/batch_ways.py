@@ -70,9 +70,9 @@ class BatchWays:
         """Record the age of a provider batch that still runs."""
         self._running[venue.name][batch_id] = age_s
 
-    def forget_running(self, venue: Venue, batch_id: str) -> None:
-        """Forget a provider batch that runs no more."""
-        self._running[venue.name].pop(batch_id, None)
+    def forget_running(self, venue: str, batch_id: str) -> None:
+        """Forget a provider batch of a venue, given by name, that runs no more."""
+        self._running[venue].pop(batch_id, None)
 
     def record_end(self, venue: str, turnaround_s: float) -> None:
         """Record the turnaround of a provider batch that a venue, given by name, has worked on to its end."""

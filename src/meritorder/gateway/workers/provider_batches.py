@@ -10,7 +10,7 @@ and those of one venue take turns.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -28,7 +28,7 @@ from meritorder.gateway.store.queue.backlog import QueuedRequests
 from meritorder.gateway.store.queue.provider_batches import ProviderBatch, WantedRequests
 from meritorder.gateway.store.queue.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
-from meritorder.gateway.upstreams.batches.venue import BatchLine, BatchStatus, BatchVenue, LineResult
+from meritorder.gateway.upstreams.batches.venue import BatchLine, BatchStatus, BatchVenue, LineResult, grouped
 from meritorder.gateway.venues.batch_ways import RecallTimes
 from meritorder.gateway.venues.plans.executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
@@ -41,6 +41,7 @@ from meritorder.gateway.workers.dispatch import Dispatcher
 _STORE_SIZE: Final = 200
 _ID_LENGTH: Final = 26
 _UNKNOWN: Final = (404, 410)  # answers to the id of a batch that a provider does not know
+_IDLE_POLL_S: Final = 5.0  # without a batch API, what another configuration left is still looked for
 _PLAIN: Final = partial(calls.with_fields, stream=None, stream_options=None, service_tier=None)
 _log: Final = logging.getLogger(__name__)
 
@@ -83,13 +84,11 @@ class ProviderBatches:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._advancing: set[str] = set()
         self._poll_s = min(
-            (duration_s(venue.table.batch_poll) for venue, _ in self._batch_venues.values()), default=0.0
+            (duration_s(venue.table.batch_poll) for venue, _ in self._batch_venues.values()), default=_IDLE_POLL_S
         )
 
     async def run(self) -> None:
         """Submit and poll until cancelled."""
-        if not self._batch_venues:
-            return
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -110,10 +109,17 @@ class ProviderBatches:
         advancing = self._advancing.copy()  # before they are read: a record read during its advance would be outdated
         for batch in await context.database.write(partial(provider_batches.adopt, owner=context.instance_id)):
             if batch.venue not in self._batch_venues:
-                _log.warning("provider batch %s is at the venue %s, which is not configured", batch.id, batch.venue)
+                await self._take_back_in_time(batch)
             elif batch.id not in advancing:
                 self._advancing.add(batch.id)
                 tasks.create_task(self._advance_alone(batch, *self._batch_venues[batch.venue]))
+
+    async def _take_back_in_time(self, batch: ProviderBatch) -> None:
+        """Queue the requests of a batch at a venue that is not configured again, early enough for their deadline."""
+        wanted = await self._context.database.read(lambda connection: provider_batches.wanted(connection, batch))
+        if wanted is None or self._recall_times(wanted).cancel_s <= self._context.now_s():
+            _log.warning("provider batch %s is given up: %s is not configured", batch.id, batch.venue)
+            await self._release(batch)
 
     async def _advance_alone(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
         """Advance a provider batch; a failure is logged, and it is advanced again in the next round."""
@@ -128,6 +134,8 @@ class ProviderBatches:
 
     async def _create_batches(self) -> None:
         """Create provider batches of work that fits a batch API and that our engines would not finish in time."""
+        if not self._batch_venues:
+            return
         now_s = self._context.now_s()
         blocked = self._context.quotas.blocked()
         queued = await self._context.database.read(
@@ -191,8 +199,8 @@ class ProviderBatches:
         wanted = await self._context.database.read(lambda connection: provider_batches.wanted(connection, batch))
         recall = None if wanted is None else self._recall_times(wanted)
         now_s = self._context.now_s()
-        if recall is None and batch.sent_s is None:
-            await self._finish(batch, venue, {})
+        if recall is None and await self._is_over(batch, venue):
+            await self._release(batch)
             return
         left_s = None
         if recall is not None:
@@ -200,10 +208,24 @@ class ProviderBatches:
             if left_s <= 0:
                 _log.warning("provider batch %s has no answer from %s in time: sent one by one", batch.id, venue.name)
                 self._ways.record_failure(venue, batch.batch_seq)
-                await self._finish(batch, venue, {})
+                await self._release(batch)
                 return
         async with asyncio.timeout(left_s):
             await self._ask(batch, venue, api, cancel=recall is None or now_s >= recall.cancel_s)
+
+    async def _is_over(self, batch: ProviderBatch, venue: Venue) -> bool:
+        """Tell whether nothing is to be done any more for a provider batch whose answers are not wanted.
+
+        Its requests stay claimed while the batch that they are of waits for what is answered before the cancellation.
+        """
+        if batch.sent_s is None:
+            return True
+        if await self._context.database.read(lambda connection: requests.claimed_seqs(connection, batch.id)):
+            return False
+        if batch.cancelled:
+            _log.warning("provider batch %s: %s has not confirmed that it is cancelled", batch.id, venue.name)
+            return True
+        return self._context.now_s() - batch.sent_s >= duration_s(venue.table.batch_window)  # it cannot be cancelled
 
     async def _ask(self, batch: ProviderBatch, venue: Venue, api: BatchVenue, *, cancel: bool) -> None:
         """Submit or poll a provider batch when it is its turn, and wait as long as the provider asks for."""
@@ -285,12 +307,12 @@ class ProviderBatches:
                 continue
             lines.append(line)
         if not lines:
-            await self._finish(batch, venue, {})
+            await self._release(batch)
             return
         known_ids = await database.read(provider_batches.provider_ids)
         if batch.sent_s is None:
-            now_s = self._context.now_s()
-            await database.write(lambda connection: provider_batches.mark_sent(connection, batch.id, now_s=now_s))
+            sent = partial(provider_batches.mark_sent, batch_id=batch.id, now_s=self._context.now_s())
+            await database.write(sent)
         try:
             provider_id = await api.submit(lines, batch.id, sent_epoch_s=batch.sent_s, known_ids=known_ids)
         except errors.RefusedError as error:
@@ -315,7 +337,7 @@ class ProviderBatches:
         claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
         missing = f"{venue.name} left it out of its results"
         unanswered = {f"r{request.seq}": _Loss(request, missing) for request in claimed}
-        async for results in _grouped(api.results(provider_id, batch.id)):
+        async for results in grouped(api.results(provider_id, batch.id), _STORE_SIZE):
             answers = []
             for result in results:
                 if (loss := unanswered.get(result.custom_id)) is None:
@@ -342,17 +364,22 @@ class ProviderBatches:
         return build_answer(self._context.new_id("req_"), status, body, venue, usage)
 
     async def _finish(self, batch: ProviderBatch, venue: Venue, losses: dict[int, _Loss]) -> None:
-        """Queue the unanswered requests again, fail lost ones without attempts left, and delete the provider batch."""
+        """Fail lost requests without attempts left, and queue the other unanswered ones again."""
         attempts = self._context.settings.limits.attempts
-        given_up = [loss for loss in losses.values() if loss.request.faults + 1 >= attempts]
         answers = [
-            (loss.request, loss.answer or no_answer(self._context.new_id("req_"), loss.what)) for loss in given_up
+            (loss.request, loss.answer or no_answer(self._context.new_id("req_"), loss.what))
+            for loss in losses.values()
+            if loss.request.faults + 1 >= attempts
         ]
         for start in range(0, len(answers), _STORE_SIZE):
             await self._store(batch, venue, answers[start : start + _STORE_SIZE])
-        self._ways.forget_running(venue, batch.id)
+        await self._release(batch, faulty=list(losses))
+
+    async def _release(self, batch: ProviderBatch, *, faulty: Sequence[int] = ()) -> None:
+        """Queue the unanswered requests again, and delete the provider batch."""
+        self._ways.forget_running(batch.venue, batch.id)
         await self._context.database.write(
-            lambda connection: provider_batches.finish(connection, batch.id, faulty=list(losses))
+            lambda connection: provider_batches.finish(connection, batch.id, faulty=faulty)
         )
         self._dispatcher.wake()
 
@@ -382,15 +409,3 @@ class ProviderBatches:
         for outcome in await self._context.database.write(lambda connection: store_all(connection, finished)):
             if outcome.entry is not None:
                 self._context.ledger_writer.observe(outcome.entry)
-
-
-async def _grouped(results: AsyncIterator[LineResult]) -> AsyncIterator[list[LineResult]]:
-    """Yield results in groups as they arrive."""
-    group: list[LineResult] = []
-    async for result in results:
-        group.append(result)
-        if len(group) >= _STORE_SIZE:
-            yield group
-            group = []
-    if group:
-        yield group

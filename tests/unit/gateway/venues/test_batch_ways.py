@@ -44,7 +44,7 @@ def test_measured_turnaround_decides() -> None:
     assert ways.fits(work(2 * HOUR_S), venue, 0.0)
     ways.record_running(venue, "c1", 3 * HOUR_S)
     assert not ways.fits(work(2 * HOUR_S), venue, 0.0)
-    ways.forget_running(venue, "c1")
+    ways.forget_running(venue.name, "c1")
     assert ways.fits(work(2 * HOUR_S), venue, 0.0)
 
 

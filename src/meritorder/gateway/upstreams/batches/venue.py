@@ -139,3 +139,15 @@ class BatchVenue(Protocol):
 
     async def close(self) -> None:
         """Close the connections to the provider."""
+
+
+async def grouped(results: AsyncIterator[LineResult], size: int) -> AsyncIterator[list[LineResult]]:
+    """Yield results in groups of a size as they arrive; the last may be smaller."""
+    group: list[LineResult] = []
+    async for result in results:
+        group.append(result)
+        if len(group) >= size:
+            yield group
+            group = []
+    if group:
+        yield group
