@@ -1,4 +1,4 @@
-"""Gateway heartbeats; an instance whose heartbeat expires loses its leases."""
+"""Gateway heartbeats: a gateway is alive until it stops, or until another has removed it because its lease is over."""
 
 from sqlalchemy import Connection, Select, delete, insert, or_, select, union_all, update
 
@@ -9,14 +9,23 @@ from meritorder.gateway.store.sql.clock import lease_clock
 
 def alive() -> Select[tuple[str]]:
     """Return the query of the ids of the gateways that are alive."""
-    return select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= lease_clock())
+    return select(INSTANCES.c.id)
 
 
-def beat(connection: Connection, owner: str, *, lease_s: float) -> None:
-    """Record that this gateway is alive for some time."""
+def beat(connection: Connection, owner: str, *, lease_s: float) -> float | None:
+    """Record that this gateway is alive for some time; return what was left of that, or None if it was not alive."""
+    mine = INSTANCES.c.id == owner
+    left_s = connection.execute(select(INSTANCES.c.alive_until_s - lease_clock()).where(mine)).scalar()
     values = {"alive_until_s": lease_clock() + lease_s}
-    if connection.execute(update(INSTANCES).where(INSTANCES.c.id == owner).values(values)).rowcount == 0:
+    if connection.execute(update(INSTANCES).where(mine).values(values)).rowcount == 0:
         connection.execute(insert(INSTANCES).values({"id": owner, **values}))
+    return left_s
+
+
+def shorten(connection: Connection, *, lease_s: float) -> None:
+    """Let no gateway be alive for longer than some time from now, unless it renews its lease."""
+    longest = lease_clock() + lease_s
+    connection.execute(update(INSTANCES).where(INSTANCES.c.alive_until_s > longest).values(alive_until_s=longest))
 
 
 def stop(connection: Connection, owner: str) -> None:
@@ -25,7 +34,7 @@ def stop(connection: Connection, owner: str) -> None:
 
 
 def remove_expired(connection: Connection) -> None:
-    """Remove the gateways whose heartbeat has expired."""
+    """Remove the gateways whose lease is over."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.alive_until_s < lease_clock()))
 
 
@@ -35,7 +44,7 @@ def remove_all(connection: Connection) -> None:
 
 
 def delete_orphaned(connection: Connection) -> None:
-    """Delete the calls whose clients were connected to a gateway whose heartbeat has expired."""
+    """Delete the calls whose clients were connected to a gateway that is not alive."""
     lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive()))
     for seq in list(connection.execute(lost).scalars()):
         delete_call(connection, seq)

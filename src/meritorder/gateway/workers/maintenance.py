@@ -57,6 +57,7 @@ class Maintenance:
         self._claiming = asyncio.Lock()
         self._in_work: set[int] = set()
         self._lease_s = duration_s(context.settings.store.lease)
+        self._lenient_until_s = 0.0
 
     def wake(self) -> None:
         """Let the tasks look that read inputs and write outputs."""
@@ -64,12 +65,21 @@ class Maintenance:
             event.set()
 
     async def heartbeat(self) -> None:
-        """Record that this gateway is alive, and requeue what was claimed by instances that no longer are."""
+        """Record that this gateway is alive, and requeue what was claimed by instances that no longer are.
+
+        Where its own lease was over, because the store could not be reached or its clock was set forward, those of the
+        others may be, too: all have the time of a lease to renew theirs. A clock that was set back lengthens none.
+        """
         context, asked_s = self._context, steady_s()
 
         def beat(connection: Connection) -> tuple[int, float]:
-            heartbeats.beat(connection, context.instance_id, lease_s=self._lease_s)
-            heartbeats.remove_expired(connection)
+            left_s = heartbeats.beat(connection, context.instance_id, lease_s=self._lease_s)
+            if left_s is not None and left_s < 0:
+                self._lenient_until_s = steady_s() + self._lease_s
+            elif left_s is not None and left_s > self._lease_s:
+                heartbeats.shorten(connection, lease_s=self._lease_s)
+            if steady_s() >= self._lenient_until_s:
+                heartbeats.remove_expired(connection)
             heartbeats.delete_orphaned(connection)
             return heartbeats.requeue_expired(connection), reference_s(connection)
 

@@ -110,7 +110,7 @@ def test_upload_of_a_live_gateway_is_its_own(database: Database) -> None:
     assert abandoned("own") == []
     assert finish("b1", "own")
     for owner in ("own", "other"):
-        database.submit(lambda connection, owner=owner: heartbeats.beat(connection, owner, lease_s=-1.0)).result()
+        database.submit(lambda connection, owner=owner: heartbeats.stop(connection, owner)).result()
     assert abandoned("own") == ["b2"]
     assert not finish("b2", "other")
     assert finish("b3", "own")

@@ -1,4 +1,6 @@
-"""What an expired heartbeat of a gateway means for its requests."""
+"""How long a gateway is alive, and what its end means for its requests."""
+
+from functools import partial
 
 from tests.unit.gateway.store.samples import LINES, answer, batch, claim
 
@@ -7,11 +9,11 @@ from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.queue import backlog, requests
 
 
-def test_expired_claims_return_to_queue(database: Database) -> None:
+def test_abandoned_claims_return_to_queue(database: Database) -> None:
     batch(database)
     (lost,) = claim(database, "a", 1)
     (renewed,) = claim(database, "b", 1)
-    database.submit(lambda connection: heartbeats.beat(connection, "a", lease_s=-1.0)).result()
+    database.submit(lambda connection: heartbeats.stop(connection, "a")).result()
     assert database.submit(heartbeats.requeue_expired).result() == 1
     assert not answer(database, "a", lost)
     assert answer(database, "b", renewed)
@@ -36,3 +38,33 @@ def test_orphaned_calls_are_deleted(database: Database) -> None:
     database.submit(heartbeats.delete_orphaned).result()
     left = database.read_now(lambda connection: backlog.queued_work(connection, now_s=1.0))
     assert {work.seq for work in left} == remaining
+
+
+def test_lease_ends_with_its_removal(database: Database) -> None:
+    for owner, lease_s in (("late", -1.0), ("alive", 60.0)):
+        database.submit(partial(heartbeats.beat, owner=owner, lease_s=lease_s)).result()
+    assert alive(database) == {"late", "alive"}
+    database.submit(heartbeats.remove_expired).result()
+    assert alive(database) == {"alive"}
+
+
+def test_beat_tells_what_was_left(database: Database) -> None:
+    beat = partial(heartbeats.beat, owner="a")
+    assert database.submit(partial(beat, lease_s=60.0)).result() is None
+    left_s = database.submit(partial(beat, lease_s=-1.0)).result()
+    assert left_s is not None
+    assert 0 < left_s <= 60
+    left_s = database.submit(partial(beat, lease_s=60.0)).result()
+    assert left_s is not None
+    assert left_s <= -1
+
+
+def test_long_lease_is_shortened(database: Database) -> None:
+    database.submit(partial(heartbeats.beat, owner="a", lease_s=3600.0)).result()
+    database.submit(partial(heartbeats.shorten, lease_s=-1.0)).result()
+    database.submit(heartbeats.remove_expired).result()
+    assert alive(database) == set()
+
+
+def alive(database: Database) -> set[str]:
+    return database.read_now(lambda connection: set(connection.execute(heartbeats.alive()).scalars()))

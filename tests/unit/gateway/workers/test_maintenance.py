@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from tests.samples.batches import WINDOW_S, begin_batch, claim_lines, only_batch
 from tests.samples.service import call, open_service
+from tests.samples.stores import migrated_store, store_urls
 
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.store import files, heartbeats
+from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.queue import backlog, batches, requests
 from meritorder.gateway.store.queue.requests import RequestAnswer
@@ -121,6 +123,44 @@ def test_step_of_the_clock_loses_nothing(
             assert context.database.read_now(partial(requests.is_running, seq=request.seq))
         assert "the clock was set" in caplog.text
         assert call(service, "GET", "/health").json == {"status": "degraded", "failing": ["clock"]}
+
+
+_SETTABLE_CLOCK = """
+CREATE SCHEMA machine;
+CREATE TABLE machine.step AS SELECT 0::double precision AS step_s;
+CREATE FUNCTION machine.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
+AS $$ SELECT pg_catalog.statement_timestamp() + (SELECT step_s FROM machine.step) * interval '1 second' $$;
+"""
+
+
+def execute(database: Database, text: str) -> None:
+    database.submit(lambda connection: connection.exec_driver_sql(text)).result()
+
+
+@pytest.mark.skipif(len(store_urls()) < 2 or store_urls()[1].marks[0].args[0], reason="no PostgreSQL")
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_step_of_postgresql_ends_no_lease(tmp_path: Path, step_s: float) -> None:
+    """A gateway that lives keeps its requests, and one that is gone loses them a lease later, not an hour."""
+    with migrated_store("postgresql", tmp_path, "clock") as database:
+        url = database.engine.url
+        execute(database, _SETTABLE_CLOCK)
+        execute(database, f"ALTER DATABASE {url.database} SET search_path = machine, public, pg_catalog")
+        store = {"url": url.set(drivername="postgresql").render_as_string(hide_password=False), "lease": "1s"}
+        with open_service(tmp_path, store={**store, "blobs": f"file://{tmp_path}/blobs"}) as service:
+            context = service.context
+            begin_batch(context, lines=1)
+            context.database.submit(lambda connection: heartbeats.beat(connection, "other", lease_s=1.0)).result()
+            (request,) = claim_lines(context, limit=1, owner="other")
+            is_running = partial(requests.is_running, seq=request.seq)
+            asyncio.run(service.maintenance.heartbeat())
+            execute(context.database, f"UPDATE machine.step SET step_s = {step_s}")  # noqa: S608 - a number
+            asyncio.run(service.maintenance.heartbeat())
+            assert context.database.read_now(is_running)
+            ends_s = time.monotonic() + 60
+            while context.database.read_now(is_running):
+                assert time.monotonic() < ends_s
+                time.sleep(0.2)
+                asyncio.run(service.maintenance.heartbeat())
 
 
 @pytest.mark.parametrize(("late_s", "status"), [(-1.0, "in_progress"), (0.0, "finalizing")])

@@ -21,8 +21,8 @@ def rows(database: Database, *names: str) -> list[tuple[Any, ...]]:
 
 
 def lose(database: Database) -> None:
-    """Let the heartbeat of gateway a expire."""
-    database.submit(lambda connection: heartbeats.beat(connection, "a", lease_s=-1.0)).result()
+    """Let gateway a be removed."""
+    database.submit(lambda connection: heartbeats.stop(connection, "a")).result()
     database.submit(heartbeats.requeue_expired).result()
 
 

@@ -83,7 +83,6 @@ def test_void_leases_do_not_count(database: Database) -> None:
 
     def lease(connection):  # noqa: ANN001, ANN202
         heartbeats.beat(connection, "alive", lease_s=60.0)
-        heartbeats.beat(connection, "late", lease_s=-1.0)
         for holder, amount in (("alive", 10), ("late", 20), ("me", 40)):
             budgets.set_lease(connection, "a", holder, amount)
 
