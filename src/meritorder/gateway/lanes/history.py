@@ -134,7 +134,7 @@ def _turn(request: bytes, answer: bytes) -> tuple[bytes, _Reference]:
 def _before(conversation: bytes, request: bytes, answer: bytes) -> bytes:
     """Return the items of a conversation, as JSON, before a response that is part of it."""
     items: list[Item] = msgspec.json.decode(conversation)
-    own = {item.get("id") for item in conversations.answer_items(answer)}
+    own = [item.get("id") for item in conversations.answer_items(answer)]
     first = next((index for index, item in enumerate(items) if item.get("id") in own), len(items))
     return msgspec.json.encode(items[: max(0, first - len(conversations.request_items(request)))])
 

@@ -152,5 +152,8 @@ def _new_items(fields: dict[str, Any]) -> list[Item]:
     items = [] if fields.get("items") is None else fields["items"]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise checks.wrong_type("items", "an array of objects", items)
+    for number, item in enumerate(items):
+        if not isinstance(item.get("type"), str | None):
+            raise checks.wrong_type(f"items[{number}].type", "a string", item["type"])
     checks.check_range("items", len(items), 0, MAX_NEW_ITEMS)
     return conversations.with_ids(items)

@@ -208,11 +208,14 @@ def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call"
     if not is_unicode(body):
         raise _not_json()
     try:
-        return decoder.decode(body)
+        call = decoder.decode(body)
+        if call.prompt is not _NULL:
+            msgspec.json.decode(call.prompt)  # it is counted later, and may hold a number that is too large
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
     except INVALID_JSON:
         raise _not_json() from None
+    return call
 
 
 def _not_json() -> ApiError:

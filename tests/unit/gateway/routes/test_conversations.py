@@ -47,3 +47,9 @@ def test_items_are_added_listed_and_deleted(service: Service) -> None:
 def test_invalid_items_are_refused(service: Service, items: object) -> None:
     reply = call(service, "POST", "/v1/conversations", {"items": items})
     assert (reply.status, reply.json["error"]["param"]) == (400, "items")
+
+
+@pytest.mark.parametrize("kind", [{"a": 1}, [[]], 7])
+def test_item_of_no_type_is_refused(service: Service, kind: object) -> None:
+    reply = call(service, "POST", "/v1/conversations", {"items": [HELLO, {**HELLO, "type": kind}]})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "items[1].type")

@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError
 
 
@@ -54,6 +57,14 @@ def test_long_integers_end_as_client_errors(digits: int) -> None:
     else:
         with pytest.raises(ApiError):
             calls.parse_call(b'{"model": "m", "max_tokens": %s}' % number)
+
+
+@pytest.mark.parametrize("parse", [calls.parse_call, lambda body: calls.parse_line_call(body, "/v1/completions")])
+@pytest.mark.parametrize("prompt", [b"[1e999]", b'["a", [-1e999]]', b"9" * 5000])
+def test_prompts_that_cannot_be_counted_are_refused(parse: Callable[[bytes], CallFields], prompt: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse(b'{"model": "m", "prompt": %s}' % prompt)
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("value", [b"9" * 5000, b"1e999", b'"\\ud800"', b'"\xff"'], ids=range(4))

@@ -214,7 +214,7 @@ def _user_part(block: FieldReader) -> Json:
 
 
 def _tool(tool: FieldReader) -> Json:
-    if tool.take("type") not in {None, "custom"}:
+    if tool.take("type") not in (None, "custom"):
         raise tool.refuse("type", "must be 'custom': the gateway runs no tools")
     for name in _NEUTRAL:
         tool.take(name)

@@ -24,15 +24,18 @@ _PREFIXES: Final = {
 
 
 def request_items(request: bytes) -> list[Item]:
-    """Return the input of a request to the Responses API as items."""
-    given = msgspec.json.decode(request).get("input") or []
-    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+    """Return the input of a request to the Responses API as items; what is none is left out."""
+    given = msgspec.json.decode(request).get("input")
+    return [{"role": "user", "content": given}] if isinstance(given, str) and given else _items(given)
 
 
 def answer_items(answer: bytes | None) -> list[Item]:
     """Return the output of a response."""
-    output = msgspec.json.decode(answer).get("output") if answer else None
-    return output if isinstance(output, list) else []
+    return _items(msgspec.json.decode(answer).get("output")) if answer else []
+
+
+def _items(value: object) -> list[Item]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def conversation_id(request: bytes) -> str | None:
@@ -125,7 +128,8 @@ def _change(
 
 
 def _shown(fields: Item) -> Item:
-    kind = fields.get("type") or "message"
+    kind = fields.get("type")
+    kind = kind if isinstance(kind, str) and kind else "message"
     item = {"id": _PREFIXES.get(kind, "item_") + secrets.token_hex(24), **fields, "type": kind}
     if kind == "message":
         content = item.get("content")

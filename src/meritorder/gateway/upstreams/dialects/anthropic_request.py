@@ -7,7 +7,7 @@ import msgspec
 from meritorder.gateway.upstreams.dialects.fields import FieldReader, Json, data_url, without_none
 
 _SYSTEM: Final = frozenset({"system", "developer"})
-_EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
+_EFFORTS: Final = ("low", "medium", "high", "xhigh")
 
 
 def to_messages(body: Json, *, venue: str, max_tokens: int) -> Json:
@@ -153,7 +153,7 @@ def _user_part(part: FieldReader) -> Json:
         part.take("type")
         image = part.inside("image_url")
         source = _image_source(image.text("url"))
-        if image.take("detail") not in {None, "auto"}:
+        if image.take("detail") not in (None, "auto"):
             raise image.refuse("detail")
         image.done()
         part.done()

@@ -153,7 +153,7 @@ def _user_part(part: FieldReader) -> Json:
     part.take("type")
     inner = part.inside(kind)
     if kind == "image_url":
-        if inner.take("detail") not in {None, "auto"}:
+        if inner.take("detail") not in (None, "auto"):
             raise inner.refuse("detail")
         media = data_url(inner.text("url"))
         field = "url"

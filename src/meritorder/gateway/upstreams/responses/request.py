@@ -52,7 +52,7 @@ def to_chat(body: Json, *, venue: str) -> Json:
     for name, reason in _REFUSED.items():
         if fields.take(name) is not None:
             raise fields.refuse(name, reason)
-    if fields.take("truncation") not in {None, "disabled"}:
+    if fields.take("truncation") not in (None, "disabled"):
         raise fields.refuse("truncation", "must be 'disabled': the venue drops no items")
     include = fields.peek("include")
     wants_logprobs = bool(fields.peek("top_logprobs")) or (isinstance(include, list) and _LOGPROBS in include)
@@ -82,7 +82,7 @@ def _response_format(fields: FieldReader) -> Json | None:
         fields.take("text")
         return None
     text = fields.inside("text")
-    if text.take("verbosity") not in {None, "medium"}:
+    if text.take("verbosity") not in (None, "medium"):
         raise text.refuse("verbosity", "has no equivalent in chat completions of the venue")
     form = text.inside("format") if text.peek("format") is not None else None
     text.done()
@@ -109,7 +109,7 @@ def _reasoning_effort(fields: FieldReader) -> str | None:
         return None
     reasoning = fields.inside("reasoning")
     for name in ("summary", "generate_summary"):
-        if reasoning.take(name) not in {None, "auto"}:
+        if reasoning.take(name) not in (None, "auto"):
             raise reasoning.refuse(name, "must be 'auto': the venue writes no summaries")
     effort: str | None = reasoning.take("effort")
     reasoning.done()
@@ -126,7 +126,7 @@ def _tools(fields: FieldReader) -> tuple[list[Json], Json | str | None]:
         case {"type": "function", "name": str(name)}:
             return tools, {"type": "function", "function": {"name": name}}
         case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": list(allowed)}:
-            names = {tool.get("name") for tool in allowed if isinstance(tool, dict) and tool.get("type") == "function"}
+            names = [tool.get("name") for tool in allowed if isinstance(tool, dict) and tool.get("type") == "function"]
             return [tool for tool in tools if tool["function"]["name"] in names], mode
         case _:
             raise fields.refuse("tool_choice", "must name a function: the venue has no other tools")
