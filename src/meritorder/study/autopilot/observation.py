@@ -16,7 +16,7 @@ from meritorder.study.ledger.costing import Period
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.traces.trace import cut
-from meritorder.units import SECONDS_PER_DAY
+from meritorder.units import SECONDS_PER_DAY, utc
 
 COLUMNS: Final = (
     *("request_id", "attempt", "tenant", "workload", "lane", "model", "venue", "replica", "outcome", "price_basis"),
@@ -64,10 +64,20 @@ class Observation:
         return float(len(self.last_day))
 
     def days(self, count: int) -> Trace:
-        """Return the requests of the last days, as many as the history has."""
+        """Return the requests of the last days, as many as the history has.
+
+        Raises:
+            TraceError: Nothing arrived in them.
+        """
+        from_s = self.now_s - count * SECONDS_PER_DAY
+        if self.rows.filter(pl.col("arrived_s") >= from_s).is_empty():
+            raise TraceError(
+                f"no request has arrived since {utc(from_s):%Y-%m-%d %H:%M} UTC, and the plan in force stays as it is",
+                where="the ledger",
+                fix="if that traffic has ended, take the plan out of force or stop its machines",
+            )
         epoch_s = self.trace.epoch_s or 0.0
-        from_s = max(0.0, self.now_s - count * SECONDS_PER_DAY - epoch_s)
-        return cut(self.trace, from_s, None)
+        return cut(self.trace, max(0.0, from_s - epoch_s), None)
 
 
 def observe(

@@ -11,7 +11,7 @@ from msgspec import structs
 from sqlalchemy import select
 
 from meritorder import documents
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, TraceError
 from meritorder.gateway.store import migrations
 from meritorder.gateway.store.billing import ledger
 from meritorder.gateway.store.billing.ledger import LedgerEntry
@@ -106,6 +106,16 @@ def test_nothing_changes_while_nothing_is_cheaper(site: Site) -> None:
         assert decision is not None
         assert (decision.outcome, decision.reasons) == (KEPT, ["schedule"])
         assert pilot.step(END_S + 60) is None
+    assert site.in_force == site.plan
+
+
+def test_traffic_that_ended_is_said(site: Site) -> None:
+    """A day without a request has nothing to weigh plans on; one request is enough."""
+    with (
+        site.autopilot() as pilot,
+        pytest.raises(TraceError, match="no request has arrived since 2026-11-05 00:00 UTC"),
+    ):
+        pilot.step(END_S + 86_400)
     assert site.in_force == site.plan
 
 
