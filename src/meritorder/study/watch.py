@@ -5,7 +5,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib import error as url_errors
 from urllib import request
@@ -65,6 +65,13 @@ class Reading:
     sequences: float
     tokens: Mapping[Series, float]
     requests: float | None = None
+
+    def after(self, before: "Reading") -> "Reading":
+        """Return it with the counters that an earlier reading had and this one lacks, as they were.
+
+        An engine that has started again lacks them until its first request, and several processes may miss some once.
+        """
+        return replace(self, tokens={**before.tokens, **self.tokens})
 
 
 @dataclass(slots=True)
@@ -262,7 +269,7 @@ def watch(
             progress(f"{format_duration(left_s)} left, {format_count(round(counted), 'token')}; Ctrl-C ends it")
             sleep(min(_POLL_S, left_s))
             try:
-                reading = parse_reading(read(url), at_s=clock(), where=url)
+                reading = parse_reading(read(url), at_s=clock(), where=url).after(last)
             except ConfigError:
                 was_unreachable = True
                 continue

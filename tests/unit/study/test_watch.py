@@ -91,6 +91,13 @@ def test_model_that_appears_counts_from_zero() -> None:
     assert Server(vllm(9, 9), vllm(9, 9) + vllm(5, 0, model="b")).watched(1.0).input_tokens == 5
 
 
+def test_counter_that_is_missed_once_is_not_new() -> None:
+    """Of two processes one does not answer the second reading: it counts 10 more tokens, not 1,010."""
+    first, second = vllm(100, 0, model="a"), vllm(1000, 0, model="b")
+    report = Server(first + second, vllm(105, 0, model="a"), vllm(110, 0, model="a") + vllm(1010, 0, model="b"))
+    assert report.watched(2.0).input_tokens == 20
+
+
 def test_time_without_an_answer_is_apart() -> None:
     gone = ConfigError("cannot be read", where=URL)
     report = Server(vllm(0, 0), gone, vllm(10, 0), vllm(10, 0), gone).watched(4.0)

@@ -49,7 +49,7 @@ class _Engine:
     def poll(self) -> None:
         """Read the counters; they wait in an open row until a request has both a prompt and an answer."""
         try:
-            reading = parse_reading(self.read(self.url), at_s=self.clock(), where=self.url)
+            reading = parse_reading(self.read(self.url), at_s=self.clock(), where=self.url).after(self.last)
         except ConfigError:
             self.was_unreachable = True
             return
