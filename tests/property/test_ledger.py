@@ -27,7 +27,7 @@ _prices = st.sampled_from([Decimal(1), Decimal("3.79"), Decimal("98.32"), Decima
     lambda usd: usd - usd % _UNIT_USD
 )
 _COLUMNS = (
-    *("request_id", "lane", "model", "venue", "replica", "arrived_s", "started_s", "ended_s"),
+    *("request_id", "lane", "model", "venue", "replica", "outcome", "arrived_s", "started_s", "ended_s"),
     *("input_tokens", "output_tokens", "cost_picousd"),
 )
 
@@ -89,7 +89,8 @@ def _attempts(draw: st.DrawFn, *, named: bool) -> pl.DataFrame:
         lane, model = draw(st.sampled_from(["realtime", "deferrable"])), draw(st.sampled_from(["m", "n"]))
         texts = (f"q{draw(st.integers(0, number))}", lane, model, venue, draw(st.sampled_from(replicas)))
         tokens = (draw(st.integers(0, 9)), draw(st.sampled_from([0, 1, 700])))
-        values = (*texts, float(_EPOCH_S), float(start_s), float(end_s), *tokens, tokens_picousd)
+        outcome = draw(st.sampled_from([None, "answered", "preempted"]))
+        values = (*texts, outcome, float(_EPOCH_S), float(start_s), float(end_s), *tokens, tokens_picousd)
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
     return from_columns({name: [row[name] for row in rows] for name in _COLUMNS})
 
@@ -199,10 +200,13 @@ def test_kinds_share_by_time_and_attempts_by_work(records: list[PaidCapacity], a
 
 
 def _kind(row: dict[str, Any]) -> tuple[str, str] | None:
-    return (row["lane"], row["model"]) if row["input_tokens"] + row["output_tokens"] else None
+    counted = row["input_tokens"] + row["output_tokens"] or row["outcome"] == "preempted"
+    return (row["lane"], row["model"]) if counted else None
 
 
 def _pace(row: dict[str, Any]) -> Fraction:
-    """Return the work in a second; without tokens, all attempts do the same."""
+    """Return the work in a second; what ran again does next to none, and attempts without tokens do the same."""
     work = row["input_tokens"] + 4 * row["output_tokens"]
+    if row["outcome"] == "preempted":
+        return Fraction(1, 10**12)
     return Fraction(work) / round(row["ended_s"] - row["started_s"]) if work else Fraction(1)

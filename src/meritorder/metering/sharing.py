@@ -3,8 +3,9 @@
 With price p(t) and n(t) running attempts, a virtual clock V(t) = ∫ p(t) / n(t) dt advances while n(t) > 0. Attempts of
 a kind, which are those of one model and lane, are together charged what they are by time: the sum of V(end) - V(start).
 What a kind is charged in a window is shared among its attempts by the work that they do in it, so that a request costs
-what its tokens do, whatever else happened to run at the same instant. Attempts without tokens are a kind of their own,
-whose work is their time. Idle is ∫ p(t) dt over the time with n(t) = 0.
+what its tokens do, whatever else happened to run at the same instant. An attempt whose request ran again, as after a
+preemption, did no work: its time is a cost of its kind. Others without tokens are a kind of their own, whose work is
+their time. Idle is ∫ p(t) dt over the time with n(t) = 0.
 
 Source: the virtual time of generalized processor sharing, A. K. Parekh and R. G. Gallager, IEEE/ACM Transactions on
 Networking 1 (3), 1993.
@@ -51,12 +52,28 @@ class Ran:
     pace: Integers
 
     @classmethod
-    def of(cls, starts_us: Integers, ends_us: Integers, kind: Integers, work_tokens: NDArray[np.float64]) -> "Ran":
-        """Return attempts of these kinds, not negative, that did this work; zero is work that nobody counted."""
-        counted = work_tokens > 0
+    def of(
+        cls,
+        starts_us: Integers,
+        ends_us: Integers,
+        kind: Integers,
+        work_tokens: NDArray[np.float64],
+        *,
+        repeated: NDArray[np.bool_],
+    ) -> "Ran":
+        """Return attempts.
+
+        Args:
+            starts_us: Starts, epoch microseconds.
+            ends_us: Ends.
+            kind: Number of the model and lane of each, not negative.
+            work_tokens: What each did; zero is work that nobody counted.
+            repeated: Whether another attempt followed, which does the work.
+        """
+        counted = (work_tokens > 0) & ~repeated
         hours = np.maximum(ends_us - starts_us, 1) / US_PER_HOUR
         pace = np.rint(_PACES_PER_TOKEN * work_tokens / hours).clip(1, _MAX_PACE).astype(np.int64)
-        return cls(starts_us, ends_us, np.where(counted, kind, _WITHOUT_TOKENS), np.where(counted, pace, 1))
+        return cls(starts_us, ends_us, np.where(counted | repeated, kind, _WITHOUT_TOKENS), np.where(counted, pace, 1))
 
     def take(self, members: Integers) -> "Ran":
         """Return some of them."""

@@ -15,7 +15,7 @@ def _attempts(*rows: tuple[float, float, float], replica: str = "a", kind: int =
     starts_us, ends_us = (table[:, :2] * 1e6).astype(np.int64).T
     return Attempts(
         replica=np.array([replica] * len(rows)),
-        ran=Ran.of(starts_us, ends_us, np.full(len(rows), kind), table[:, 2]),
+        ran=Ran.of(starts_us, ends_us, np.full(len(rows), kind), table[:, 2], repeated=np.zeros(len(rows), dtype=bool)),
         work_tokens=table[:, 2],
         own=np.full(len(rows), own),
     )

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from meritorder.metering.sharing import US_PER_HOUR, Ran, hourly, largest_remainder, settled_s, share
 
@@ -9,10 +10,17 @@ def _array(*numbers: int) -> np.ndarray:
     return np.array(numbers, dtype=np.int64)
 
 
-def _ran(starts_us: np.ndarray, ends_us: np.ndarray, kind: np.ndarray | None = None, *work_tokens: float) -> Ran:
+def _ran(
+    starts_us: np.ndarray,
+    ends_us: np.ndarray,
+    kind: np.ndarray | None = None,
+    *work_tokens: float,
+    repeated: int | None = None,
+) -> Ran:
     count = len(starts_us)
     kind = np.zeros(count, dtype=np.int64) if kind is None else kind
-    return Ran.of(starts_us, ends_us, kind, np.array(work_tokens or [1.0] * count))
+    work = np.array(work_tokens or [1.0] * count)
+    return Ran.of(starts_us, ends_us, kind, work, repeated=np.arange(count) == repeated)
 
 
 def test_hourly_parts_never_overflow() -> None:
@@ -94,6 +102,13 @@ def test_what_has_no_tokens_pays_for_its_time() -> None:
     What both pay together, 2 + 3 s, is shared by their time in the window.
     """
     assert _cost_s(_ran(_s(0, 0, 0), _s(20, 3, 9), None, 7, 0, 0), 3) == [15, 1.25, 3.75]
+
+
+def test_attempt_that_ran_again_is_a_cost_of_its_kind() -> None:
+    """Preempted after 6 s of 12 s beside two answers: 12 s for 3 and 1 tokens of work; alone, it pays for its time."""
+    ran = _ran(_s(0, 0, 0, 40), _s(12, 12, 6, 45), None, 3, 1, 9, 9, repeated=2)
+    assert _cost_s(ran, 4) == pytest.approx([9, 3, 0, 5], abs=1e-6)
+    assert _cost_s(_ran(_s(0), _s(6), None, 9, repeated=0), 1) == [6]
 
 
 def test_windows_have_prices_of_their_own() -> None:

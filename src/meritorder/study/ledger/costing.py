@@ -29,7 +29,7 @@ from meritorder.metering.sharing import (
     serving_units,
     share,
 )
-from meritorder.metering.words import MACHINE
+from meritorder.metering.words import MACHINE, NOT_FINAL
 from meritorder.records.accounting import OUTPUT_WEIGHT, Use
 from meritorder.units import format_count
 
@@ -125,9 +125,12 @@ def cost(
         end=(pl.col("ended_s") * US_PER_S).round().cast(pl.Int64),
         kind=_physical("lane") * 2**32 + _physical("model"),
         work=pl.col("input_tokens") + OUTPUT_WEIGHT * pl.col("output_tokens"),
+        repeated=pl.col("outcome").is_in(list(NOT_FINAL)).fill_null(value=False),
     )
     starts, ends = times["start"].to_numpy(), times["end"].to_numpy()
-    ran = Ran.of(starts, ends, times["kind"].to_numpy(), times["work"].to_numpy())
+    ran = Ran.of(
+        starts, ends, times["kind"].to_numpy(), times["work"].to_numpy(), repeated=times["repeated"].to_numpy()
+    )
     del times
     rented: list[PaidCapacity | PaidCommitment] = [*capacity, *commitments]
     on_machine = _on_machines(attempts, {record.venue for record in rented})

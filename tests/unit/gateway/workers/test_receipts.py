@@ -225,7 +225,7 @@ def _held(gateway: _Gateway, request_id: str) -> Any:  # noqa: ANN401
 def test_held_request_has_a_receipt(gateway: _Gateway) -> None:
     """Two attempts, the first without an answer, beside the batch in a window of 20 s; 40 s before the deadline.
 
-    It is busy for 20 dollars, with 30, 10 and 30 tokens of work: prompts of 10, and four for each of 5 more.
+    It is busy for 20 dollars, with 30 tokens of work for the batch and 30 for the request: its first attempt did none.
     """
     gateway.rented(0, 100)
     of_request = {"batch_seq": None, "tenant": "default", "request_id": "req_1", "deadline_s": DAY_S + 60}
@@ -235,7 +235,7 @@ def test_held_request_has_a_receipt(gateway: _Gateway) -> None:
     assert reply.status == 200, reply.json
     receipt = reply.json["receipt"]
     assert (receipt["request_id"], receipt["batch_id"]) == ("req_1", "")
-    assert receipt["paid_usd"] == pytest.approx(20 * 40 / 70)
+    assert receipt["paid_usd"] == pytest.approx(20 * 30 / 60)
     assert (receipt["total"], receipt["completed"], receipt["attempts"], receipt["status"]) == (1, 1, 2, "completed")
     assert (receipt["deadline_kept"], receipt["spare_s"]) == (True, 40)
     assert call(gateway.service, "POST", "/v1/receipts/verify", reply.json).json["valid"]

@@ -41,6 +41,8 @@ _CLIENT_GONE: Final = 499
 _BEGAN_S: Final = func.coalesce(LEDGER.c.started_s, LEDGER.c.ended_s)
 WORK: Final = LEDGER.c.input_tokens + OUTPUT_WEIGHT * LEDGER.c.output_tokens
 """Work of an attempt, in input tokens."""
+REPEATED: Final = case((LEDGER.c.outcome.in_(NOT_FINAL), 1), else_=0)
+"""Whether another attempt of its request followed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,30 +143,31 @@ def machine_attempts(connection: Connection, day: int, venues: Iterable[str]) ->
         venues: The venues with paid capacity, for rows of older versions.
     """
     group_columns = [LEDGER.c[name] for name in GROUP]
-    query = select(_BEGAN_S, LEDGER.c.ended_s, WORK, LEDGER.c.replica, *group_columns)
+    query = select(_BEGAN_S, LEDGER.c.ended_s, WORK, REPEATED, LEDGER.c.replica, *group_columns)
     query = query.where(*_overlaps(day), _on_machine(venues)).order_by(LEDGER.c.seq)
     groups: dict[tuple[str | None, ...], int] = {}
     places: dict[tuple[str | None, str | None], int] = {}
     kinds: dict[tuple[str | None, str | None], int] = {}
-    pages = [np.empty((0, 6))]
+    pages = [np.empty((0, 7))]
     for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
         indexed = [
             (
                 began_s,
                 ended_s,
                 work_tokens,
+                repeated,
                 kinds.setdefault((group[_LANE], group[_MODEL]), len(kinds)),
                 groups.setdefault(tuple(group), len(groups)),
                 places.setdefault((group[-1], replica), len(places)),
             )
-            for began_s, ended_s, work_tokens, replica, *group in page
+            for began_s, ended_s, work_tokens, repeated, replica, *group in page
         ]
         pages.append(np.array(indexed, dtype=float))
     table = np.concatenate(pages)
     times_us = np.rint(table[:, :2] * US_PER_S).astype(np.int64)
-    indexes = table[:, 3:].astype(np.int64)
+    indexes = table[:, 4:].astype(np.int64)
     return MachineAttempts(
-        ran=Ran.of(times_us[:, 0], times_us[:, 1], indexes[:, 0], table[:, 2]),
+        ran=Ran.of(times_us[:, 0], times_us[:, 1], indexes[:, 0], table[:, 2], repeated=table[:, 3] > 0),
         group=indexes[:, 1],
         place=indexes[:, 2],
         groups=list(groups),

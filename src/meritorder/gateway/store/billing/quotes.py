@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from meritorder.gateway.store.billing.daily import WORK
+from meritorder.gateway.store.billing.daily import REPEATED, WORK
 from meritorder.gateway.store.queue.batches import Batch
 from meritorder.gateway.store.quotas import budgets
 from meritorder.gateway.store.schema import BATCHES, FILES, LEDGER, QUOTES
@@ -153,20 +153,21 @@ def past_jobs(connection: Connection, tenant: str, model: str, endpoint: str, *,
 def latest_attempts(connection: Connection, venue: str, model: str, lane: str) -> Attempts:
     """Return the latest attempts on machines of a venue, of all models; a lane that has none there is any lane."""
     columns = ("venue", "price_basis", "started_s", "ended_s", "replica", "lane", "model")
-    selected = select(*(LEDGER.c[name] for name in columns), WORK.label("work"))
+    selected = select(*(LEDGER.c[name] for name in columns), WORK.label("work"), REPEATED.label("repeated"))
     latest = selected.order_by(LEDGER.c.ended_s.desc()).limit(_MAX_READ).subquery()
     here = (latest.c.venue == venue, latest.c.price_basis == MACHINE, latest.c.started_s.is_not(None))
-    query = select(*(latest.c[name] for name in (*columns[2:], "work"))).where(*here)
+    query = select(*(latest.c[name] for name in (*columns[2:], "work", "repeated"))).where(*here)
     rows = connection.execute(query.order_by(latest.c.ended_s.desc()).limit(_MAX_ATTEMPTS)).all()
-    starts_s, ends_s, replicas, lanes, models, work = zip(*rows, strict=True) if rows else [()] * 6
+    starts_s, ends_s, replicas, lanes, models, work, again = zip(*rows, strict=True) if rows else [()] * 7
     starts_us, ends_us = (np.rint(np.array(times_s) * US_PER_S).astype(np.int64) for times_s in (starts_s, ends_s))
     kinds = dict[tuple[str, str], int]()
     kind = [kinds.setdefault(both, len(kinds)) for both in zip(lanes, models, strict=True)]
+    repeated = np.array(again, dtype=np.bool_)
     work_tokens, of_model = np.array(work, dtype=np.float64), np.array(models, dtype=np.str_) == model
     in_lane = of_model & (np.array(lanes, dtype=np.str_) == lane)
     return Attempts(
         replica=np.array([replica or "" for replica in replicas], dtype=np.str_),
-        ran=Ran.of(starts_us, ends_us, np.array(kind, dtype=np.int64), work_tokens),
-        work_tokens=work_tokens,
+        ran=Ran.of(starts_us, ends_us, np.array(kind, dtype=np.int64), work_tokens, repeated=repeated),
+        work_tokens=np.where(repeated, 0.0, work_tokens),
         own=in_lane if in_lane.any() else of_model,
     )

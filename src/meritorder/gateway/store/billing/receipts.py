@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, insert, or_, select
 
-from meritorder.gateway.store.billing.daily import WORK
+from meritorder.gateway.store.billing.daily import REPEATED, WORK
 from meritorder.gateway.store.schema import LEDGER, RECEIPTS
 from meritorder.metering.capacity import US_PER_S
 from meritorder.metering.sharing import Ran
@@ -156,14 +156,14 @@ def attempts_on(
         LEDGER.c.price_basis == MACHINE,
     )
     is_own = case((own, 1), else_=0)
-    query = select(_BEGAN_S, LEDGER.c.ended_s, WORK, is_own, LEDGER.c.lane, LEDGER.c.model)
+    query = select(_BEGAN_S, LEDGER.c.ended_s, WORK, REPEATED, is_own, LEDGER.c.lane, LEDGER.c.model)
     query = query.where(*here, LEDGER.c.ended_s >= from_s, to_s > _BEGAN_S)
     kinds: dict[tuple[str, str], int] = {}
-    pages = [np.empty((0, 5))]
+    pages = [np.empty((0, 6))]
     for page in connection.execution_options(yield_per=_READ_SIZE).execute(query).partitions():
         rows = [(*numbers, kinds.setdefault((lane, model), len(kinds))) for *numbers, lane, model in page]
         pages.append(np.array(rows, dtype=float))
     table = np.concatenate(pages)
     times_us = np.rint(table[:, :2] * US_PER_S).astype(np.int64)
-    ran = Ran.of(times_us[:, 0], times_us[:, 1], table[:, 4].astype(np.int64), table[:, 2])
-    return ReplicaAttempts(ran=ran, own=table[:, 3] > 0)
+    ran = Ran.of(times_us[:, 0], times_us[:, 1], table[:, 5].astype(np.int64), table[:, 2], repeated=table[:, 3] > 0)
+    return ReplicaAttempts(ran=ran, own=table[:, 4] > 0)
