@@ -1,6 +1,5 @@
 """Purchase options, and the row that every reader makes of a line item."""
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -124,7 +123,8 @@ def whole_hours() -> tuple[pl.Expr, pl.Expr]:
 
 
 _PERIOD: Final = ("period_start", "period_end")
-_EARLIEST, _LATEST = (pl.lit(dt.datetime.fromtimestamp(epoch_s, dt.UTC)) for epoch_s in (EARLIEST_S, LATEST_S))
+# Not as literals of times, which polars computes at once: modules compute nothing when they are imported.
+_EARLIEST, _LATEST = (pl.lit(int(epoch_s * 10**6)).cast(pl.Datetime("us", "UTC")) for epoch_s in (EARLIEST_S, LATEST_S))
 _DEFAULTS: Final = {
     "unused": _NO,
     "bought": _NO,
