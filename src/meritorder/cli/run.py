@@ -36,36 +36,41 @@ def run(
     prompt: PromptColumn = "prompt",
     id_: Annotated[
         str,
-        typer.Option("--id", metavar="COLUMN", help="Column that identifies rows; else custom_id, id, or the content."),
+        typer.Option(
+            "--id", metavar="COLUMN", help="Column that identifies rows; by default custom_id, id or the content."
+        ),
     ] = "",
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="Limit on the answers of rows that set none.")
+        int | None, typer.Option("--max-tokens", min=1, help="Most tokens of an answer, for rows that set no limit.")
     ] = None,
     deadline: Annotated[
-        str, typer.Option("--deadline", metavar="TIME", help="When to end: 6h, 06:00 UTC or ISO 8601.")
+        str, typer.Option("--deadline", metavar="TIME", help="Deadline of the job: 6h, 06:00 UTC or ISO 8601.")
     ] = "",
     budget: Annotated[
-        float | None, typer.Option("--budget", metavar="USD", help="Most that all runs may spend; it needs a price.")
+        float | None, typer.Option("--budget", metavar="USD", help="Budget of all runs of the job; it needs a price.")
     ] = None,
     usd_per_mtok: Annotated[
         str, typer.Option("--usd-per-mtok", metavar="IN,OUT", help="Price of a million input and output tokens.")
     ] = "",
     usd_per_hour: Annotated[
-        float | None, typer.Option("--usd-per-hour", metavar="USD", help="Price of all machines that serve it.")
+        float | None, typer.Option("--usd-per-hour", metavar="USD", help="Price of all machines behind the endpoints.")
     ] = None,
-    calls: Annotated[int, typer.Option("--calls", min=1, help="Calls in flight of each worker.")] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Workers that ask, on Ray.")] = 1,
+    calls: Annotated[int, typer.Option("--calls", min=1, help="Calls that each worker has in flight.")] = 64,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Workers on Ray that send calls.")] = 1,
     rows_per_file: Annotated[
-        int, typer.Option("--rows-per-file", min=1, help="Rows of a file of answers; what a crash may cost a worker.")
+        int,
+        typer.Option(
+            "--rows-per-file", min=1, help="Rows per file of answers; a worker that crashes loses at most these."
+        ),
     ] = 500,
     max_outage: Annotated[
-        str, typer.Option("--max-outage", metavar="TIME", help="How long no call may succeed until the job stops.")
+        str, typer.Option("--max-outage", metavar="TIME", help="Stop after this time without a successful call.")
     ] = "10m",
     ray: Annotated[
         str, typer.Option("--ray", metavar="ADDRESS", help="Ray cluster; by default one on this machine.")
     ] = "",
     quote: Annotated[
-        bool, typer.Option("--quote", help="Ask a few rows only, and say what the rest costs and when it ends.")
+        bool, typer.Option("--quote", help="Run a few rows only, and estimate cost and end of the rest.")
     ] = False,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
     json: JsonFile = None,
@@ -148,7 +153,7 @@ def _check_budget(
     if usd_per_hour is not None and not 0 < usd_per_hour < math.inf:
         raise ConfigError(f"{usd_per_hour} is not a price", where="--usd-per-hour", fix="write dollars an hour")
     if usd_per_hour is not None and any(prices):
-        raise ConfigError("two prices of one thing", where="run", fix="give --usd-per-hour or --usd-per-mtok")
+        raise ConfigError("give one price, not two", where="run", fix="give --usd-per-hour or --usd-per-mtok")
     if budget is None:
         return
     if not 0 < budget < math.inf:

@@ -150,7 +150,7 @@ class RowAnswerer:
                 await self._allowance.settle(most_usd, paid_usd)
 
     async def _ask(self, request: RowRequest) -> Answer | Left:
-        """Ask until there is an answer: while endpoints are busy for as long as others succeed, else a few times."""
+        """Retry until there is an answer: for busy endpoints as long as other calls succeed, else a few times."""
         options = self._options
         failures = 0
         for attempt in count(1):
@@ -189,7 +189,7 @@ class RowAnswerer:
 
 
 def _to_answer(request: RowRequest, reply: Reply | None = None, attempts: int = 0) -> Answer:
-    """Return what the output has of a row, whose error is null only if an endpoint has answered it."""
+    """Return a row of the output; its `error` is null only if an endpoint answered."""
     answer: Answer = {
         "id": request.id,
         "text": None,

@@ -123,7 +123,7 @@ def files_of(path: str) -> list[str]:
     if kind is fs.FileType.File:
         if _kind(path) not in _READERS:
             known = ", ".join((*_READERS, *_JSON_LINES[1:]))
-            raise ConfigError("is of no known kind", where=path, fix=f"name files that end in {known}")
+            raise ConfigError("is of an unknown kind", where=path, fix=f"name files that end in {known}")
         return [path]
     # Tools leave notes beside the rows: hidden, in names that begin with `_`, as small .json files, or as .txt.
     names = sorted(
@@ -231,7 +231,7 @@ def _named(header: Sequence[str], cells: Sequence[str]) -> dict[str, str | None]
     """Return a row of a CSV file by its columns; an empty cell has no value."""
     values: dict[str, str | None] = {name: cell or None for name, cell in zip(header, cells, strict=False)}
     if len(cells) != len(header):
-        values[FAULT] = f"has {len(cells)} cells, and the file has {len(header)} columns"
+        values[FAULT] = f"has {len(cells)} cells, but the file has {len(header)} columns"
     return values
 
 

@@ -26,7 +26,7 @@ def test_missing_ray_names_the_extra(tmp_path: Path) -> None:
         ("--usd-per-mtok 1", "'1' is not two prices"),
         ("--usd-per-mtok -1,2", "'-1,2' is not two prices"),
         ("--usd-per-hour 0", "0.0 is not a price"),
-        ("--usd-per-hour 3 --usd-per-mtok 1,2", "two prices of one thing"),
+        ("--usd-per-hour 3 --usd-per-mtok 1,2", "give one price, not two"),
         ("--max-outage soon", "'soon' is not a duration"),
         ("--deadline soon", "soon"),
     ],

@@ -43,7 +43,7 @@ def test_csv_keeps_text_as_written(tmp_path: Path) -> None:
     rows = read(tmp_path / "rows.csv")
     assert rows[0] == {"id": "007", "prompt": "two\nlines, quoted", sources.FAULT: None}
     assert rows[1]["prompt"] is None
-    assert rows[2][sources.FAULT] == "has 3 cells, and the file has 2 columns"
+    assert rows[2][sources.FAULT] == "has 3 cells, but the file has 2 columns"
 
 
 def test_saved_dataset_is_read(tmp_path: Path) -> None:

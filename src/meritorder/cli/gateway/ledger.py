@@ -334,7 +334,7 @@ def _write(answer: LedgerReport, json: Path | None, html: Path | None, proof: Pa
 
 
 def _instant(text: str | None, option: str) -> float | None:
-    """Return the epoch seconds of a time; a duration is so long before now."""
+    """Return the epoch seconds of a time; a duration counts back from now."""
     if text is None:
         return None
     before_s = parse_duration_s(text)

@@ -53,7 +53,7 @@ def serve(
         raise ConfigError("give exactly one of the two", where="--config and --local")
     if local and workers > 1:
         fix = "leave out --workers, or run engines yourself and name their url with --config"
-        raise ConfigError("the local engine has one process in front of it", where="--local", fix=fix)
+        raise ConfigError("the local engine is served by one process", where="--local", fix=fix)
     settings = server.load_settings(config, host=host, port=port, plan=plan)
     if migrate:
         server.migrate(settings)

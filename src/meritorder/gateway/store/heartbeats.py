@@ -13,7 +13,7 @@ def alive() -> Select[tuple[str]]:
 
 
 def beat(connection: Connection, owner: str, *, lease_s: float) -> float | None:
-    """Record that this gateway is alive for some time; return what was left of that, or None if it was not alive."""
+    """Renew the lease of this gateway; return what was left of it, negative if it was over, None if it had none."""
     mine = INSTANCES.c.id == owner
     left_s = connection.execute(select(INSTANCES.c.alive_until_s - lease_clock()).where(mine)).scalar()
     values = {"alive_until_s": lease_clock() + lease_s}
@@ -23,7 +23,7 @@ def beat(connection: Connection, owner: str, *, lease_s: float) -> float | None:
 
 
 def shorten(connection: Connection, *, lease_s: float) -> None:
-    """Let no gateway be alive for longer than some time from now, unless it renews its lease."""
+    """Shorten all leases to some time from now; a gateway that is alive renews its own."""
     longest = lease_clock() + lease_s
     connection.execute(update(INSTANCES).where(INSTANCES.c.alive_until_s > longest).values(alive_until_s=longest))
 

@@ -1,4 +1,4 @@
-"""Ports for processes that are told where to listen: reserved, so that no other process is given them meanwhile."""
+"""Ports reserved for processes that this one starts, so that no other process takes them in between."""
 
 import socket
 import sys

@@ -100,7 +100,7 @@ def saving(report: LedgerReport) -> str:
 
 
 def interval(report: LedgerReport) -> str:
-    """Return between what amounts the saving is."""
+    """Return the interval of the saving."""
     if report.saved_interval is None:
         return "of unknown error"
     low, high = (format_usd(usd) for usd in report.saved_interval)

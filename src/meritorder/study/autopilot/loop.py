@@ -214,7 +214,7 @@ def run(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Look again and again until interrupted; what cannot be done now is reported and tried at the next time.
+    """Look at each interval until interrupted; report what fails, and try it again the next time.
 
     Args:
         autopilot: The autopilot.

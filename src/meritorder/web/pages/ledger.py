@@ -139,7 +139,7 @@ class Ledgers:
         self._turn = asyncio.Semaphore(1)
 
     async def prepare(self, question: Question, *, patience_s: float = _PATIENCE_S) -> bool:
-        """Answer a question, if that is not done; return whether there is an answer or an error within the patience."""
+        """Answer a question, unless that is under way; return whether an answer or an error is there in time."""
         answer = self._answers.get(question)
         if (answer is None or not _is_fresh(answer, question)) and question not in self._tasks:
             self._tasks[question] = asyncio.create_task(self._prepare(question))
