@@ -161,7 +161,9 @@ def tag_pairs(tags: str | None) -> dict[str, str]:
     except json.JSONDecodeError:
         return {}
     if isinstance(parsed, dict) and list(parsed) == ["pairs"]:
-        parsed = {pair["key"]: pair["value"] for pair in parsed["pairs"] or ()}
+        labels = parsed["pairs"] if isinstance(parsed["pairs"], list) else []
+        named = [label for label in labels if isinstance(label, dict) and isinstance(label.get("key"), str)]
+        parsed = {label["key"]: label.get("value") for label in named}
     if not isinstance(parsed, dict):
         return {}
     pairs = {

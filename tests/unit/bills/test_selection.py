@@ -131,6 +131,7 @@ def test_plan_is_inference_by_majority(cur: Write) -> None:
     [
         ('{"user:Team": "llm", "n": 3, "gone": null}', {"user:team": "llm", "team": "llm", "n": "3"}),
         ('{"pairs":[{"key":"user_team","value":"llm"}]}', {"user_team": "llm", "team": "llm"}),
+        ('{"pairs":[{"key":"team"},{"value":"llm"},{"key":null},null,{"key":"app","value":"chat"}]}', {"app": "chat"}),
         ('{"pairs":null}', {}),
         ("not json", {}),
         ("[1]", {}),

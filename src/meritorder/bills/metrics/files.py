@@ -53,14 +53,13 @@ def read_samples(file: PlainFile) -> pl.DataFrame:
 def _of_json(file: PlainFile) -> pl.DataFrame:
     try:
         answer: Any = json.loads(file.path.read_bytes())
-        rows = list(_rows(answer))
+        rows = [(str(at), *labels, float(str(value))) for at, *labels, value in _rows(answer)]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         what = "not the answer of Prometheus, CloudWatch or Grafana"
         raise BillError(what, where=file.name, fix=FIX) from error
     if not rows:
         raise BillError("the query found no series", where=file.name, fix=FIX)
-    texts = [(str(at), *labels, float(str(value))) for at, *labels, value in rows]
-    table = pl.DataFrame(texts, schema=SAMPLES | {"at": pl.String}, orient="row")
+    table = pl.DataFrame(rows, schema=SAMPLES | {"at": pl.String}, orient="row")
     seconds = pl.col("at").cast(pl.Float64, strict=False)
     if table.select(seconds.is_not_null().all()).item():
         return table.with_columns(at=seconds)

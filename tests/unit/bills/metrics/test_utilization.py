@@ -83,6 +83,10 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
         ("{", "not the answer of Prometheus, CloudWatch or Grafana"),
         ('{"x": 1}', "not the answer of Prometheus, CloudWatch or Grafana"),
         ("[[3]]", "not the answer of Prometheus, CloudWatch or Grafana"),
+        (
+            '{"Label": "gpu", "Datapoints": [{"Timestamp": "2026-10-01T00:00:00Z", "Average": {}}]}',
+            "not the answer of Prometheus, CloudWatch or Grafana",
+        ),
         ('[{"metric": 3, "value": [0, "1"]}]', "not the answer of Prometheus, CloudWatch or Grafana"),
         ("a,b,c,d,e,f,g,time\n", "no column of utilization among a, b, c, d, e, f;"),
         ("value,machine\n", "no column of time among value, machine;"),
