@@ -64,9 +64,11 @@ def test_damaged_answer_is_one_line(tmp_path: Path, result: dict[str, Any]) -> N
         read(tmp_path / "ce.json", result)
 
 
-def test_deeply_nested_answer_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["", '{"ResultsByTime": []}\n'])
+def test_deeply_nested_answer_is_one_line(tmp_path: Path, before: str) -> None:
+    """As the only page, and as a second one."""
     path = tmp_path / "ce.json"
-    path.write_text('{"ResultsByTime": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    path.write_text(before + '{"ResultsByTime": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
     with pytest.raises(BillError, match="nested too deeply"):
         bills.read(path)
 

@@ -14,7 +14,7 @@ from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.venues import LatencySample, RunningRequest, StreamPace, Venue, Venues
 from meritorder.gateway.wire.usage import StreamMeter, Usage
-from meritorder.metering.words import BATCH_TOKENS
+from meritorder.metering.words import BATCH_TOKENS, TOKENS
 
 EVENT = b"data: {}\n\n"
 
@@ -287,8 +287,8 @@ def test_limits_are_shared_by_workers() -> None:
 
 
 @pytest.mark.asyncio
-async def test_batch_answers_are_of_no_machine() -> None:
+async def test_token_api_is_no_machine() -> None:
     priced_batches = {"kind": "openai", "batch": True} | priced(input_usd_per_mtok="2", output_usd_per_mtok="8")
     api, own = build(priced_batches, {"name": "own", "kind": "vllm"}).all
-    assert api.batch_place == Place("api", None, BATCH_TOKENS)
+    assert (api.place, api.batch_place) == (Place("api", None, TOKENS), Place("api", None, BATCH_TOKENS))
     assert own.batch_place == Place("own")
