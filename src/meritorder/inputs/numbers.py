@@ -18,7 +18,7 @@ MISSING: Final = ("", "nan", "null", "none", "na", "n/a", "<na>", "nat", "-", "-
 
 _SPACES: Final = r"[\s\x{00A0}\x{202F}\x{2009}'\x{2019}_]"
 _MINUS: Final = r"\x{2212}"
-_SIGN: Final = rf"^\s*\(?\s*[-+{_MINUS}]?\s*(?:US)?[$€£]?\s*[-+{_MINUS}]?\s*"
+_SIGN: Final = rf"^\s*\(?\s*[-+{_MINUS}]?\s*(?:US)?[$€£]?\s*\(?\s*[-+{_MINUS}]?\s*"
 _END: Final = r"\s*[$€£]?\s*\)?\s*$"
 _TAIL: Final = rf"(?:[eE][-+]?\d+)?{_END}"
 _SHORT: Final = rf"{_SIGN}\d+(?:[.,]\d+)?[kKMB]{_END}"
@@ -36,7 +36,7 @@ class NumberStyle:
         between = rf"(?:\{self.group}|{_SPACES})"
         groups = rf"\d{{1,3}}(?:{between}\d{{3}})+|\d{{1,2}}(?:{between}\d{{2}})+{between}\d{{3}}"
         written = rf"{_SIGN}(?:{groups}|\d+)?(?:\{self.decimal}\d*)?{_TAIL}"
-        signed = column.str.replace(rf"^\s*\(|{_MINUS}", "-").str.replace_all(rf"[^\d{self.decimal}eE+\-]", "")
+        signed = column.str.replace(rf"\(|{_MINUS}", "-").str.replace_all(rf"[^\d{self.decimal}eE+\-]", "")
         return pl.when(column.str.contains(written)).then(signed.str.replace(self.decimal, ".", literal=True))
 
 

@@ -24,6 +24,7 @@ from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 from meritorder.study.calibrate.starting import Deployment, starting_profile
 from meritorder.traces.timed import TimedLog, read_timed
+from meritorder.units import format_count
 
 _MIN_FITTED: Final = 8
 _MIN_UNSEEN: Final = 20
@@ -211,7 +212,9 @@ def calibrate(
     if first < _MIN_FITTED:
         fix = f"at least {_MIN_FITTED} are needed for the fit, and as many to judge it"
         if log.dropped:
-            fix += f"; {log.dropped:,} rows have no lengths or fewer than two of ttft, tpot and e2e"
+            fix += (
+                f"; without lengths, or with fewer than two of ttft, tpot and e2e: {format_count(log.dropped, 'row')}"
+            )
         raise TraceError(f"only {first} requests to fit to", where=log.name, fix=fix)
     if known.kv_capacity_tokens:
         base = msgspec.structs.replace(base, kv_capacity_tokens=known.kv_capacity_tokens)
