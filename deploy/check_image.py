@@ -21,7 +21,7 @@ from typing import Any, Final
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _RECIPE: Final = _REPOSITORY / "deploy" / "Dockerfile"
-_PACKAGES: Final = "python3,python3-pip,python3-venv,ca-certificates"
+_PACKAGES: Final = "binutils,python3,python3-pip,python3-venv,ca-certificates"
 _CONFIG: Final = '[[venue]]\nname = "v"\nurl = "http://127.0.0.1:1/v1"\nmodels = ["m"]\n'
 
 # In namespaces of its own: root read-only, what may be written in memory, no network but loopback. The image's command
