@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from bench._lossy_cluster import survive
-from bench._process import ROOT, measure
+from bench._process import ROOT, Measured, measure
 from bench._tree import measure_tree
 from meritorder.inputs.prompts import PromptRules
 
@@ -35,19 +35,19 @@ def run(rows: int = ROWS, rounds: int = _ROUNDS, kills: int = KILLS) -> dict[str
 
 
 def _overhead(rows: int, rounds: int) -> dict[str, Any]:
-    """Answer the same rows both ways in turn; return medians. The start of Ray counts as processor time only."""
+    """Answer the same rows both ways in turn; return medians. What a start takes, one of few rows takes, too."""
     direct_s, on_ray_s, cpu_s, on_ray_cpu_s, peaks_bytes = [], [], [], [], []
     with tempfile.TemporaryDirectory() as name, _stub() as url:
         folder = Path(name)
-        lines = ({"id": str(number), "prompt": f"Say the number {number}."} for number in range(rows))
-        (folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+        few, many = _write(folder / "few.jsonl", _ROWS_PER_FILE), _write(folder / "rows.jsonl", rows)
+        start_s = measure(["-m", "bench.run", str(few), str(folder / "few"), url]).cpu_seconds
+        ray_start_s = _on_ray(few, folder / "few_on_ray", url).cpu_seconds
         for number in range(rounds):
             out = folder / f"direct{number}"
-            cpu_s.append(measure(["-m", "bench.run", str(folder / "rows.jsonl"), str(out), url]).cpu_seconds)
+            cpu_s.append(measure(["-m", "bench.run", str(many), str(out), url]).cpu_seconds)
             direct_s.append(_seconds(out))
             out = folder / f"ray{number}"
-            job = [str(folder / "rows.jsonl"), "--out", str(out), "--url", url, "--model", "stub"]
-            measured = measure_tree(["-m", "meritorder", "run", *job, "--rows-per-file", str(_ROWS_PER_FILE)])
+            measured = _on_ray(many, out, url)
             on_ray_s.append(_seconds(out))
             on_ray_cpu_s.append(measured.cpu_seconds)
             peaks_bytes.append(measured.peak_rss_bytes)
@@ -57,10 +57,24 @@ def _overhead(rows: int, rounds: int) -> dict[str, Any]:
         "direct_rows_per_s": rows / statistics.median(direct_s),
         "ray_rows_per_s": rows / statistics.median(on_ray_s),
         "ray_time_to_direct": statistics.median(ratios),
-        "direct_cpu_ms_per_row": 1000 * statistics.median(cpu_s) / rows,
-        "ray_cpu_ms_per_row": 1000 * statistics.median(on_ray_cpu_s) / rows,
+        "direct_start_cpu_s": start_s,
+        "ray_start_cpu_s": ray_start_s,
+        "direct_cpu_ms_per_row": 1000 * (statistics.median(cpu_s) - start_s) / (rows - _ROWS_PER_FILE),
+        "ray_cpu_ms_per_row": 1000 * (statistics.median(on_ray_cpu_s) - ray_start_s) / (rows - _ROWS_PER_FILE),
         "ray_peak_bytes": max(peaks_bytes),
     }
+
+
+def _write(path: Path, rows: int) -> Path:
+    lines = ({"id": str(number), "prompt": f"Say the number {number}."} for number in range(rows))
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    return path
+
+
+def _on_ray(path: Path, out: Path, url: str) -> Measured:
+    """Answer the rows of a file on Ray."""
+    job = [str(path), "--out", str(out), "--url", url, "--model", "stub", "--rows-per-file", str(_ROWS_PER_FILE)]
+    return measure_tree(["-m", "meritorder", "run", *job])
 
 
 def _seconds(out: Path) -> float:
