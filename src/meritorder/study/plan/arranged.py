@@ -337,7 +337,7 @@ def _held_in_flight(arranged: ArrangedPool) -> float:
     arrived_s, finished_s = load.arrived_s[realtime], np.sort(result.finished_s[realtime])
     in_flight = np.arange(1, len(arrived_s) + 1) - np.searchsorted(finished_s, arrived_s)
     replicas = arranged.account.peak_instances * arranged.machine.replicas
-    return max(1.0, float(in_flight.max()) / max(replicas, 1))
+    return max(1.0, float(in_flight.max(initial=0)) / max(replicas, 1))
 
 
 def _routes(
