@@ -14,7 +14,8 @@ from meritorder import catalog as facts
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.errors import MeritorderError
 from meritorder.sim.pools import DeadlineScaled, Scheduled
-from meritorder.study.bound.bound import Supply, lower_bound_usd
+from meritorder.study.bound.bound import lower_bound_usd
+from meritorder.study.bound.supplies import Supply
 from meritorder.study.fleet.fleets import Trial, max_deadline_machines, rejudge, search_fixed_fleet, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, find_machines, max_backfill, unrestricted_backfill

@@ -7,7 +7,8 @@ from tests.samples.fleets import load, machine, offer, profile
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.sim.pools import Scheduled
-from meritorder.study.bound.bound import Supply, lower_bound_usd
+from meritorder.study.bound.bound import lower_bound_usd
+from meritorder.study.bound.supplies import Supply
 from meritorder.study.fleet.fleets import (
     Trial,
     autoscaled_fleet,

@@ -3,32 +3,25 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
-from meritorder.sim.saturation import saturate
 from meritorder.study.bound.parts import independent, partitions
 from meritorder.study.bound.path import PathCost, idle_until, is_short
 from meritorder.study.bound.realtime import RealtimeBound
+from meritorder.study.bound.supplies import WORK_MARGIN, Supply, cheapest_usd, hard_bound_usd, permitted, too_slow
 from meritorder.study.bound.violations import WindowCurves, allowed_violations, latency_alone_s
 from meritorder.study.bound.waiting import Cover, Waiting
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-WORK_MARGIN: Final = 0.05
-"""Share by which a replica may do more than the work that is measured: another order of requests may be faster."""
-
-# A replica whose memory is small does more with fewer sequences, since it preempts less: these parts of the limit.
-_SEQUENCE_PARTS: Final = (2, 4, 8)
 _SATURATION_REQUESTS: Final = 2000
 # Windows tried: length in ticks, and windows before that each is simulated with.
 _WINDOWS: Final = ((1, 0), (1, 1), (2, 2), (4, 2), (9, 0))
@@ -39,63 +32,10 @@ _MOST_PARTED: Final = 4
 _MOST_PARTED_REQUESTS: Final = 20_000
 # Below this utilization the violations are those of single ticks, which the shortest windows find; above, they are not.
 _SPARSE_UTILIZATION: Final = 0.3
+# Shares of its time that a machine is charged beside its minimum bill, where that is longer than a start-up.
+_TIME_SHARES: Final = (0.5, 0.2, 0.1, 0.02)
 _ONE: Final = Fixed(instances=1)
 _ROUNDING: Final = 1e-9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supply:
-    """Machines of one kind that a policy may rent.
-
-    Args:
-        machine: The replicas, and the machine that they run on.
-        usd_per_hour: Lowest price of a machine under any permitted payment; None means that of its offer.
-        held: Machines that are paid for already.
-        realtime: Whether they may serve real-time work.
-        work_margin: Share by which a replica may do more than its measured work.
-    """
-
-    machine: CandidateMachine
-    usd_per_hour: float | None = None
-    held: int = 0
-    realtime: bool = True
-    work_margin: float = WORK_MARGIN
-
-    def measured(self, load: TraceLoad) -> Self:
-        """Return the supply with the margin of the fastest number of sequences for these requests."""
-        machine, nothing_s = self.machine, np.zeros(len(load))
-        work_s, least_s = float(machine.work_s(load).sum()), math.inf
-        for part in _SEQUENCE_PARTS:
-            limits = structs.replace(machine.limits, max_num_seqs=max(1, machine.limits.max_num_seqs // part))
-            saturation = saturate(load.requests(nothing_s, nothing_s), machine.profile, limits)
-            fewer_s = saturation.work_s(load.input_tokens, load.cached_tokens, load.output_tokens)
-            least_s = min(least_s, float(fewer_s.sum()))
-        return replace(self, work_margin=(1 + WORK_MARGIN) * max(1.0, work_s / least_s) - 1)
-
-    @property
-    def usd_per_s(self) -> float:
-        """Price of one replica."""
-        price = self.machine.offer.usd_per_hour if self.usd_per_hour is None else self.usd_per_hour
-        return price / self.machine.replicas / SECONDS_PER_HOUR
-
-    @property
-    def machine_usd_per_s(self) -> float:
-        """Price of a machine, 0 if some are held."""
-        return 0.0 if self.held else self.usd_per_s * self.machine.replicas
-
-    @property
-    def billed_usd(self) -> float:
-        """The least that one machine costs."""
-        return self.machine.offer.minimum_billing_s * self.machine_usd_per_s
-
-    @property
-    def startup_paid_s(self) -> float:
-        """Paid part of a start-up."""
-        return min(self.machine.startup_paid_s, self.machine.startup_s)
-
-    def work_s(self, load: TraceLoad) -> Floats:
-        """Return the seconds of a replica that each request takes, at the least."""
-        return self.machine.work_s(load) / (1 + self.work_margin)
 
 
 def lower_bound_usd(
@@ -140,7 +80,7 @@ def lower_bound_usd(
         allowed, weight = allowed_violations(load, members)
         part = _Component(
             load=load.select(members),
-            supplies=[supply for supply in supplies if _permitted(load, supply)[members].any()],
+            supplies=[supply for supply in supplies if permitted(load, supply)[members].any()],
             tokens_usd=bought_usd[members],
             allowed=allowed,
             weight=weight[members],
@@ -206,11 +146,11 @@ class _Component:
         return min(sum(usd[part] for part in parts) for parts in partitions(accesses))
 
     def _only(self, members: Bools) -> "_Component":
-        permitted = [supply for supply in self.supplies if _permitted(self.load, supply)[members].any()]
+        usable = [supply for supply in self.supplies if permitted(self.load, supply)[members].any()]
         return replace(
             self,
             load=self.load.select(members),
-            supplies=permitted,
+            supplies=usable,
             tokens_usd=self.tokens_usd[members],
             weight=self.weight[members],
         )
@@ -219,15 +159,15 @@ class _Component:
         """Return the requests that may wait, on machines of these supplies or beside real-time work on another."""
         load = self.load.select(self.load.deferrable)
         tokens_usd = self.tokens_usd[self.load.deferrable]
-        serves = np.array([~_too_slow(load, supply) for supply in supplies])
+        serves = np.array([~too_slow(load, supply) for supply in supplies])
         pools = [supply.machine.pool(_ONE, realtime=False, backfill=None) for supply in supplies]
         shortest_s = np.min([latency_alone_s(load, pool) for pool in pools], axis=0) / (1 + WORK_MARGIN)
         return Waiting(
             arrived_s=load.arrived_s,
             latest_s=np.maximum(load.deadline_s - shortest_s, load.arrived_s),
             gap_s=kind.work_s(load) if kind else np.zeros(len(load)),
-            elsewhere_usd=_cheapest_usd(load, supplies, tokens_usd),
-            work_usd=np.array([_cheapest_usd(load, [supply], tokens_usd) for supply in supplies]),
+            elsewhere_usd=cheapest_usd(load, supplies, tokens_usd),
+            work_usd=np.array([cheapest_usd(load, [supply], tokens_usd) for supply in supplies]),
             start_usd=np.array([supply.startup_paid_s * supply.machine_usd_per_s for supply in supplies]),
             usd_per_s=np.array([supply.machine_usd_per_s for supply in supplies]),
             tokens_usd=tokens_usd,
@@ -242,7 +182,7 @@ class _Component:
         choices = [float(self.tokens_usd.sum())]
         for supply in self.supplies:
             waiting = self._waiting([supply])
-            if waiting.needs_machine and len(self.supplies) > 1 and _too_slow(self.load, supply).any():
+            if waiting.needs_machine and len(self.supplies) > 1 and too_slow(self.load, supply).any():
                 continue  # it serves some of them too late
             choices.append(max(waiting.started_usd(), supply.billed_usd, waiting.alone_usd(self.tick_s)))
         if len(self.supplies) > 1:
@@ -261,11 +201,26 @@ class _Component:
                 kinds.setdefault(supply.machine.profile.replica, []).append(supply)
         realtime = self.load.select(~self.load.deferrable)
         for kind in sorted(kinds.values(), key=lambda kind: kind[0].machine.price_work(realtime)):
-            usd = self._kind_usd(kind, realtime, enough_usd=best_usd)
-            outside = _too_slow(self.load, kind[0])
+            usd = self._any_size_usd(kind, realtime, enough_usd=best_usd)
+            outside = too_slow(self.load, kind[0])
             if usd < best_usd and outside.any():
                 usd = max(usd, self._apart_usd(kind, realtime, outside, enough_usd=best_usd))
             best_usd = min(best_usd, usd)
+        return best_usd
+
+    def _any_size_usd(self, kind: Sequence[Supply], realtime: TraceLoad, *, enough_usd: float) -> float:
+        """Return the bound on one kind of replica, by the size with the highest minimum bill that a policy rents.
+
+        It pays that bill at the least, and what it would cost if it might rent every size with no higher one.
+        """
+        sizes, best_usd = sorted(kind, key=lambda supply: supply.billed_usd), math.inf
+        while sizes:
+            billed_usd = sizes[-1].billed_usd
+            within_usd = self._kind_usd(sizes, realtime, enough_usd=enough_usd)
+            best_usd = min(best_usd, max(within_usd, billed_usd))
+            if billed_usd <= within_usd:
+                break
+            sizes = [supply for supply in sizes if supply.billed_usd < billed_usd]
         return best_usd
 
     def _apart_usd(self, kind: list[Supply], realtime: TraceLoad, outside: Bools, *, enough_usd: float) -> float:
@@ -291,10 +246,22 @@ class _Component:
             sparse = bound.utilization < _SPARSE_UTILIZATION
             if sparse != many:
                 break
+        if min(supply.machine.offer.minimum_billing_s for supply in kind) > startup_paid_s and not many:
+            for time_share in _TIME_SHARES:
+                if best_usd < enough_usd:
+                    bound = self.windows(kind, realtime, ticks=1, before=0, time_share=time_share)
+                    best_usd = max(best_usd, bound.refine(enough_usd))
         return best_usd
 
-    def windows(self, kind: list[Supply], realtime: TraceLoad, *, ticks: int, before: int) -> RealtimeBound:
-        """Return the bound on one kind of replica with windows of some ticks."""
+    def windows(
+        self, kind: list[Supply], realtime: TraceLoad, *, ticks: int, before: int, time_share: float = 1.0
+    ) -> RealtimeBound:
+        """Return the bound on one kind of replica with windows of some ticks.
+
+        A machine costs at least this share of its time and the rest of its minimum bill:
+
+            max(time, billed) >= time_share time + (1 - time_share) billed
+        """
         first, window_s = kind[0], ticks * self.tick_s
         replicas = math.gcd(*(supply.machine.replicas for supply in kind))
         pool = replace(first.machine.pool(_ONE, realtime=True, backfill=None), replicas_per_instance=replicas)
@@ -316,6 +283,7 @@ class _Component:
         until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
         if any(supply.machine.interruptions for supply in kind):
             until = np.full(windows, windows, np.int64)  # the provider may have none to rent
+        billed_s = min(supply.machine.offer.minimum_billing_s for supply in kind)
         return RealtimeBound(
             curves=curves,
             paid=PathCost.of(
@@ -325,8 +293,8 @@ class _Component:
                 tick_s=self.tick_s,
                 horizon_s=self.load.span_s,
                 startup_paid_s=min(supply.startup_paid_s for supply in kind),
-                billed_s=min(supply.machine.offer.minimum_billing_s for supply in kind),
-            ),
+                billed_s=billed_s,
+            ).billed((1 - time_share) / time_share * billed_s),
             rest_s=curves.rest_s(windows, self.load.span_s),
             covers=[
                 Cover(
@@ -337,7 +305,7 @@ class _Component:
                 ),
                 *(cover.joined(until) for cover in waiting.covers(windows, window_s, self.tick_s)),
             ],
-            usd_per_s=min(supply.usd_per_s for supply in kind) * replicas,
+            usd_per_s=min(supply.usd_per_s for supply in kind) * replicas * time_share,
             held=sum(supply.held * supply.machine.replicas for supply in kind) // replicas,
             allowed=self.allowed,
             waiting=waiting,
@@ -358,31 +326,3 @@ def realtime_bound(load: TraceLoad, machine: CandidateMachine, tick_s: float) ->
         tick_s=tick_s,
     )
     return component.windows([supply], load, ticks=1, before=0)
-
-
-def hard_bound_usd(load: TraceLoad, supplies: Sequence[Supply], tokens_usd: Floats) -> float:
-    """Return the least cost of the work alone: each request where it is cheapest, on saturated replicas."""
-    return float(_cheapest_usd(load, supplies, tokens_usd).sum())
-
-
-def _cheapest_usd(load: TraceLoad, supplies: Sequence[Supply], tokens_usd: Floats) -> Floats:
-    """Return the least cost of each request's work, shape (requests,)."""
-    usd = tokens_usd.copy()
-    for supply in supplies:
-        price = 0.0 if supply.held else supply.usd_per_s
-        usd = np.where(_permitted(load, supply), np.minimum(usd, supply.work_s(load) * price), usd)
-    return usd
-
-
-def _too_slow(load: TraceLoad, supply: Supply) -> Bools:
-    """Return which requests that may wait a replica serves too late even alone and at once, shape (requests,)."""
-    pool = supply.machine.pool(_ONE, realtime=False, backfill=None)
-    done_s = load.arrived_s + latency_alone_s(load, pool) / (1 + WORK_MARGIN)
-    return load.deferrable & (done_s > load.deadline_s)
-
-
-def _permitted(load: TraceLoad, supply: Supply) -> Bools:
-    """Return which requests may run on a supply, shape (requests,)."""
-    offer = supply.machine.offer
-    permitted = load.may_run(offer.provider, offer.region, offer.hardware)
-    return permitted if supply.realtime else permitted & load.deferrable

@@ -1,6 +1,6 @@
 """The cheapest number of machines over time, where each window prices every number of machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -61,6 +61,10 @@ class PathCost:
         if window_s == tick_s and before == 0 and billed_s <= startup_paid_s:
             stop_s = np.minimum(stop_s, (np.arange(windows) + 1) * window_s - billed_s)
         return cls(window_s=np.full(windows, window_s), start_s=start_s, stop_s=stop_s)
+
+    def billed(self, billed_s: float) -> Self:
+        """Return the paid time if each machine pays for some time beside that in which it serves."""
+        return replace(self, start_s=self.start_s + billed_s)
 
 
 def is_short(window_s: float, before: int, tick_s: float, startup_paid_s: float) -> bool:

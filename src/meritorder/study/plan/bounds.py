@@ -11,7 +11,8 @@ from meritorder.catalog.tokens import turnaround_s
 from meritorder.domain import PricingModel
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Reserved, Spot, machine_key
-from meritorder.study.bound.bound import Supply, hard_bound_usd, lower_bound_usd
+from meritorder.study.bound.bound import lower_bound_usd
+from meritorder.study.bound.supplies import Supply, hard_bound_usd
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.arrangements import Arrangements

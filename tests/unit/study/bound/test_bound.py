@@ -9,7 +9,8 @@ from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.domain import Access, Slo
 from meritorder.sim.pools import Scheduled
-from meritorder.study.bound.bound import WORK_MARGIN, Supply, hard_bound_usd, lower_bound_usd
+from meritorder.study.bound.bound import lower_bound_usd
+from meritorder.study.bound.supplies import WORK_MARGIN, Supply, hard_bound_usd
 from meritorder.study.fleet.fleets import simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -66,6 +67,22 @@ def test_slow_machines_leave_requests_to_others() -> None:
     slow = machine(asked, box=offer(usd_per_hour=0.5, instance="slow"), replica=profile(faster=0.8))
     fast = machine(asked, box=offer(hardware="h200", instance="fast"), replica=profile(hardware="h200", faster=1.2))
     assert bound_usd(asked, slow, fast) == pytest.approx((60 / 4 + 240 + 48) * USD_PER_S, rel=0.1)
+
+
+def test_each_stay_pays_its_minimum_bill() -> None:
+    # Machines that are billed by the hour, for three requests that are days apart: three hours at the least.
+    asked = load([5.0, 400_000.0, 800_000.0], slo=STRICT, span_s=900_000.0)
+    hourly = machine(asked, box=replace(offer(), minimum_billing_s=3600.0))
+    assert bound_usd(asked, hourly) == pytest.approx(3 * 3600 * USD_PER_S, rel=0.03)
+
+
+def test_low_minimum_of_large_machine_is_no_help_to_small_one() -> None:
+    # A quarter of an hour: an hour of the small machine at $2, or a quarter of an hour of the large one at $8.4.
+    asked = load(np.arange(1.0, 900.0, 15.0), slo=STRICT, span_s=900.0)
+    small = machine(asked, box=replace(offer(), minimum_billing_s=3600.0))
+    large = machine(asked, box=offer(4, usd_per_hour=8.4, instance="large"))
+    assert bound_usd(asked, small, large) == pytest.approx(2.0, rel=0.02)
+    assert bound_usd(asked, replace(small, offer=offer()), large) == pytest.approx(0.5, rel=0.02)
 
 
 def test_impossible_slo_has_no_bound() -> None:
@@ -218,3 +235,19 @@ def test_no_schedule_of_crowds_costs_less(seed: int) -> None:
     least = least_usd(asked, candidate, slots, slot_s, most=3)
     assert np.isfinite(least)
     assert 0.6 * least <= bound_usd(asked, candidate) <= least
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_schedule_of_long_bills_costs_less(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slots, slot_s, count = 7, 30.0, int(rng.integers(1, 5))
+    slo = Slo(ttft_s=5.0, tpot_s=0.1, attainment=float(rng.choice([0.7, 1.0])))
+    arrived_s = np.sort(rng.uniform(0, slots * slot_s, count))
+    asked = load(arrived_s, rng.integers(50, 900, count), rng.integers(1, 300, count), slo=slo, span_s=slots * slot_s)
+    billed_s, usd_per_hour = rng.choice([30.0, 90.0, 150.0], 2), rng.uniform(1.5, 5.0)
+    one = machine(asked, startup_s=10.0, box=replace(offer(), minimum_billing_s=float(billed_s[0])))
+    box = replace(offer(2, usd_per_hour=usd_per_hour, instance="pair"), minimum_billing_s=float(billed_s[1]))
+    pair = machine(asked, startup_s=10.0, box=box)
+    least = min(least_usd(asked, each, slots, slot_s, most=1) for each in (one, pair))
+    assert np.isfinite(least)
+    assert 0.3 * least <= bound_usd(asked, one, pair) <= least
