@@ -114,47 +114,61 @@ _WITHOUT = {"fp8": ("a100",), "nvfp4": ("a100", "l40s", "h100", "h200")}
 ENGINES = ("vllm", "sglang", "trtllm")
 GPUS = (1, 2, 4, 8)
 _MOST_SPLIT = 4
+# Data-parallel attention is for models that leave little of a GPU for context.
+_LEAST_PARAMETERS = 1e11
 _MOST_ERROR = 0.26
 _DEEPEST_DIP = 0.5
 _LEAST_GROWTH = 0.75
 _LEAST_STEP_GROWTH = 3
+_LONGEST_STEP_S = 60
 
 
 def replicas(models: Collection[str], systems: Collection[str] = HARDWARE) -> Iterator[tuple[Replica, str, bool]]:
     """List what to sample: the replica, the weights' name, and whether they are at the model's native precision.
 
-    A replica has at most `_MOST_SPLIT` times the GPUs that hold the weights.
+    A replica has at most `_MOST_SPLIT` times the GPUs that hold the weights. Large mixtures of experts are sampled with
+    data-parallel attention as well.
     """
     catalog = facts.load(())
     for (model, precision, hf_id, native), hardware in product(MODELS, systems):
         if model not in models or hardware in _WITHOUT.get(precision, ()):
             continue
-        weights_bytes = catalog.find_model(model).weights_bytes(precision) or 0.0
+        known = catalog.find_model(model)
+        weights_bytes = known.weights_bytes(precision) or 0.0
+        large = known.active_parameters < known.parameters and known.parameters >= _LEAST_PARAMETERS
         memory_bytes = catalog.find_hardware(hardware).memory_bytes
         fitting = [gpus for gpus in GPUS if weights_bytes < gpus * memory_bytes]
         for engine, gpus in product(ENGINES, fitting):
-            if gpus <= _MOST_SPLIT * fitting[0]:
-                yield (
-                    Replica(model=model, hardware=hardware, gpus=gpus, engine=engine, precision=precision),
-                    hf_id,
-                    native,
-                )
+            for ranks in (1, gpus) if large and gpus > 1 else (1,):
+                if gpus <= _MOST_SPLIT * fitting[0]:
+                    replica = Replica(
+                        model=model,
+                        hardware=hardware,
+                        gpus=gpus,
+                        engine=engine,
+                        precision=precision,
+                        attention_ranks=ranks,
+                    )
+                    yield replica, hf_id, native
 
 
 def problem(profile: Profile) -> str:
     """Return why a profile does not ship: its form does not fit its table, or no engine takes such times; else ""."""
     columns = profile.decode_base_s, profile.mixed_base_s
-    if profile.table_error_p90 > _MOST_ERROR:
-        return f"is {profile.table_error_p90:.0%} from its table"
-    if not profile.prefill_per_pair_s or not max(profile.decode_per_kv_token_s):
-        return "does not grow with context"
-    if any(np.max(1 - np.array(column) / np.maximum.accumulate(column)) > _DEEPEST_DIP for column in columns):
-        return "is far faster for larger steps than for smaller ones"
-    if profile.decode_base_s[-1] < _LEAST_GROWTH * profile.decode_base_s[0]:
-        return "is faster for the largest batch than for one sequence"
-    if profile.mixed_base_s[-1] < _LEAST_STEP_GROWTH * profile.mixed_base_s[0]:
-        return "takes little longer for 16,384 prompt tokens than for one"
-    return ""
+    dips = [np.max(1 - np.array(column) / np.maximum.accumulate(column)) for column in columns]
+    decode_s, mixed_s = columns
+    reasons = (
+        (profile.table_error_p90 > _MOST_ERROR, f"is {profile.table_error_p90:.0%} from its table"),
+        (not profile.prefill_per_pair_s or not max(profile.decode_per_kv_token_s), "does not grow with context"),
+        (max(dips) > _DEEPEST_DIP, "is far faster for larger steps than for smaller ones"),
+        (decode_s[-1] < _LEAST_GROWTH * decode_s[0], "is faster for the largest batch than for one sequence"),
+        (
+            mixed_s[-1] < _LEAST_STEP_GROWTH * mixed_s[0],
+            "takes little longer for 16,384 prompt tokens than for one",
+        ),
+        (mixed_s[-1] > _LONGEST_STEP_S, "takes more than a minute for 16,384 prompt tokens"),
+    )
+    return next((reason for holds, reason in reasons if holds), "")
 
 
 def main(path: Path, *names: str) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from meritorder import catalog as facts
 from meritorder.domain import Provenance
-from meritorder.errors import MeritorderError
+from meritorder.errors import MeritorderError, PerformanceError
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import Profile
@@ -28,6 +28,8 @@ _TRUE_HARDWARE: Final = {("gpustack/gpustack", "h100"): "h100-pcie"}
 # Lengths of ShareGPT vary by about their mean.
 _LOG_SPREAD: Final = float(np.sqrt(np.log(2.0)))
 _MANY: Final = 4000
+# TensorRT-LLM's page names data-parallel attention with expert parallelism DEP.
+_DATA_PARALLEL: Final = "dep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,23 +108,35 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Published:
         "measured": float(str(row["measured"])),
     }
     try:
-        named, true = (
-            measured_profiles(
-                catalog,
-                catalog.find_model(str(row["model"])),
-                catalog.find_hardware(name),
-                engine=str(row["engine"]),
-                precision=str(row["precision"]),
-                gpus=gpus,
-            )[0]
-            for name in (str(row["hardware"]), hardware)
-        )
+        named, true = (_served(catalog, row, name) for name in (str(row["hardware"]), hardware))
         as_named, simulated = (_throughput(row, profile) for profile in (named, true))
     except MeritorderError as error:
         return Published(**known, reason=error.what)
     # Of a range of versions the oldest.
     profile = msgspec.structs.replace(true, user_version=str(row["engine_version"] or "").partition("-")[0])
     return Published(**known, corrected=_corrected_by(true), simulated=simulated, as_named=as_named, profile=profile)
+
+
+def _served(catalog: facts.Catalog, row: dict[str, object], hardware: str) -> Profile:
+    """Return the profile of a row's server on hardware, with its attention split as the row states.
+
+    Raises:
+        MeritorderError: There are no measurements.
+    """
+    gpus = int(str(row["gpus"]))
+    found = measured_profiles(
+        catalog,
+        catalog.find_model(str(row["model"])),
+        catalog.find_hardware(hardware),
+        engine=str(row["engine"]),
+        precision=str(row["precision"]),
+        gpus=gpus,
+    )
+    is_data_parallel = str(row["parallelism"] or "").startswith(_DATA_PARALLEL)
+    alike = [profile for profile in found if (profile.attention_ranks > 1) is is_data_parallel]
+    if not alike:
+        raise PerformanceError("no measured performance with this split", where=found[0].replica.label)
+    return alike[0]
 
 
 def _corrected_by(profile: Profile) -> str:
@@ -147,10 +161,11 @@ def _throughput(row: dict[str, object], profile: Profile) -> float:
     )
     total = int(inputs.sum(dtype=np.int64) + outputs.sum(dtype=np.int64))
     if row["requests"]:
-        pool = SimPool(profile=profile, scaling=Fixed(instances=1), limits=limits)
+        ranks = profile.attention_ranks
+        pool = SimPool(profile=profile, scaling=Fixed(instances=1), limits=limits, replicas_per_instance=ranks)
         tokens_per_s = total / float(simulate(requests, (pool,), horizon_s=0.0).finished_s.max())
     else:
-        tokens_per_s = saturate(requests, profile, limits).tokens_per_s
+        tokens_per_s = saturate(requests, profile, limits).tokens_per_s * profile.attention_ranks
     if str(row["unit"]).startswith("output"):
         return tokens_per_s * int(outputs.sum(dtype=np.int64)) / total / profile.gpus
     return tokens_per_s

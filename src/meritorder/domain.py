@@ -161,6 +161,14 @@ class Model:
         return self.parameters * parameter_bytes if parameter_bytes else None
 
 
+class Attention(StrEnum):
+    """How attention is split over the GPUs of a replica: tensor parallel, data parallel, or either."""
+
+    ANY = "any"
+    TENSOR = "tp"
+    DATA = "dp"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """One copy of a model on n GPUs, under one engine.
@@ -168,9 +176,11 @@ class Replica:
     Args:
         model: `Model.id`.
         hardware: `Hardware.id`.
-        gpus: GPUs that it uses (tensor parallel).
+        gpus: GPUs that it uses.
         engine: "vllm", "sglang" or "trtllm".
         precision: Precision of the weights as served.
+        attention_ranks: Ranks that compute attention each for sequences of their own, with experts split over all GPUs
+            (data-parallel attention); 1 if attention is tensor parallel over all GPUs.
     """
 
     model: str
@@ -178,11 +188,13 @@ class Replica:
     gpus: int
     engine: str = "vllm"
     precision: str = "bf16"
+    attention_ranks: int = 1
 
     @property
     def label(self) -> str:
         """Short name for tables."""
-        return f"{self.model} on {self.gpus}x{self.hardware} ({self.engine}, {self.precision})"
+        split = ", data-parallel attention" if self.attention_ranks > 1 else ""
+        return f"{self.model} on {self.gpus}x{self.hardware} ({self.engine}, {self.precision}{split})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

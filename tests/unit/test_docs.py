@@ -24,7 +24,10 @@ DOCUMENTS = sorted(
 )
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)]+))?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps", "--from-literal", "--from-file"}
+OF_OTHERS = {
+    *("--save-detailed", "--enable-metrics", "--metrics", "--no-deps", "--from-literal", "--from-file"),
+    *("--data-parallel-size", "--enable-dp-attention"),
+}
 
 
 def _options() -> set[str]:

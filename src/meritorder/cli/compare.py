@@ -10,6 +10,7 @@ from rich.status import Status
 from meritorder.cli.options import (
     Aggregate,
     AllowPrecision,
+    AttentionSplit,
     BatchDeadline,
     CatalogFiles,
     ColdStart,
@@ -58,6 +59,7 @@ from meritorder.cli.parsing import (
     progress,
     read_trace,
 )
+from meritorder.domain import Attention
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.units import format_duration
 
@@ -82,6 +84,7 @@ def compare(
     precision: Precision = None,
     allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
+    attention: AttentionSplit = Attention.ANY,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
     memory_utilization: MemoryUtilization = None,
@@ -126,6 +129,7 @@ def compare(
         precision=precision,
         allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
+        attention=attention,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         memory_utilization=memory_utilization,

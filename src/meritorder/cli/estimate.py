@@ -8,6 +8,7 @@ from rich.console import Console
 
 from meritorder.cli.options import (
     AllowPrecision,
+    AttentionSplit,
     CatalogFiles,
     Columns,
     Engine,
@@ -43,6 +44,7 @@ from meritorder.cli.parsing import (
     progress,
     read_trace,
 )
+from meritorder.domain import Attention
 from meritorder.errors import ConfigError, WorkloadsError
 
 
@@ -85,6 +87,7 @@ def estimate(
     precision: Precision = None,
     allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
+    attention: AttentionSplit = Attention.ANY,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
     memory_utilization: MemoryUtilization = None,
@@ -139,6 +142,7 @@ def estimate(
         precision=precision,
         allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
+        attention=attention,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         memory_utilization=memory_utilization,

@@ -5,6 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from meritorder.domain import Attention
+
 SLO_TEXT: Final = "ttft=2s,tpot=100ms,attainment=99%"
 
 # Input.
@@ -152,6 +154,14 @@ GpusPerReplica = Annotated[
     int | None,
     typer.Option(
         "--tp", min=1, metavar="GPUS", help="GPUs per replica; if left out, the cheapest number that meets the SLO."
+    ),
+]
+AttentionSplit = Annotated[
+    Attention,
+    typer.Option(
+        "--attention",
+        help="How attention of a mixture of experts is split over the GPUs of a replica: tp for tensor parallelism, dp "
+        "for data-parallel attention with expert parallelism, any for the cheapest.",
     ),
 ]
 MaxNumSeqs = Annotated[

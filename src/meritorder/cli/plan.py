@@ -9,6 +9,7 @@ from rich.console import Console
 from meritorder.cli.options import (
     Aggregate,
     AllowPrecision,
+    AttentionSplit,
     CatalogFiles,
     Columns,
     Defer,
@@ -52,6 +53,7 @@ from meritorder.cli.parsing import (
     progress,
     read_trace,
 )
+from meritorder.domain import Attention
 
 
 def plan(
@@ -150,6 +152,7 @@ def plan(
     precision: Precision = None,
     allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
+    attention: AttentionSplit = Attention.ANY,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
     memory_utilization: MemoryUtilization = None,
@@ -208,6 +211,7 @@ def plan(
         precision=precision,
         allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
+        attention=attention,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         memory_utilization=memory_utilization,

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from meritorder.cli.options import (
     Aggregate,
     AllowPrecision,
+    AttentionSplit,
     BatchDeadline,
     CatalogFiles,
     ColdStart,
@@ -56,6 +57,7 @@ from meritorder.cli.parsing import (
     parse_startup,
     read_trace,
 )
+from meritorder.domain import Attention
 
 
 def sweep(
@@ -84,6 +86,7 @@ def sweep(
     precision: Precision = None,
     allow_precision: AllowPrecision = "",
     tp: GpusPerReplica = None,
+    attention: AttentionSplit = Attention.ANY,
     max_num_seqs: MaxNumSeqs = None,
     max_num_batched_tokens: MaxNumBatchedTokens = None,
     memory_utilization: MemoryUtilization = None,
@@ -140,6 +143,7 @@ def sweep(
         precision=precision,
         allowed_precisions=parse_precisions(allow_precision),
         tp=tp,
+        attention=attention,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         memory_utilization=memory_utilization,

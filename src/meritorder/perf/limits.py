@@ -13,6 +13,10 @@ _FROM_70_GIB: Final = _FROM_160_GIB | {"h100", "h100-pcie", "h100-nvl", "h200", 
 _A100: Final = frozenset({"a100", "a100-pcie"})
 _FROM_35_GIB: Final = frozenset({"a100-40gb", "l40s"})
 _ANY: Final = frozenset({""})
+SHARED_BY_RANKS: Final = frozenset({"sglang"})
+"""Engines whose options state the limits of all ranks of data-parallel attention together; others those of one.
+
+Source: SGLang 0.5, srt/server_args.py, chunked_prefill_size // dp_size with enable_dp_attention, read 2026-11-30."""
 _MOST_SEQUENCES: Final = 1024
 """The simulator holds no more sequences in a step."""
 
@@ -54,12 +58,15 @@ DEFAULTS: Final = (
 """The first row that names an engine and its hardware applies."""
 
 
-def default_limits(engine: str, hardware: str) -> EngineLimits:
+def default_limits(engine: str, hardware: str, attention_ranks: int = 1) -> EngineLimits:
     """Return the limits of an engine's server on hardware, where its user states none.
+
+    Each rank of data-parallel attention has the limits of a server; SGLang divides its own among them.
 
     Args:
         engine: Engine; one without a row has those of a plain `EngineLimits`.
         hardware: `Hardware.id`.
+        attention_ranks: Ranks of data-parallel attention, whose limits these are.
 
     Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026; TensorRT-LLM 1.2 LLM
     arguments (enable_chunked_prefill is off, capacity_scheduler_policy is GUARANTEED_NO_EVICT),
@@ -69,9 +76,10 @@ def default_limits(engine: str, hardware: str) -> EngineLimits:
     row = next(rows, None)
     if row is None:
         return EngineLimits()
+    ranks = attention_ranks if engine in SHARED_BY_RANKS else 1
     return EngineLimits(
-        max_num_seqs=min(row.max_num_seqs, _MOST_SEQUENCES),
-        max_num_batched_tokens=row.max_num_batched_tokens,
+        max_num_seqs=min(row.max_num_seqs // ranks, _MOST_SEQUENCES),
+        max_num_batched_tokens=row.max_num_batched_tokens // ranks,
         prefill_first=engine == "sglang",
         whole_prompts=engine == "trtllm",
         reserve_outputs=engine == "trtllm",
@@ -88,7 +96,7 @@ def limits_of(
     Raises:
         ConfigError: A step of the stated tokens does not hold the stated sequences.
     """
-    known = profile.limits or default_limits(profile.engine, profile.hardware)
+    known = profile.limits or default_limits(profile.engine, profile.hardware, profile.attention_ranks)
     tokens = max_num_batched_tokens or known.max_num_batched_tokens
     sequences = max_num_seqs or max(1, min(known.max_num_seqs, tokens - 1))
     if tokens <= sequences:

@@ -159,6 +159,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Measured step times of one replica, and its memory for context.
 
+    With data-parallel attention, step times and memory are those of one rank while all others are as busy: ranks take
+    their steps together, and each holds sequences of its own.
+
     Args:
         model: `Model.id`.
         hardware: `Hardware.id`.
@@ -191,6 +194,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         residuals: How far such profiles were from measured servers, None if unknown.
         engine_version: Version of the engine that takes these times; "" if unknown.
         user_version: Version that the user runs; "" if not stated.
+        attention_ranks: Ranks of data-parallel attention; 1 if attention is tensor parallel over all GPUs.
     """
 
     model: str
@@ -221,6 +225,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     residuals: Residuals | None = None
     engine_version: str = ""
     user_version: str = ""
+    attention_ranks: int = 1
 
     def __post_init__(self) -> None:
         columns = [
@@ -252,6 +257,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             raise PerformanceError("a step time is negative or not a number", where=self.replica.label)
         if min(*self.decode_base_s, *self.mixed_base_s) == 0:
             raise PerformanceError("a step time of a column is 0", where=self.replica.label, fix="measure it again")
+        if self.attention_ranks < 1 or self.gpus % self.attention_ranks:
+            raise PerformanceError("attention_ranks does not divide gpus", where=self.replica.label)
         if self.state_tokens < 0:
             raise PerformanceError("state_tokens is negative", where=self.replica.label)
         if self.longest_tokens < 1:
@@ -275,6 +282,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             gpus=self.gpus,
             engine=self.engine,
             precision=self.precision,
+            attention_ranks=self.attention_ranks,
         )
 
     def table(self, limits: EngineLimits) -> StepTable:

@@ -96,10 +96,11 @@ def within_peak(profile: Profile, tables: Profile, model: Model, hardware: Hardw
         model: Its model.
         hardware: Its hardware.
     """
-    token_s = 2 * _PROMPT_SHARE * model.active_parameters / (_peak_flops(hardware, profile.precision) * profile.gpus)
+    gpus = profile.gpus / profile.attention_ranks
+    token_s = 2 * _PROMPT_SHARE * model.active_parameters / (_peak_flops(hardware, profile.precision) * gpus)
     decode_s = np.maximum(profile.decode_base_s, token_s * np.array(profile.decode_sequences))
     mixed_s = np.maximum(profile.mixed_base_s, token_s * np.array(profile.step_tokens))
-    bandwidth = hardware.memory_bandwidth_bytes_per_s * profile.gpus
+    bandwidth = hardware.memory_bandwidth_bytes_per_s * gpus
     value_bytes = CACHE_BYTES[profile.memory.cache if profile.memory else "bf16"]
     read_s = model.kv_bytes_per_token * value_bytes / CACHE_BYTES["bf16"] / bandwidth
     kv_s = np.maximum(profile.decode_per_kv_token_s, np.minimum(tables.decode_per_kv_token_s, read_s))

@@ -143,7 +143,7 @@ def _table(path: str, values: dict[str, Any]) -> str:
 def find_profiles(
     model: Model, hardware: str, *, engine: str, precision: str | None, gpus: int | None
 ) -> tuple[Profile, ...]:
-    """Return the profiles of a model on hardware, fewest GPUs first.
+    """Return the profiles of a model on hardware, fewest GPUs first, tensor-parallel attention before data-parallel.
 
     What does not ship is sampled from the operator tables if aiconfigurator-core is installed.
 
@@ -161,7 +161,7 @@ def find_profiles(
     shipped = [p for p in shipped_profiles(model.id) if p.hardware == hardware and p.engine == engine]
     found = [p for p in shipped if p.precision == wanted and gpus in (None, p.gpus)]
     if found:
-        return tuple(sorted(found, key=lambda profile: profile.gpus))
+        return tuple(sorted(found, key=lambda profile: (profile.gpus, profile.attention_ranks)))
     replica = Replica(model=model.id, hardware=hardware, gpus=gpus or 1, engine=engine, precision=wanted)
     available = _describe_available(model, hardware, engine)
     try:

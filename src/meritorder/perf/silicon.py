@@ -52,6 +52,11 @@ _BLOCK_MODES: Final = {
     "fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"},
     "nvfp4": _NVFP4_MODE,
 }
+# On Blackwell, TensorRT-LLM computes experts in MXFP4 with activations in MXFP8; elsewhere, and in other engines by
+# default, with activations in bf16, which is the library's default.
+# Source: TensorRT-LLM 1.0 to 1.3, _torch/model_config.py get_mxfp4_quant_algo (SM 100 and later), read 2026-11-30.
+_BLACKWELL: Final = frozenset({"b200", "b300", "gb200", "gb300", "rtx-pro-6000"})
+_MXFP8_ACTIVATIONS: Final = {"moe_quant_mode": "w4a8_mxfp4_mxfp8"}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DECODE_CONTEXTS: Final = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _STEP_TOKENS: Final = (
@@ -98,13 +103,11 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
             fix=f"measured are {', '.join(sorted(SYSTEMS))}",
         )
     optimized = hf_id.startswith(_MODEL_OPTIMIZER) or replica.precision == "nvfp4"
-    options = {} if native else _quantized(replica, _TENSOR_MODES if optimized else _BLOCK_MODES)
+    options = native_modes(replica) if native else _quantized(replica, _TENSOR_MODES if optimized else _BLOCK_MODES)
     small = optimized and replica.engine == "trtllm" and replica.precision in _SMALL_WEIGHTS
     failures: list[str] = []
-    # Experts are split by tensor or expert parallelism; not every split was measured.
-    experts = dict.fromkeys(((replica.gpus, 1), (1, replica.gpus)))
-    for cache, (moe_tp, moe_ep) in product(_SMALL_CACHES if small else _CACHES, experts):
-        split = {"tp_size": replica.gpus, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep, **options, **cache}
+    for cache, shares in product(_SMALL_CACHES if small else _CACHES, _shares(replica)):
+        split = {**shares, **options, **cache}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -112,6 +115,25 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
         except PerformanceError as error:
             failures.append(error.what)
     raise PerformanceError(failures[0], where=replica.label)
+
+
+def _shares(replica: Replica) -> list[dict[str, int]]:
+    """Return the splits of a replica over its GPUs, as the library names them; not every one was measured.
+
+    Beside tensor-parallel attention, experts are split by tensor or expert parallelism; beside data-parallel attention
+    by expert parallelism.
+    """
+    gpus, ranks = replica.gpus, replica.attention_ranks
+    if ranks > 1:
+        return [{"tp_size": gpus // ranks, "attention_dp_size": ranks, "moe_tp_size": 1, "moe_ep_size": gpus}]
+    experts = dict.fromkeys(((gpus, 1), (1, gpus)))
+    return [{"tp_size": gpus, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep} for moe_tp, moe_ep in experts]
+
+
+def native_modes(replica: Replica) -> dict[str, str]:
+    """Return the library's settings for weights as published, where its default is not what the engine computes."""
+    small = replica.precision == "mxfp4" and replica.engine == "trtllm" and replica.hardware in _BLACKWELL
+    return _MXFP8_ACTIVATIONS if small else {}
 
 
 def _quantized(replica: Replica, modes: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -174,6 +196,7 @@ def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -
         operators=_operator_shares(handle, per_pair_s),
         memory=memory,
         engine_version=_version(library, replica),
+        attention_ranks=replica.attention_ranks,
     )
     return _with_error(profile, handle)
 
@@ -209,7 +232,7 @@ def memory_of(library: Any, hf_id: str, replica: Replica, split: dict[str, Any])
         PerformanceError: The weights leave no memory for context.
     """
     system = SYSTEMS[replica.hardware]
-    limits = default_limits(replica.engine, replica.hardware)
+    limits = default_limits(replica.engine, replica.hardware, replica.attention_ranks)
     counts = library.memory.KVCacheEstimator.from_request(
         hf_id,
         system,

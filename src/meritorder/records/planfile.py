@@ -32,7 +32,8 @@ class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     all and uses less than `backfill_kv_share` of its KV memory, and prefills at most `backfill_tokens` of it in a step.
     `backfill_shares` scales both limits by slot; empty means 1 in every slot. `carbon_usd_per_hour` is the carbon price
     of one machine's power by slot; empty without a carbon price. Its machines may exist from `begin_s` on, since the
-    first slot began: where the requests of its model begin.
+    first slot began: where the requests of its model begin. With data-parallel attention, `replicas` counts the ranks
+    of all servers on a machine, each of which schedules requests by itself, and limits are those of one rank.
     """
 
     name: str
@@ -50,6 +51,7 @@ class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str = ""
     precision: str = ""
     replica_gpus: int = 1
+    attention_ranks: int = 1
     max_num_seqs: int = 0
     max_num_batched_tokens: int = 0
     backfill_seats: int = 0
@@ -58,6 +60,11 @@ class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     backfill_shares: list[float] = []
     carbon_usd_per_hour: list[float] = []
     begin_s: float = 0.0
+
+    @property
+    def servers(self) -> int:
+        """Servers on one machine."""
+        return self.replicas // self.attention_ranks
 
     @property
     def backfill(self) -> BackfillLimits:

@@ -70,3 +70,12 @@ def test_few_tokens_hold_few_sequences() -> None:
     assert limits_of(plain, max_num_batched_tokens=100).max_num_seqs == 99
     with pytest.raises(ConfigError, match="max-num-batched-tokens"):
         limits_of(plain, max_num_seqs=128, max_num_batched_tokens=128)
+
+
+def test_sglang_divides_its_limits_among_ranks() -> None:
+    """SGLang: chunked_prefill_size // dp_size with enable_dp_attention; each rank of vLLM is an engine of its own."""
+    eight = default_limits("sglang", "h200", attention_ranks=8)
+    assert (eight.max_num_seqs, eight.max_num_batched_tokens) == (2048 // 8, 8192 // 8)
+    assert default_limits("vllm", "h200", attention_ranks=8) == default_limits("vllm", "h200")
+    server = msgspec.structs.replace(profile(), engine="sglang", hardware="h200", gpus=8, attention_ranks=8)
+    assert limits_of(server) == eight

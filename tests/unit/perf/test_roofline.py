@@ -4,6 +4,7 @@ import pytest
 from meritorder import catalog
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
+from meritorder.perf.profile import Profile
 from meritorder.perf.roofline import roofline, within_peak
 from meritorder.perf.shipped import find_profiles
 
@@ -50,6 +51,19 @@ def test_steps_are_raised_to_the_peak_rates() -> None:
     raised = within_peak(fast, plain, model, hardware)
     assert raised.mixed_base_s[-1] == pytest.approx(0.85 * 2 * 8.03e9 * 16384 / 1978e12, rel=1e-3)
     assert raised.decode_base_s == plain.decode_base_s
+
+
+def test_ranks_share_no_reading_of_context() -> None:
+    """With eight ranks each reads its own context at the bandwidth of its GPU, an eighth of the replica's."""
+    model, hardware = CATALOG.find_model("qwen3-235b-a22b"), CATALOG.find_hardware("h200")
+    plain, ranks = find_profiles(model, "h200", engine="vllm", precision="fp8", gpus=8)
+
+    def least_s(measured: Profile) -> float:
+        columns = [[1e-12] * len(measured.decode_sequences), [1.0] * len(measured.decode_sequences)]
+        fast, tables = (msgspec.structs.replace(measured, decode_per_kv_token_s=column) for column in columns)
+        return within_peak(fast, tables, model, hardware).decode_per_kv_token_s[0]
+
+    assert least_s(ranks) == pytest.approx(8 * least_s(plain))
 
 
 def test_context_is_read_within_bandwidth() -> None:

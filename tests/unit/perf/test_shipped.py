@@ -145,13 +145,14 @@ def test_weights_and_context_fill_memory() -> None:
 
     def token_bytes(profile: Profile) -> float:
         windows = WINDOW_BYTES.get(profile.model, 0) if profile.engine == "trtllm" else 0
-        copies = max(1.0, profile.gpus / kv_heads(profile.model))
+        copies = max(1.0, profile.gpus / profile.attention_ranks / kv_heads(profile.model))
         return FACTS.models[profile.model].kv_bytes_per_token * copies + windows
 
     def filled(profile: Profile) -> float:
         facts, hardware = FACTS.models[profile.model], FACTS.hardware[profile.hardware]
         halved = 0.5 if profile.memory is not None and profile.memory.cache == "fp8" else 1.0
-        context_bytes = profile.kv_capacity_tokens * token_bytes(profile) * halved
+        held_tokens = profile.kv_capacity_tokens * profile.attention_ranks
+        context_bytes = held_tokens * token_bytes(profile) * halved
         return ((facts.weights_bytes(profile.precision) or 0) + context_bytes) / (profile.gpus * hardware.memory_bytes)
 
     def most(profile: Profile) -> float:
@@ -161,6 +162,17 @@ def test_weights_and_context_fill_memory() -> None:
         return {"vllm": 0.9, "trtllm": weights + 0.9 * (1 - weights)}.get(profile.engine, 0.95)
 
     assert not offenders(lambda profile: not 0.4 <= filled(profile) <= most(profile))
+
+
+def test_ranks_hold_what_tensor_parallel_gpus_copy() -> None:
+    """Eight GPUs each keep the one latent head of DeepSeek, all of every sequence; eight ranks keep their own."""
+    tensor, data = find_profiles(model("deepseek-r1"), "h200", engine="vllm", precision="fp8", gpus=8)
+    assert (tensor.attention_ranks, data.attention_ranks) == (1, 8)
+    assert data.replica.label == "deepseek-r1 on 8xh200 (vllm, fp8, data-parallel attention)"
+    assert data.memory is not None
+    assert tensor.memory is not None
+    free = [context_bytes("vllm", memory) for memory in (tensor.memory, data.memory)]
+    assert data.kv_capacity_tokens / tensor.kv_capacity_tokens == pytest.approx(free[1] / free[0], rel=0.01)
 
 
 def model(name: str) -> Model:

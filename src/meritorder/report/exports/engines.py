@@ -5,6 +5,7 @@ from typing import Final
 
 from meritorder.catalog import files as catalog
 from meritorder.errors import CatalogError, ConfigError
+from meritorder.perf.limits import SHARED_BY_RANKS
 from meritorder.records.planfile import PlanPool
 
 PORT: Final = 8000
@@ -17,7 +18,9 @@ class Server:
     Args:
         image: Its container image.
         command: Its command up to the model.
-        tensor_parallel: Option for GPUs of a replica.
+        tensor_parallel: Option for the GPUs that share the attention of a sequence.
+        data_parallel: Options for data-parallel attention with experts split over all GPUs; `{ranks}` and `{gpus}`
+            stand for their numbers.
         sequences: Option for sequences of a step.
         step_tokens: Option for tokens of a step.
         running: PromQL for requests in flight; `{}` stands for the labels.
@@ -27,6 +30,7 @@ class Server:
     image: str
     command: str
     tensor_parallel: str
+    data_parallel: str
     sequences: str
     step_tokens: str
     running: str
@@ -38,6 +42,7 @@ SERVERS: Final = {
         image="vllm/vllm-openai:v0.32.0",
         command="vllm serve",
         tensor_parallel="--tensor-parallel-size",
+        data_parallel="--data-parallel-size {ranks} --enable-expert-parallel",
         sequences="--max-num-seqs",
         step_tokens="--max-num-batched-tokens",
         running="vllm:num_requests_running{} + vllm:num_requests_waiting{}",
@@ -47,6 +52,7 @@ SERVERS: Final = {
         image="lmsysorg/sglang:latest",
         command="python3 -m sglang.launch_server --model-path",
         tensor_parallel="--tp-size",
+        data_parallel="--tp-size {gpus} --dp-size {ranks} --ep-size {gpus} --enable-dp-attention",
         sequences="--max-running-requests",
         step_tokens="--chunked-prefill-size",
         running="sglang:num_running_reqs{} + sglang:num_queue_reqs{}",
@@ -70,13 +76,15 @@ def server_of(pool: PlanPool) -> Server:
 
 def command(pool: PlanPool) -> list[str]:
     """Return the command that starts a replica."""
-    server = server_of(pool)
+    server, ranks = server_of(pool), pool.attention_ranks
+    stated = ranks if pool.engine in SHARED_BY_RANKS else 1
     options = (
-        (server.tensor_parallel, pool.replica_gpus if pool.replica_gpus > 1 else 0),
-        (server.sequences, pool.max_num_seqs),
-        (server.step_tokens, pool.max_num_batched_tokens),
+        (server.tensor_parallel, pool.replica_gpus if pool.replica_gpus > 1 and ranks == 1 else 0),
+        (server.sequences, pool.max_num_seqs * stated),
+        (server.step_tokens, pool.max_num_batched_tokens * stated),
     )
-    chosen = [part for option, value in options if value for part in (option, str(value))]
+    split = server.data_parallel.format(ranks=ranks, gpus=pool.replica_gpus).split() if ranks > 1 else []
+    chosen = split + [part for option, value in options if value for part in (option, str(value))]
     host = ["--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - in its container
     return [*server.command.split(), weights(pool.model), *host, "--served-model-name", pool.model, *chosen]
 

@@ -129,7 +129,7 @@ def repeats_by_cron(plan: Plan) -> bool:
 
 def _fleet(plan: Plan, pool: PlanPool, rows: Sequence[PoolSchedule], start_s: float | None, *, is_spot: bool) -> Fleet:
     rule = _rule(plan, rows)
-    replicas = [count * pool.replicas for count in rule.machines]
+    replicas = [count * pool.servers for count in rule.machines]
     minutes: tuple[int, ...] = (max(replicas),)
     if repeats_by_cron(plan) and len(set(replicas)) > 1:
         begins_s = plan.start_epoch_s if start_s is None else start_s
@@ -149,8 +149,8 @@ def _fleet(plan: Plan, pool: PlanPool, rows: Sequence[PoolSchedule], start_s: fl
         pool=pool,
         is_spot=is_spot,
         replicas=minutes,
-        maximum=max(*minutes, rule.maximum * pool.replicas),
-        target_in_flight=rule.target_in_flight,
+        maximum=max(*minutes, rule.maximum * pool.servers),
+        target_in_flight=None if rule.target_in_flight is None else rule.target_in_flight * pool.attention_ranks,
         stabilization_s=rule.stabilization_s,
     )
 

@@ -85,7 +85,7 @@ def _qps(plan: Plan) -> float:
 
     requests / sum over pools and slots of replicas * slot
     """
-    replicas = {pool.name: pool.replicas for pool in plan.pools}
+    replicas = {pool.name: pool.servers for pool in plan.pools}
     paid_s = sum(sum(row.machines) * replicas[row.pool] for row in plan.schedule) * plan.slot_s
     requests = plan.simulated.requests if plan.simulated else 0
     return max(0.001, round(requests / paid_s, 3)) if paid_s else 0.001

@@ -81,8 +81,8 @@ def utilization(trial: Trial) -> float:
 
 def _peak_replicas(trial: Trial) -> int:
     return sum(
-        account.peak_instances * pool.replicas_per_instance
-        for account, (_, pool) in zip(trial.result.pools, trial.pools, strict=True)
+        account.peak_instances * machine.servers
+        for account, (machine, _) in zip(trial.result.pools, trial.pools, strict=True)
     )
 
 

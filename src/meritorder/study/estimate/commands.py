@@ -4,7 +4,7 @@ import shlex
 from typing import Final
 
 from meritorder import catalog as facts
-from meritorder.domain import Slo
+from meritorder.domain import Attention, Slo
 from meritorder.sim.pools import Startup
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
@@ -41,6 +41,7 @@ def option_arguments(model: str, options: CompareOptions) -> list[str]:
         "--precision": options.precision,
         "--allow-precision": ",".join(options.allowed_precisions),
         "--tp": options.tp,
+        "--attention": "" if options.attention == Attention.ANY else options.attention,
         "--max-num-seqs": options.max_num_seqs,
         "--max-num-batched-tokens": options.max_num_batched_tokens,
         "--memory-utilization": options.memory_utilization,

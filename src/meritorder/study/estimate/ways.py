@@ -8,7 +8,7 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import turnaround_s
-from meritorder.domain import PricingModel, Tier
+from meritorder.domain import Attention, PricingModel, Tier
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.offers import TokenPrice
 from meritorder.perf.accuracy import expected_accuracy
@@ -40,6 +40,7 @@ def limits_machines(options: CompareOptions) -> bool:
         or options.regions
         or options.profile
         or options.tp
+        or options.attention != Attention.ANY
         or options.max_num_seqs
         or options.max_num_batched_tokens
         or options.memory_utilization
@@ -89,7 +90,7 @@ def committed_way(always_on: Trial, options: CompareOptions, usd_factor: float, 
         certainty: How certain the speed of the machines is.
     """
     machine, pool = always_on.pools[0]
-    replicas = pool.max_instances * machine.replicas
+    replicas = pool.max_instances * machine.servers
     gpus = machine.profile.gpus
     offers = facts.load(options.catalogs).select_offers(
         machine.profile.hardware, options.providers or None, options.regions or None, _COMMITMENTS, gpus

@@ -208,7 +208,7 @@ def frontier_point(trial: Trial) -> FrontierPoint:
 
 def fixed_fleet(machine: CandidateMachine, load: TraceLoad, instances: int) -> Trial:
     """Serve all requests in real time on a fixed number of machines, always on."""
-    label = f"{format_count(instances * machine.replicas, 'replica')}, always on"
+    label = f"{format_count(instances * machine.servers, 'replica')}, always on"
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
     return simulate_fleet("realtime_fixed", label, load, ((machine, pool),))
 

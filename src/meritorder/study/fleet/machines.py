@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import catalog as facts
-from meritorder.domain import BackfillLimits, Hardware, Model, PricingModel, Replica
+from meritorder.domain import Attention, BackfillLimits, Hardware, Model, PricingModel, Replica
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.offers import Offer
 from meritorder.perf.memory import resized
@@ -63,9 +63,14 @@ class CandidateMachine:
     interruptions: Interruptions | None = None
 
     @property
-    def replicas(self) -> int:
-        """Replicas on one machine."""
+    def servers(self) -> int:
+        """Replicas on one machine, each of which is a server of its own."""
         return self.offer.gpus // self.profile.gpus
+
+    @property
+    def replicas(self) -> int:
+        """What schedules requests by itself on one machine: its replicas, or all ranks of data-parallel attention."""
+        return self.servers * self.profile.attention_ranks
 
     @property
     def usd_per_replica_hour(self) -> float:
@@ -271,9 +276,10 @@ def _known_profiles(
     for name, precision in product(options.hardware, precisions):
         hardware = catalog.find_hardware(name)
         try:
-            yield from measured_profiles(
+            found = measured_profiles(
                 catalog, model, hardware, engine=options.served_by.name, precision=precision, gpus=options.tp
             )
+            yield from _split(found, options.attention)
         except (PerformanceError, MissingExtraError) as error:
             problem: PerformanceError | MissingExtraError = error
             if options.roofline:
@@ -282,6 +288,25 @@ def _known_profiles(
                 except PerformanceError as unfit:
                     problem = unfit
             problems.append(_too_large(model, hardware, options, precision) or problem)
+
+
+def _split(profiles: Sequence[Profile], attention: Attention) -> Sequence[Profile]:
+    """Return the profiles whose attention is split this way.
+
+    Raises:
+        PerformanceError: There is none.
+    """
+    if attention == Attention.ANY:
+        return profiles
+    found = [profile for profile in profiles if (profile.attention_ranks > 1) is (attention == Attention.DATA)]
+    if not found:
+        kind = "data" if attention == Attention.DATA else "tensor"
+        raise PerformanceError(
+            f"no measured performance with {kind}-parallel attention",
+            where=profiles[0].replica.label,
+            fix="leave out --attention, or choose other GPUs, engine or precision",
+        )
+    return found
 
 
 def measured_profiles(

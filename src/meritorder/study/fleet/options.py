@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.catalog import Source
-from meritorder.domain import Slo
+from meritorder.domain import Attention, Slo
 from meritorder.inputs.arguments import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges, convert_arguments
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
@@ -53,7 +53,8 @@ class CompareOptions:
         engine: Inference engine, with the version that the user runs if stated: `vllm` or `vllm@0.10.2`.
         precision: Precision of the weights; None means the model's own.
         allowed_precisions: Precisions that the weights may have as well, with what that costs in quality.
-        tp: GPUs per replica (tensor parallel); None means the cheapest number that meets the SLO.
+        tp: GPUs per replica; None means the cheapest number that meets the SLO.
+        attention: How the attention of a mixture of experts is split over these GPUs; any way by default.
         slo: SLO of real-time workloads that state none; None assumes `DEFAULT_SLO`.
         defer: Shares of the requests that can wait, such as `40%@4h`.
         workloads: Workloads file.
@@ -89,6 +90,7 @@ class CompareOptions:
     precision: str | None = None
     allowed_precisions: tuple[str, ...] = ()
     tp: int | None = None
+    attention: Attention = Attention.ANY
     slo: Slo | None = None
     defer: tuple[str, ...] = ()
     workloads: Path | None = None

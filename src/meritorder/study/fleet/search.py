@@ -195,7 +195,7 @@ class Search:
         if self.present_replicas is None:
             return None
         machine = min(self.machines, key=lambda machine: machine.price_work(load))
-        present = fixed_fleet(machine, load, math.ceil(self.present_replicas / machine.replicas))
+        present = fixed_fleet(machine, load, math.ceil(self.present_replicas / machine.servers))
         self.tried.append(frontier_point(present))
         return present
 

@@ -131,7 +131,7 @@ def arranged_pools(served: Sequence[Served], *, several_models: bool) -> list[Ar
     for group, trial in [(part.group, part.trial) for part in served if part.trial]:
         for place, (machine, pool) in enumerate(trial.pools):
             suffix = group.model if several_models else ""
-            name = pool_name(machine.offer, machine.profile.gpus, realtime=pool.realtime, suffix=suffix)
+            name = pool_name(machine.offer, machine.profile, realtime=pool.realtime, suffix=suffix)
             if any(
                 name == other.name and (other.group is not group or other.held == is_held(machine)) for other in pools
             ):
@@ -217,6 +217,7 @@ def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
         engine_version=machine.profile.engine_version,
         precision=replica.precision,
         replica_gpus=replica.gpus,
+        attention_ranks=replica.attention_ranks,
         max_num_seqs=machine.limits.max_num_seqs,
         max_num_batched_tokens=machine.limits.max_num_batched_tokens,
         backfill_seats=backfill.sequences if backfill else 0,

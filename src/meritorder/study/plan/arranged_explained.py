@@ -12,6 +12,7 @@ from meritorder.records import planfile
 from meritorder.records.evidence import PriceUsed
 from meritorder.records.planproof import Credit
 from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.speeds import performance, speed_assumptions
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.plan import explain
@@ -123,13 +124,18 @@ def _workloads(
     return rows
 
 
+def _gpus_of_rank(machine: CandidateMachine) -> float:
+    """Return the GPUs of what schedules requests by itself: of a replica, or of a rank of data-parallel attention."""
+    return machine.offer.gpus / machine.replicas
+
+
 def _dispatch(groups: Sequence[Arrangements], pools: Sequence[ArrangedPool], horizon: Horizon) -> planfile.Dispatch:
     """Return the arrangements over time, in GPUs by slot."""
     slot_s, slots = horizon.slot_s, horizon.slots
     paid: dict[str, Floats] = {}
     busy = {"realtime": np.zeros(slots), "deferrable": np.zeros(slots)}
     for arranged in pools:
-        result, gpus = arranged.trial.result, arranged.machine.profile.gpus
+        result, gpus = arranged.trial.result, _gpus_of_rank(arranged.machine)
         model = arranged.machine.offer.pricing_model.value
         paid_s = arranged.by_slot(result.capacity_bins_s, slot_s, slots)
         if paid_s.any():
@@ -142,7 +148,7 @@ def _dispatch(groups: Sequence[Arrangements], pools: Sequence[ArrangedPool], hor
         machine = group.cheapest.pools[-1][0]
         work_s = machine.work_s(waiting) if len(waiting) else np.zeros(0)
         slot = slot_index(waiting.arrived_s, slot_s, slots)
-        arrived += np.bincount(slot, weights=work_s * machine.profile.gpus / slot_s, minlength=slots)
+        arrived += np.bincount(slot, weights=work_s * _gpus_of_rank(machine) / slot_s, minlength=slots)
     return planfile.Dispatch(
         paid_gpus={model: gpus.tolist() for model, gpus in paid.items()},
         realtime_gpus=busy["realtime"].tolist(),

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder.catalog.tokens import token_prices
-from meritorder.domain import Model, PricingModel
+from meritorder.domain import Attention, Model, PricingModel
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.offers import Offer
 from meritorder.perf.limits import limits_of
@@ -132,6 +132,7 @@ def _server(
         engine=Engine(pool.engine, promises.engine_version).option,
         precision=pool.precision,
         tp=pool.replica_gpus,
+        attention=Attention.DATA if pool.attention_ranks > 1 else Attention.TENSOR,
         profile=Path(promises.profile) if promises.profile else None,
         roofline=promises.roofline,
         slower=promises.slower,

@@ -69,6 +69,7 @@ def _pool(
         engine_version=machine.profile.engine_version,
         precision=replica.precision,
         replica_gpus=replica.gpus,
+        attention_ranks=replica.attention_ranks,
         max_num_seqs=machine.limits.max_num_seqs,
         max_num_batched_tokens=machine.limits.max_num_batched_tokens,
         backfill_seats=backfill.sequences,

@@ -11,6 +11,7 @@ import numpy as np
 from meritorder.catalog import Catalog
 from meritorder.domain import Access, Model, PricingModel
 from meritorder.offers import Offer
+from meritorder.perf.profile import Profile
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import (
     UNLIMITED,
@@ -80,22 +81,23 @@ def find_sites(
             and offer.pricing_model is PricingModel.ON_DEMAND
         ]
         for offer in dict.fromkeys((*offers, *held)):
-            name = pool_name(offer, profile.gpus, realtime=serving.realtime, suffix=suffix)
+            name = pool_name(offer, profile, realtime=serving.realtime, suffix=suffix)
             site = sites.get(name) or Site(pool=_pool(name, model, serving, offer, catalog), serving=serving, offers=())
             sites[name] = replace(site, offers=(*site.offers, offer))
     return list(sites.values())
 
 
-def pool_name(offer: Offer, gpus: int, *, realtime: bool, suffix: str) -> str:
+def pool_name(offer: Offer, profile: Profile, *, realtime: bool, suffix: str) -> str:
     """Return the name of a pool of the plan.
 
     Args:
         offer: Its machine.
-        gpus: GPUs per replica.
+        profile: Its replicas.
         realtime: Whether it serves real-time work.
         suffix: Model name that distinguishes pools of several models; "" for one model.
     """
-    name = f"{machine_key(offer)}, {format_count(gpus, 'GPU')} a replica{'' if realtime else ', batch'}"
+    split = " with data-parallel attention" if profile.attention_ranks > 1 else ""
+    name = f"{machine_key(offer)}, {format_count(profile.gpus, 'GPU')} a replica{split}{'' if realtime else ', batch'}"
     return f"{name}, {suffix}" if suffix else name
 
 
@@ -143,7 +145,7 @@ def _is_allowed(offer: Offer, options: PlanOptions) -> bool:
 
 def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Catalog) -> MachinePool:
     machine = serving.machine
-    replicas = offer.gpus // machine.profile.gpus
+    replicas = replace(machine, offer=offer).replicas
     safe = serving.safe
     if replicas != machine.replicas and serving.realtime:
         # c(n) was measured on machines with another number of replicas: rescale n.

@@ -16,6 +16,7 @@ from meritorder.errors import ConfigError
 from meritorder.records.planfile import Plan
 from meritorder.records.planpolicy import Policy, PolicyFloor, ReactiveRule
 from meritorder.report import exports
+from meritorder.report.exports import engines
 from meritorder.report.exports.fleets import Fleet, fleets, windows
 
 MONDAY_S = 1_764_547_200.0  # 1 December 2025, 00:00 UTC
@@ -177,6 +178,23 @@ def test_services_state_places_and_replicas() -> None:
     assert policy["min_replicas"] == min(machines) * pools[0].replicas
     assert policy["max_replicas"] == max(machines) * pools[0].replicas
     assert policy["base_ondemand_fallback_replicas"] == min(row.machines) * pools[0].replicas
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "sequences"),
+    [
+        ("vllm", "--data-parallel-size 8 --enable-expert-parallel", "--max-num-seqs 32"),
+        # SGLang's limits are those of all ranks together.
+        ("sglang", "--tp-size 8 --dp-size 8 --ep-size 8 --enable-dp-attention", "--max-running-requests 256"),
+    ],
+)
+def test_servers_start_with_data_parallel_attention(engine: str, options: str, sequences: str) -> None:
+    pool = structs.replace(week().pools[0], engine=engine, replica_gpus=8, replicas=16, attention_ranks=8)
+    command = " ".join(engines.command(structs.replace(pool, max_num_seqs=32)))
+    assert options in command
+    assert sequences in command
+    assert "--tensor-parallel-size" not in command
+    assert pool.servers == 2
 
 
 def test_plan_without_machines_is_refused() -> None:

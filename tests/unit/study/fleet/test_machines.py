@@ -1,10 +1,14 @@
 """Candidate machines: the SLO of an idle replica, and how much backfill leaves it intact."""
 
+from dataclasses import replace
+
+import msgspec
+import numpy as np
 import pytest
 from tests.samples.fleets import LIMITS, load, machine, profile
 
 from meritorder import catalog as facts
-from meritorder.domain import Slo
+from meritorder.domain import Attention, Slo
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.study.fleet.machines import candidate_profiles, check_slo, max_backfill
@@ -71,6 +75,29 @@ def test_precision_is_lowered_only_where_allowed() -> None:
     allowed = served([], allowed_precisions=("fp8",))
     assert {profile.precision for profile in allowed} == {"bf16", "fp8"}
     assert [profile for profile in allowed if profile.precision == "bf16"] == served([])
+
+
+@pytest.mark.parametrize(("attention", "ranks"), [("any", [1, 8]), ("tp", [1]), ("dp", [8])])
+def test_attention_is_split_as_asked(attention: str, ranks: list[int]) -> None:
+    catalog = facts.load(())
+    stated = CompareOptions(hardware=("h200",), tp=8, attention=Attention(attention))
+    found = list(candidate_profiles(catalog, catalog.find_model("deepseek-r1"), stated, []))
+    assert [profile.attention_ranks for profile in found] == ranks
+
+
+def test_dense_model_has_no_ranks() -> None:
+    problems: list[Exception] = []
+    assert not served(problems, attention=Attention.DATA)
+    assert "data-parallel attention" in str(problems[0])
+
+
+def test_ranks_share_the_price_of_a_machine() -> None:
+    """Two servers of four GPUs on eight: eight ranks, each for an eighth of the machine's hour."""
+    requests = load(np.arange(10.0), 300, 50)
+    ranks = msgspec.structs.replace(profile(), gpus=4, attention_ranks=4)
+    one = machine(requests, replica=ranks)
+    eight = replace(one, offer=replace(one.offer, gpus=8, usd_per_hour=16.0))
+    assert (eight.servers, eight.replicas, eight.usd_per_replica_hour) == (2, 8, 2.0)
 
 
 def test_small_steps_hold_backfill() -> None:

@@ -64,6 +64,12 @@ def test_split_of_experts_is_stated(gpus: int, calibrated: bool, lines: int) -> 
     assert sum("split by tensor parallelism" in text for text in texts(served_by, served_by)) == lines
 
 
+def test_ranks_are_said_to_be_simulated_alone() -> None:
+    replica = msgspec.structs.replace(profile(), gpus=4, attention_ranks=4, engine_version="")
+    (text,) = texts(machine(ASKED, replica=replica))
+    assert "data-parallel attention) is simulated rank by rank" in text
+
+
 def test_unknown_version_is_not_named() -> None:
     assert texts(served(measured="", used="0.10")) == []
     (line,) = performance([served(measured="")])
