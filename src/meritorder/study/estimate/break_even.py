@@ -24,7 +24,7 @@ _MAX_REQUESTS: Final = 300_000
 _MACHINES: Final = 3
 # Machines and requests whose highest utilization within the SLO stands for that of a large fleet.
 _LARGE_FLEET: Final = 8
-_LARGE_FLEET_REQUESTS: Final = 20_000
+_LARGE_FLEET_REQUESTS: Final = 8_000
 
 
 def break_even_volume(

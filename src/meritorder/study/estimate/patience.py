@@ -18,6 +18,8 @@ from meritorder.study.fleet.machines import max_backfill
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _PATIENCE_S: Final = (SECONDS_PER_HOUR, 4 * SECONDS_PER_HOUR, 12 * SECONDS_PER_HOUR, SECONDS_PER_DAY)
+# Deadlines that differ by less are the same, but for rounding.
+_SAME_S: Final = 1e-3
 # Where the longest patience saves no more than this beside the shortest, those between are not simulated.
 _ALIKE: Final = 0.02
 
@@ -68,7 +70,7 @@ def _machines_usd(searched: SearchedTrace) -> dict[float, float]:
     shortest, *between, longest = _PATIENCE_S
     for patience_s in (shortest, longest, *between):
         waiting = _with_patience(load, patience_s)
-        if np.array_equal(waiting.deadline_s, load.deadline_s):
+        if np.allclose(waiting.deadline_s, load.deadline_s, rtol=0, atol=_SAME_S):
             costs[patience_s] = result.mix.usd
         elif patience_s in between and costs[longest] >= (1 - _ALIKE) * costs[shortest]:
             costs[patience_s] = costs[shortest]

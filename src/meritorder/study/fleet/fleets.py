@@ -23,8 +23,9 @@ Floats = NDArray[np.float64]
 MAX_REPLICAS: Final = 4096
 """The largest fleet that a search tries."""
 
-# Size of the sample that a steady load is simulated with, and the precision of its utilization.
+# Size of the sample that a steady load is simulated with, in a coarse search too, and the precision of its utilization.
 _STEADY_REQUESTS: Final = 20_000
+_COARSE_STEADY_REQUESTS: Final = 8_000
 _MAX_STEADY_MACHINES: Final = 8
 _STEADY_PRECISION: Final = 0.01
 # Number of targets that an autoscaler's is searched among.
@@ -244,8 +245,9 @@ def max_utilization_within_slo(machine: CandidateMachine, pool: SimPool, load: T
 
     Requests of the load arrive as a Poisson process; the rate is found by bisection.
     """
+    most = _COARSE_STEADY_REQUESTS if load.verdict_suffices else _STEADY_REQUESTS
     instances = min(pool.max_instances, _MAX_STEADY_MACHINES)
-    chosen = np.linspace(0, len(load), min(len(load), _STEADY_REQUESTS), endpoint=False).astype(np.int64)
+    chosen = np.linspace(0, len(load), min(len(load), most), endpoint=False).astype(np.int64)
     sample = load.select(chosen)
     gaps = np.random.default_rng(0).exponential(1.0, len(sample))
     work_s = float(machine.work_s(sample).mean()) / (instances * machine.replicas)

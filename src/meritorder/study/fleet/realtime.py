@@ -39,6 +39,9 @@ from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.stretches import Fleet, Stretches
 from meritorder.units import SECONDS_PER_HOUR
 
+COARSE_SAVING: Final = 0.05
+"""Share of the lowest cost that must be left to save for a coarse search to go on."""
+
 # Machines added at most to the fleet of the busiest stretch until the whole load keeps the SLO.
 _MAX_ADDED: Final = 32
 
@@ -84,6 +87,14 @@ def min_mix_usd(machine: CandidateMachine, load: TraceLoad, batch_machines: Iter
     return max(min_fleet_usd(machine, realtime), machine.price_work(realtime) + waiting_usd)
 
 
+def least_mix_usd(base: Trial, load: TraceLoad, batch_machines: Sequence[CandidateMachine]) -> float:
+    """Return the least that a mix costs on a fleet: what can wait fills its gaps, the rest the cheapest machines."""
+    waiting = load.select(load.deferrable)
+    idle_s = base.paid_s - float(base.machine.work_s(base.load).sum())
+    left = max(0.0, 1 - idle_s / float(base.machine.work_s(waiting).sum()))
+    return base.usd + left * min(machine.price_work(waiting) for machine in batch_machines)
+
+
 def search_realtime(
     load: TraceLoad, machines: Sequence[CandidateMachine], progress: Progress, *, title: str, autoscale: bool = True
 ) -> RealtimeFleets:
@@ -114,7 +125,12 @@ def search_realtime(
             skipped += [machines[place] for place in some if bounds_usd[place] > best_usd]
             sized = list(threads.map(partial(search.size, limit_usd=best_usd), affordable))
             best_usd = min([best_usd, *(fleets.fixed.usd for fleets in sized if fleets.fixed)])
-            found += threads.map(partial(search.autoscale, limit_usd=best_usd), sized) if autoscale else sized
+            if not autoscale:
+                found += sized
+            elif load.verdict_suffices:
+                search.autoscale_in_turn(sized, found)
+            else:
+                found += threads.map(partial(search.autoscale, limit_usd=best_usd), sized)
             if bounds_usd[some[-1]] > best_usd:
                 skipped += [machines[place] for place in order]
                 break
@@ -225,24 +241,33 @@ class _Search:
         for trial in search_fixed_fleet(machine, stretches.busiest):
             self._report(trial, fleets.tried)
             smallest = trial if trial.feasible else smallest
+            if self._is_too_dear(trial, limit_usd) and smallest is None:
+                break
         fixed, complete = None if stretches.stretches else smallest, True
         if smallest and not fixed:
             instances = smallest.pools[0][1].max_instances
-            complete = instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd
+            complete = instances * self._always_on_usd(machine) <= limit_usd
             if complete:
                 larger = [partial(fixed_fleet, machine, instances=instances + added) for added in range(_MAX_ADDED + 1)]
                 confirmed = self._confirmed(larger, stretches, fleets.tried)
                 fixed = confirmed if confirmed.feasible else None
         return replace(fleets, smallest=smallest, fixed=fixed, complete=complete)
 
+    def autoscale_in_turn(self, sized: Sequence[_MachineFleets], found: list[_MachineFleets]) -> None:
+        """Add to what was found machines with their autoscaled fleets, if these can cost notably less than the rest."""
+        for fleets in sorted(sized, key=lambda fleets: fleets.fixed.usd if fleets.fixed else math.inf):
+            usd = [trial.usd for other in found for trial in other.autoscaled if trial.feasible]
+            usd += [other.fixed.usd for other in (*sized, *found) if other.fixed]
+            found.append(self.autoscale(fleets, limit_usd=min(usd, default=math.inf) * (1 - COARSE_SAVING)))
+
     def autoscale(self, fleets: _MachineFleets, *, limit_usd: float) -> _MachineFleets:
         """Add the cheapest autoscaled fleets of a machine; those that cost more than the limit may be missing."""
         machine, stretches, fixed, smallest = fleets.machine, fleets.stretches, fleets.fixed, fleets.smallest
         coarse = self.load.verdict_suffices
-        work_usd = machine.price_work(self.load)
-        if smallest is None or (fixed and work_usd > fixed.usd):
+        least_usd = min_fleet_usd(machine, self.load) if coarse else machine.price_work(self.load)
+        if smallest is None or (fixed and least_usd > fixed.usd):
             return fleets
-        if work_usd > limit_usd:
+        if least_usd > limit_usd:
             return replace(fleets, complete=False)
         if coarse and fixed and fixed.usd * self._mean_to_peak > limit_usd:
             return fleets
@@ -260,6 +285,17 @@ class _Search:
                     continue
             autoscaled.append(self._autoscaled(targets, stretches, fleets.tried))
         return replace(fleets, autoscaled=tuple(autoscaled))
+
+    def _always_on_usd(self, machine: CandidateMachine) -> float:
+        """Return the cost of one machine for the whole time."""
+        return machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR
+
+    def _is_too_dear(self, trial: Trial, limit_usd: float) -> bool:
+        """Return whether as many machines cost more than the limit, for a coarse search also if they are autoscaled."""
+        if not self.load.verdict_suffices:
+            return False
+        always_on_usd = trial.pools[0][1].max_instances * self._always_on_usd(trial.machine)
+        return always_on_usd * self._mean_to_peak > limit_usd
 
     @property
     def _mean_to_peak(self) -> float:

@@ -36,7 +36,14 @@ from meritorder.study.fleet.fleets import (
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, by_batch, find_machines, max_backfill
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.realtime import RealtimeFleets, min_mix_usd, search_realtime, search_skipped
+from meritorder.study.fleet.realtime import (
+    COARSE_SAVING,
+    RealtimeFleets,
+    least_mix_usd,
+    min_mix_usd,
+    search_realtime,
+    search_skipped,
+)
 from meritorder.study.fleet.spot import spot_machines
 from meritorder.study.fleet.stretches import Stretches, breaks_slo
 from meritorder.units import SECONDS_PER_DAY
@@ -46,8 +53,6 @@ _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a pr
 # of the cheapest hour, as many of each.
 _COARSE_MACHINES: Final = 2
 _COARSE_BATCHES: Final = 3
-# Share of the lowest cost that must be left to save for a coarse search to go on.
-_COARSE_SAVING: Final = 0.05
 # How many times as much as the cheapest fleet one may cost whose machine a coarse search tries for one lane alone.
 _COARSE_RATIO: Final = 2.5
 # Shares of the largest backfill that are tried until the SLO holds.
@@ -202,15 +207,18 @@ class Search:
     def _autoscaled(self, fleets: RealtimeFleets, load: TraceLoad) -> Trial:
         """Return the cheapest autoscaled fleet; one that never stops a machine where scaling down saves nothing."""
         fixed = fleets.fixed[0]
-        cheapest = next(iter(fleets.autoscaled), fleets.best_attainment or fixed)
-        if cheapest.result.ended_early:
+        cheapest = next(iter(fleets.autoscaled), fleets.best_attainment)
+        if cheapest and cheapest.result.ended_early:
             whole = replace(load, verdict_suffices=False)
             cheapest = simulate_fleet(cheapest.name, cheapest.label, whole, cheapest.pools)
-        if not self.autoscale or (cheapest.feasible and cheapest.usd <= fixed.usd):
+        if not self.autoscale:
+            return cheapest or fixed
+        if cheapest and cheapest.feasible and cheapest.usd <= fixed.usd:
             return cheapest
         instances = fixed.pools[0][1].max_instances
         target = autoscaler_targets(fixed.machine)[-1]
-        return cheaper(cheapest, autoscaled_fleet(fixed.machine, load, target, instances, instances))
+        constant = autoscaled_fleet(fixed.machine, load, target, instances, instances, known=(fixed,))
+        return cheaper(cheapest, constant) if cheapest else constant
 
     def _fleets(self, load: TraceLoad, title: str) -> RealtimeFleets:
         return search_realtime(load, self.machines, self.progress, title=title, autoscale=self.autoscale)
@@ -241,9 +249,12 @@ class Search:
 
     def _best_on(self, bases: Iterable[Trial], best: Trial, stretches: Stretches, on_one: list[Trial]) -> Trial:
         """Return the cheapest mix on some bases, the cheapest base first, or the best known if none is cheaper."""
-        for base in bases:
-            # Deferrable work never makes the fleet of the real-time lane cheaper.
-            if best.feasible and base.usd >= best.usd * (1 - _COARSE_SAVING * self.coarse):
+        # Deferrable work never makes the fleet of the real-time lane cheaper.
+        bounds = [
+            (least_mix_usd(base, self.load, self.batch_machines) if self.coarse else base.usd, base) for base in bases
+        ]
+        for least_usd, base in sorted(bounds, key=lambda bound: bound[0]):
+            if best.feasible and least_usd >= best.usd * (1 - COARSE_SAVING * self.coarse):
                 break
             for trial in self._mixes(base, best, stretches, on_one):
                 if not self.load.verdict_suffices:
@@ -276,11 +287,7 @@ class Search:
         best: Trial | None = None
         most = _COARSE_BATCHES if self.coarse else None
         for machine in by_batch(self.batch_machines, load, most):
-            if (
-                best
-                and best.feasible
-                and machine.least_batch_usd(load) >= best.usd * (1 - _COARSE_SAVING * self.coarse)
-            ):
+            if best and best.feasible and machine.least_batch_usd(load) >= best.usd * (1 - COARSE_SAVING * self.coarse):
                 break
             trial = batch_fleet(machine, load)
             if not load.verdict_suffices:
@@ -341,7 +348,8 @@ class Search:
                 if not own and best.feasible and base.usd + machine.least_start_usd(self.load) >= best.usd:
                     continue
                 apart = None
-                if not stretches.stretches or not best.feasible or self._apart_usd(base, machine) < best.usd:
+                is_known = bool(stretches.stretches) or (machine.profile.replica, machine.offer) in self.waiting_usd
+                if not is_known or not best.feasible or self._apart_usd(base, machine) < best.usd:
                     apart = background.submit(mixed_fleet, base, machine, self.load, None, on_one)
                 for backfill in tuple(backfills):
                     if apart is None if backfill is None else held:
@@ -359,6 +367,8 @@ class Search:
                     self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
                     yield trial
                     held = held or trial.feasible
+                    if self.coarse and backfill is None and trial.feasible:
+                        self.waiting_usd.setdefault((machine.profile.replica, machine.offer), trial.usd - base.usd)
                     best = cheaper(best, trial)
                     if own and backfill is not None and breaks_slo(trial):
                         stretches.add_worst(trial)

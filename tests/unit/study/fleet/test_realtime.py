@@ -1,12 +1,14 @@
 """Real time: every machine is a candidate, and a machine more never costs more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.samples import fleets
 
 from meritorder.domain import Slo
 from meritorder.study.fleet import stretches
-from meritorder.study.fleet.realtime import min_fleet_usd, search_realtime
+from meritorder.study.fleet.realtime import COARSE_SAVING, min_fleet_usd, search_realtime
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 
@@ -48,3 +50,15 @@ def test_long_trace_is_confirmed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(by_stretch.cheapest.load) == len(asked)
     assert by_stretch.cheapest.feasible
     assert by_stretch.fixed[0].usd == whole.fixed[0].usd
+
+
+@pytest.mark.parametrize("busy_s", [900.0, 60.0])
+def test_coarse_search_misses_little(busy_s: float) -> None:
+    arrived_s = np.sort(np.append(ARRIVED_S, ARRIVED_S[:1500] * busy_s / 900))
+    asked = replace(fleets.load(arrived_s, 300, 80), pace=96.0)  # a day in a quarter of an hour
+    boxes = [fleets.offer(gpus, usd_per_hour=usd, instance=f"{gpus} GPUs") for gpus, usd in ((1, 2.0), (2, 3.6))]
+    machines = [fleets.machine(asked, box=box) for box in boxes]
+    whole = search_realtime(asked, machines, lambda _: None, title="real time")
+    coarse = search_realtime(replace(asked, verdict_suffices=True), machines, lambda _: None, title="real time")
+    assert whole.cheapest.usd <= coarse.cheapest.usd <= whole.cheapest.usd / (1 - COARSE_SAVING)
+    assert coarse.fixed[0].usd == whole.fixed[0].usd
