@@ -271,6 +271,12 @@ class CalibrationAnswer(Answer["tuple[Profile, ...]"]):
 
         return to_toml(self.record)
 
+    def to_html(self) -> str:
+        """Return the fit and its errors as one HTML page."""
+        from meritorder.report.inputs import calibration_html
+
+        return calibration_html.render(self.record)
+
     def _contents(self) -> dict[str, Callable[[], str | bytes]]:
         return super()._contents() | {".toml": self.to_toml}
 

@@ -18,6 +18,7 @@ from meritorder.cli.options import (
     Format,
     GpusPerReplica,
     Hardware,
+    HtmlFile,
     JsonFile,
     Model,
     Precision,
@@ -79,6 +80,7 @@ def calibrate(
     max_requests: Annotated[int, typer.Option("--max-requests", min=1, help="Most requests to send to a URL.")] = 200,
     max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
+    html: HtmlFile = None,
 ) -> None:
     """Fit a performance profile to measured requests, and report its error on requests that it was not fitted to."""
     from meritorder import catalog as facts
@@ -88,6 +90,7 @@ def calibrate(
     from meritorder.study.calibrate import calibrate as study
     from meritorder.study.calibrate.starting import Deployment
 
+    files.check_target(html)
     measured = out.with_suffix(".requests.csv")
     deployment = Deployment(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
     known = study.KnownLimits(
@@ -122,6 +125,10 @@ def calibrate(
                 progress=status.update,
             )
     files.write_text(out, to_toml(found))
+    if html:
+        from meritorder.report.inputs import calibration_html as page
+
+        files.write_text(html, page.render(found))
     report.render(found, Console())
     more = "".join(f" {word}" for word in facts.arguments(catalogs))
     typer.echo(
