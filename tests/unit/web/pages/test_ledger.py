@@ -120,6 +120,7 @@ def test_store_that_fails_is_read_again(error: Exception) -> None:
         sign_in(browser, "admin")
         assert "cannot be read" in browser.get("/ledger").text
         errors.clear()
+        assert "event: over" in browser.get("/ledger/progress").text  # however long it takes
         assert "were paid for" in browser.get("/ledger").text
 
 
