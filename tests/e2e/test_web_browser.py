@@ -135,6 +135,23 @@ def test_own_trace_becomes_a_report(browser: Any, address: str, tmp_path: Path) 
     assert said == []
 
 
+def test_upload_says_how_far_it_is_and_stops(browser: Any, address: str, tmp_path: Path) -> None:  # noqa: ANN401
+    big = tmp_path / "big.csv"
+    big.write_bytes(b"1,2\n" * 500_000)
+    page, _, said = _open(browser, f"{address}/data")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
+    page.set_input_files("#file", big)
+    page.click("button[type=submit]")
+    page.wait_for_selector("text= of 2.0 MB sent", timeout=ANSWER_MS)
+    page.click("text=Cancel")
+    page.wait_for_selector(".sent", state="hidden", timeout=ANSWER_MS)
+    page.goto(f"{address}/data", timeout=ANSWER_MS)
+    assert "big.csv" not in page.inner_text("main")
+    page.close()
+    assert said == []
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interruption_leaves_nothing(browser: Any, tmp_path: Path, end: signal.Signals) -> None:  # noqa: ANN401
     trace = tmp_path / "slow.csv"

@@ -69,6 +69,7 @@ _PAGES: Final = {
         "GET /data/{job}": data.show_job,
         "GET /data/{job}/events": data.show_steps,
         "GET /data/{job}/report": data.show_report,
+        "GET /data/{job}/brief": data.show_brief,
         "POST /data/{job}/again": data.run_again,
         "POST /data/{job}/delete": data.delete,
     },
@@ -101,7 +102,7 @@ _PAGES: Final = {
     "proof": {"GET /proof": ledger.show_proof},
 }
 """The endpoints of each page."""
-_REPORTS: Final = frozenset({"/data/{job}/report", "/plan/report"})
+_REPORTS: Final = frozenset({"/data/{job}/report", "/data/{job}/brief", "/plan/report"})
 _COMPRESSED: Final = [Middleware(GZipMiddleware, compresslevel=6)]
 """For what is large and holds no secret, so that no length tells one."""
 

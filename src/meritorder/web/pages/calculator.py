@@ -60,7 +60,7 @@ async def show_page(request: Request) -> Response:
 async def show_answer(request: Request) -> Response:
     """Return the answer alone, and the address that asks for it."""
     values, status = await _view(request)
-    response = html(request, "calculator_answer.html.j2", values, status)
+    response = html(request, "calculator_answer.html.j2", {"is_part": True, **values}, status)
     if status == 200:
         response.headers["HX-Replace-Url"] = f"/?{request.url.query}"
     return response

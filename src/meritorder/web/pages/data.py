@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import FormData, UploadFile
@@ -11,36 +12,44 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
-from meritorder.web.pages.jobs import PLAN, REPORT, Job, Jobs, JobState, steps
+from meritorder.web.pages.jobs import BRIEF, PLAN, REPORT, Job, Jobs, JobState, steps
 from meritorder.web.render import html
 from meritorder.web.security import REPORT_HEADERS
 
 _MAX_FIELD: Final = 500
+_COPY_BYTES: Final = 2**20
 _SEE_OTHER: Final = 303
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What can be done with a file: the command, and the fields of the form that are its options."""
+    """What can be done with a file: the command, the fields of the form that are its options, and what it writes."""
 
     title: str
     command: str
     options: Mapping[str, str]
     reads: str = "inspect"
+    written: tuple[str, ...] = ()
 
 
 _TRACE_OPTIONS: Final = {"model": "--model", "hardware": "--hardware", "defer": "--defer", "columns": "--columns"}
 STUDIES: Final = {
     "compare": Study("What does this traffic cost?", "compare", _TRACE_OPTIONS),
-    "plan": Study("What is the cheapest plan for it?", "plan", _TRACE_OPTIONS),
-    "audit": Study("What is overpaid in this bill?", "audit", {"columns": "--columns", "model": "--model"}, reads=""),
+    "plan": Study("What is the cheapest plan for it?", "plan", _TRACE_OPTIONS, written=("--json", PLAN)),
+    "audit": Study(
+        "What is overpaid in this bill?",
+        "audit",
+        {"columns": "--columns", "model": "--model"},
+        reads="",
+        written=("--brief", BRIEF),
+    ),
 }
 _FIRST: Final = next(iter(STUDIES))
 
 
 async def show_form(request: Request) -> Response:
     """Return the form."""
-    return html(request, "data.html.j2", {"studies": STUDIES, "chosen": _FIRST, "error": None})
+    return _form(request)
 
 
 async def receive(request: Request) -> Response:
@@ -49,14 +58,23 @@ async def receive(request: Request) -> Response:
         upload = form.get("file")
         fields = _fields(form)
         if not isinstance(upload, UploadFile) or not upload.filename or fields.get("study") not in STUDIES:
-            values = {"studies": STUDIES, "chosen": _FIRST, "error": "Choose a file, and what to find out about it."}
-            return html(request, "data.html.j2", values, 422)
+            return _form(request, "Choose a file, and what to find out about it.", 422)
         jobs: Jobs = request.app.state.jobs
         job = jobs.create(upload.filename, fields, request.state.viewer.key)
-        with job.file.open("xb") as target:
-            await asyncio.to_thread(shutil.copyfileobj, upload.file, target)
+        try:
+            with job.file.open("xb") as target:
+                await asyncio.to_thread(shutil.copyfileobj, upload.file, target, _COPY_BYTES)
+        except OSError as error:
+            jobs.forget(job.id)
+            return _form(request, f"The file could not be kept here: {error.strerror}.", 507)
     jobs.start(job, commands(job))
     return RedirectResponse(f"/data/{job.id}", _SEE_OTHER)
+
+
+def _form(request: Request, error: str = "", status: int = 200) -> Response:
+    jobs: Jobs = request.app.state.jobs
+    own = jobs.of(request.state.viewer.key)[::-1]
+    return html(request, "data.html.j2", {"studies": STUDIES, "chosen": _FIRST, "error": error, "own": own}, status)
 
 
 async def run_again(request: Request) -> Response:
@@ -94,10 +112,18 @@ async def show_steps(request: Request) -> Response:
 
 async def show_report(request: Request) -> Response:
     """Return the report, which is a page of its own."""
-    job = _job(request)
-    if not job.report.exists():
+    return _page(_job(request).report)
+
+
+async def show_brief(request: Request) -> Response:
+    """Return the page to print."""
+    return _page(_job(request).brief)
+
+
+def _page(path: Path) -> Response:
+    if not path.exists():
         raise HTTPException(404)
-    return FileResponse(job.report, media_type="text/html", headers=dict(REPORT_HEADERS))
+    return FileResponse(path, media_type="text/html", headers=dict(REPORT_HEADERS))
 
 
 async def delete(request: Request) -> Response:
@@ -114,7 +140,7 @@ def commands(job: Job) -> list[list[str]]:
         f"{option}={job.fields[name]}" for name, option in study.options.items() if job.fields.get(name, "").strip()
     ]
     reading = [option for option in options if option.startswith("--columns")]
-    written = ["--html", REPORT, *(["--json", PLAN] if study.command == "plan" else [])]
+    written = ["--html", REPORT, *study.written]
     runs = [[study.command, job.file.name, *options, *written]]
     return [[study.reads, job.file.name, *reading], *runs] if study.reads else runs
 

@@ -21,6 +21,7 @@ _MAX_LINE_BYTES: Final = 8192
 _CHUNK_BYTES: Final = 65_536
 REPORT: Final = "report.html"
 PLAN: Final = "plan.json"
+BRIEF: Final = "brief.html"
 
 
 class JobState(StrEnum):
@@ -70,6 +71,11 @@ class Job:
     def report(self) -> Path:
         """The page that it writes."""
         return self.folder / REPORT
+
+    @property
+    def brief(self) -> Path:
+        """The page to print, which an audit writes as well."""
+        return self.folder / BRIEF
 
     @property
     def shown_command(self) -> str:
@@ -123,7 +129,7 @@ class Jobs:
         """Run the commands of a job one after another, once it is its turn."""
         job.commands = list(commands)
         job.state, job.output, job.error = JobState.WAITING, "", ""
-        for written in (REPORT, PLAN):
+        for written in (REPORT, PLAN, BRIEF):
             (job.folder / written).unlink(missing_ok=True)
         job.say("waiting for other work")
         self._tasks[job.id] = asyncio.create_task(self._run(job))

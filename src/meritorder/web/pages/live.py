@@ -221,9 +221,9 @@ class LiveGateway:
             ("realtime", "TTFT", [moment.ttft_s for moment in self.moments]),
             ("slo", "its SLO", [moment.slo_ttft_s for moment in self.moments]),
         ]
-        charts = [time_chart("lately", "In flight", at_s, in_flight, lambda count: f"{count:,g}")]
+        charts = [time_chart("lately", "In flight", at_s, in_flight, _whole)]
         if any(moment.ttft_s is not None for moment in self.moments):
-            charts.append(time_chart("latency", "Real-time TTFT against its SLO", at_s, ttft, format_duration))
+            charts.append(time_chart("latency", "Real-time TTFT against its SLO", at_s, ttft, _duration))
         return charts
 
 
@@ -331,6 +331,15 @@ def _moment(status: Mapping[str, Any], at_s: float) -> Moment:
         queued=sum(status["queued"].values()),
         done={batch["id"]: batch["done"] + batch["failed"] for batch in status["batches"]},
     )
+
+
+def _whole(count: float) -> str:
+    """Return a count; nothing for the level halfway to an odd one."""
+    return f"{count:,.0f}" if count == round(count) else ""
+
+
+def _duration(seconds: float) -> str:
+    return format_duration(seconds) if seconds else "0"
 
 
 def _price(venue: Mapping[str, Any]) -> str:

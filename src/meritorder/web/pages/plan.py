@@ -84,7 +84,7 @@ async def confirm(request: Request) -> Response:
     action, decision = await _asked(request)
     values = {
         "question": action.question,
-        "what": f"{decision.id} of {decision.at}: {decision.why}",
+        "what": f"{decision.id} of {decision.at[:16]} UTC: {decision.why}".replace("T", " ", 1),
         "button": action.button,
         "back": "/plan",
     }

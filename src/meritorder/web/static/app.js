@@ -30,3 +30,32 @@ if (live) {
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   });
 }
+
+// A file on its way: how much of it was sent, and a button that stops it. Without this script the form works alone.
+const upload = document.querySelector("form[data-upload]");
+upload?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const sent = upload.querySelector(".sent"), start = upload.querySelector("button[type=submit]");
+  const request = new XMLHttpRequest();
+  const ready = () => { sent.hidden = true; start.disabled = false; };
+  const size = (bytes) => (bytes < 1e8 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`);
+  request.upload.addEventListener("progress", ({ loaded, total }) => {
+    sent.querySelector("progress").value = (100 * loaded) / total;
+    sent.querySelector("span").textContent = loaded < total ? `${size(loaded)} of ${size(total)} sent` : "sent, being kept";
+  });
+  request.addEventListener("load", () => {
+    ready();
+    if (request.responseURL !== upload.action) { location.assign(request.responseURL); return; }
+    const page = new DOMParser().parseFromString(request.responseText, "text/html");
+    const said = page.querySelector("[role=alert], main h1")?.textContent ?? request.responseText;
+    const shown = upload.parentElement.querySelector(".error") ?? document.createElement("p");
+    Object.assign(shown, { className: "error", textContent: said }).setAttribute("role", "alert");
+    upload.before(shown);
+  });
+  for (const end of ["error", "abort"]) request.addEventListener(end, ready);
+  sent.querySelector("button").onclick = () => request.abort();
+  request.open("POST", upload.action);
+  request.send(new FormData(upload, event.submitter));
+  sent.hidden = false;
+  start.disabled = true;
+});
