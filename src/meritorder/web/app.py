@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -133,7 +133,9 @@ def create_app(hosts: Sequence[str] = LOOPBACK, site: Site | None = None) -> ASG
         Mount("/static", StaticFiles(directory=str(files("meritorder.web") / "static")), middleware=_COMPRESSED),
     ]
     application = Starlette(
-        routes=routes, exception_handlers={HTTPException: _show_error, 500: _show_error}, lifespan=_with_jobs
+        routes=routes,
+        exception_handlers={HTTPException: _show_error, ClientDisconnect: _forget, 500: _show_error},
+        lifespan=_with_jobs,
     )
     site = site or Site()
     application.state.access = site.access
@@ -171,6 +173,11 @@ async def _show_style(_request: Request) -> Response:
 
 async def _show_health(_request: Request) -> Response:
     return PlainTextResponse("ok")
+
+
+async def _forget(_request: Request, _error: Exception) -> Response:
+    """Answer nobody: an upload was stopped, and what came of it is gone."""
+    return Response(status_code=400)
 
 
 async def _show_error(request: Request, error: Exception) -> Response:
