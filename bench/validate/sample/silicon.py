@@ -23,13 +23,13 @@ from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
 from meritorder.perf.limits import limits_of
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.silicon import SYSTEMS, sample_split
+from meritorder.perf.silicon import SYSTEMS, native_modes, sample_split
 from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
 CACHE: Final = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-5.jsonl"
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-6.jsonl"
 )
 # Names in the sample -> names of the same architecture that the library knows without a download.
 _ARCHITECTURE: Final = {
@@ -190,10 +190,10 @@ def _profile(row: dict[str, Any]) -> Profile | str:
         hardware=hardware,
         gpus=gpus,
         engine=row["backend"],
-        precision=row["precision"] or "bf16",
+        precision=_precision(row),
     )
     reasons = []
-    for split in _splits(row, gpus):
+    for split in _splits(row, replica):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -203,7 +203,7 @@ def _profile(row: dict[str, Any]) -> Profile | str:
     return reasons[0][:160]
 
 
-def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
+def _splits(row: dict[str, Any], replica: Replica) -> Iterator[dict[str, Any]]:
     """Yield splits and arithmetic, the most literal first.
 
     Attention falls back to bf16 where the tables lack it in fp8 (multi-head latent attention), and the weights to their
@@ -212,10 +212,11 @@ def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
     sizes = {"tp_size": row["tp_size"], "attention_dp_size": row["attention_dp_size"], "pp_size": row["pp_size"]}
     base = {name: size for name, size in sizes.items() if name == "tp_size" or (size or 1) > 1}
     experts = max(1, row["moe_tp_size"] or 1), max(1, row["moe_ep_size"] or 1)
+    gpus, modes = replica.gpus, native_modes(replica)
     moes = [experts] if experts[0] * experts[1] == gpus else [(gpus, 1), (1, gpus)]
     quant = {name: row[name] for name in ("gemm_quant_mode", "moe_quant_mode") if row[name]}
     native = row["precision"] != "fp4" or "gpt-oss" in row["model_path"]
-    for options in (quant, quant | _BF16_ATTENTION, *(({}, _BF16_ATTENTION) if native else ())):
+    for options in (quant, quant | _BF16_ATTENTION, *((modes, modes | _BF16_ATTENTION) if native else ())):
         for moe_tp, moe_ep in moes:
             yield base | {"moe_tp_size": moe_tp, "moe_ep_size": moe_ep} | options
 

@@ -14,7 +14,7 @@ from meritorder.perf import shipped
 from meritorder.perf.memory import context_bytes
 from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import find_profiles, load_profiles, shipped_profiles
-from meritorder.perf.silicon import sample_profile
+from meritorder.perf.silicon import native_modes, sample_profile
 
 FACTS = catalog.load(())
 PROMISED = (
@@ -248,6 +248,21 @@ def test_invalid_profile_file_refused(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_bytes(msgspec.json.encode(document))
     with pytest.raises(PerformanceError, match="negative"):
         load_profiles(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize(
+    ("engine", "hardware", "precision", "modes"),
+    [
+        # TensorRT-LLM, get_mxfp4_quant_algo: W4A8_MXFP4_MXFP8 from SM 100 on, W4A16_MXFP4 before.
+        ("trtllm", "b200", "mxfp4", {"moe_quant_mode": "w4a8_mxfp4_mxfp8"}),
+        ("trtllm", "h200", "mxfp4", {}),
+        ("vllm", "b200", "mxfp4", {}),
+        ("trtllm", "b200", "fp8", {}),
+    ],
+)
+def test_activations_are_those_of_the_engine(engine: str, hardware: str, precision: str, modes: dict[str, str]) -> None:
+    replica = Replica(model="gpt-oss-120b", hardware=hardware, gpus=1, engine=engine, precision=precision)
+    assert native_modes(replica) == modes
 
 
 @pytest.mark.slow
