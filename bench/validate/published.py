@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
-from meritorder.domain import Provenance
+from meritorder.domain import Provenance, Replica
 from meritorder.errors import MeritorderError, PerformanceError
 from meritorder.perf.accuracy import expected_accuracy
 from meritorder.perf.limits import limits_of
@@ -101,7 +101,14 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Published:
     hardware = _TRUE_HARDWARE.get((source, str(row["hardware"])), str(row["hardware"]))
     known: dict[str, Any] = {
         "source": source,
-        "label": f"{row['model']} on {gpus}x{hardware} ({row['engine']}, {row['precision']})",
+        "label": Replica(
+            model=str(row["model"]),
+            hardware=hardware,
+            gpus=gpus,
+            engine=str(row["engine"]),
+            precision=str(row["precision"]),
+            attention_ranks=gpus if _is_data_parallel(row) else 1,
+        ).label,
         "engine": str(row["engine"]),
         "hardware": hardware,
         "lengths": f"{row['input_tokens']:,} + {row['output_tokens']:,}",
@@ -132,11 +139,14 @@ def _served(catalog: facts.Catalog, row: dict[str, object], hardware: str) -> Pr
         precision=str(row["precision"]),
         gpus=gpus,
     )
-    is_data_parallel = str(row["parallelism"] or "").startswith(_DATA_PARALLEL)
-    alike = [profile for profile in found if (profile.attention_ranks > 1) is is_data_parallel]
+    alike = [profile for profile in found if (profile.attention_ranks > 1) is _is_data_parallel(row)]
     if not alike:
         raise PerformanceError("no measured performance with this split", where=found[0].replica.label)
     return alike[0]
+
+
+def _is_data_parallel(row: dict[str, object]) -> bool:
+    return str(row["parallelism"] or "").startswith(_DATA_PARALLEL)
 
 
 def _corrected_by(profile: Profile) -> str:
