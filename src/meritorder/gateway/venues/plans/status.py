@@ -39,8 +39,8 @@ def _row_status(pool: PlannedPool, row: PlannedRow, machines: PlanMachines, now_
         "venues": list(pool.venues),
         "machines": count.wanted,
         "machines_next": count.next_slot,
-        "replicas": count.wanted * pool.spec.replicas,
-        "replicas_next": count.next_slot * pool.spec.replicas,
+        "replicas": count.wanted * pool.spec.servers,
+        "replicas_next": count.next_slot * pool.spec.servers,
     }
     if count.by_rule:
         status |= {"policy": dict(count.by_rule), "above_floor_usd": count.above_floor_usd}

@@ -328,6 +328,14 @@ def test_status_counts_replicas_ahead(site: Callable[..., Site]) -> None:
     }
 
 
+def test_status_counts_servers_not_their_ranks(site: Callable[..., Site]) -> None:
+    plan = nightly.plan()
+    ranked = [structs.replace(pool, attention_ranks=2) for pool in plan.pools]  # both ranks of a server of each machine
+    there = site(structs.replace(plan, pools=ranked))
+    there.now_s = 2.5 * HOUR_S
+    assert [row["replicas"] for row in (there.plan_executor.status() or {})["pools"]] == [1, 1]
+
+
 def test_replaced_plan_is_followed(site: Callable[..., Site]) -> None:
     there = site(nightly.plan())
     assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
