@@ -19,7 +19,8 @@ from meritorder.study.compare.compare import CompareOptions, compare
 from meritorder.study.fleet.fleets import Trial, batch_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.search import Search, SearchResult
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search
 from meritorder.tables import REQUESTS, check
 from meritorder.traces import ReadReport, Trace
 

@@ -13,7 +13,7 @@ from meritorder.records.comparison import TITLES, Arrangement, LaneCost, PaidTim
 from meritorder.study.compare.certainty import cost_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.search import SearchResult
+from meritorder.study.fleet.result import SearchResult
 from meritorder.units import SECONDS_PER_HOUR, usd_per_mtok
 
 Floats = NDArray[np.float64]

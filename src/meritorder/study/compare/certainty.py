@@ -16,7 +16,8 @@ from meritorder.records.evidence import Interval
 from meritorder.sim.run import THREADS
 from meritorder.study.fleet.fleets import machines_used
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.search import Search, SearchResult
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search
 from meritorder.units import format_share
 
 # Nine in ten draws lie between the first level and the last; those in between catch the jumps.

@@ -27,7 +27,8 @@ from meritorder.study.fleet.fleets import Trial, machines_used
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import Search, SearchResult, build_search
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search, build_search
 from meritorder.study.fleet.servable import candidate_servers, describe, refuse_all, split_servable
 from meritorder.study.fleet.serverless import search_serverless, serverless_assumptions, serverless_machines
 from meritorder.study.fleet.speeds import performance, speed_assumptions

@@ -8,7 +8,7 @@ from meritorder.offers import TokenPrice
 from meritorder.study.compare.arrangements import price_tokens
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.search import SearchResult
+from meritorder.study.fleet.result import SearchResult
 from meritorder.units import format_change, format_count, format_ratio, format_share, format_usd
 
 # From this ratio on, the volume at which machines pay is more than "a little more".

@@ -2,7 +2,8 @@
 
 Every machine is tried for every part, and skipped only if it cannot be cheaper than a fleet that was found, so that
 more machines never make an arrangement more expensive. A mix may have its real-time lane on a machine that does not
-serve that lane cheapest.
+serve that lane cheapest. On long loads, a fleet for each lane is assumed to save at most a twentieth of the deferrable
+lane's cost by serving late requests in the gaps of the other.
 """
 
 import math
@@ -17,7 +18,6 @@ from meritorder.domain import BackfillLimits, Model, Replica
 from meritorder.errors import CatalogError
 from meritorder.offers import Offer
 from meritorder.records.comparison import FrontierPoint
-from meritorder.records.planproof import Credit
 from meritorder.sim.pools import Fixed
 from meritorder.study.fleet.fleets import (
     Trial,
@@ -44,6 +44,7 @@ from meritorder.study.fleet.realtime import (
     search_realtime,
     search_skipped,
 )
+from meritorder.study.fleet.result import SearchResult
 from meritorder.study.fleet.spot import spot_machines
 from meritorder.study.fleet.stretches import Stretches, breaks_slo
 from meritorder.units import SECONDS_PER_DAY
@@ -60,53 +61,6 @@ _BACKFILL_SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 _COARSE_BACKFILL_SHARES: Final = (1.0, 0.25)
 # Share of the cost of the deferrable lane that the other lane's gaps may save by serving its late requests.
 _GAPS_SAVE: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """The cheapest fleet of each arrangement.
-
-    Args:
-        fixed: The present fleet if there is one, else the cheapest that is always on and meets every SLO.
-        autoscaled: Cheapest autoscaled fleet that does, at most as expensive as `always_on`; if none does, the one with
-            the highest attainment.
-        baseline: The present fleet if there is one, else the cheapest in real time.
-        always_on: The cheapest fleet that is always on.
-        realtime: The cheapest fleet in real time.
-        batch: All requests in batch.
-        mix: Both lanes, the cheapest fleet found.
-        mix_on_demand: The same without spot machines.
-        realtime_alone: The real-time lane alone, None if there is none.
-        slo_utilization: Utilization of the baseline's replicas at the highest steady load that meets the SLO.
-        tried: Every fleet that was simulated on all requests.
-    """
-
-    fixed: Trial
-    autoscaled: Trial
-    baseline: Trial
-    always_on: Trial
-    realtime: Trial
-    batch: Trial
-    mix: Trial
-    mix_on_demand: Trial
-    realtime_alone: Trial | None
-    slo_utilization: float
-    tried: list[FrontierPoint]
-
-    @property
-    def credited(self) -> list[Credit]:
-        """What each cause saves; they add up to the difference between baseline and mix."""
-        steps = [
-            ("right-sizing the present fleet", self.baseline.usd - self.always_on.usd),
-            ("autoscaling", self.always_on.usd - self.realtime.usd),
-        ]
-        if self.baseline is self.realtime:
-            steps = []
-        steps += [
-            ("waiting", self.realtime.usd - self.mix_on_demand.usd),
-            ("spot machines", self.mix_on_demand.usd - self.mix.usd),
-        ]
-        return [Credit(cause=cause, usd=usd) for cause, usd in steps if usd]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,7 +23,8 @@ from meritorder.study.bound.parts import partitions
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import Search, SearchResult, build_search
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search, build_search
 from meritorder.study.plan.held import left_after, use_held
 
 Floats = NDArray[np.float64]

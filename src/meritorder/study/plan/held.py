@@ -19,7 +19,8 @@ from meritorder.study.fleet.fleets import Trial, rejudge, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import SearchResult, build_search
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import build_search
 from meritorder.units import SECONDS_PER_HOUR, format_count, format_share, format_usd
 
 Floats = NDArray[np.float64]

@@ -7,7 +7,8 @@ from tests.samples.fleets import load, machine
 from meritorder.domain import Tier
 from meritorder.offers import TokenPrice
 from meritorder.study.compare.arrangements import _lanes, cheapest_price, token_arrangement
-from meritorder.study.fleet.search import Search, SearchResult
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search
 
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
 

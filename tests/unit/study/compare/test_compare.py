@@ -12,7 +12,8 @@ from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, Pe
 from meritorder.offers import TokenPrice
 from meritorder.records.comparison import Arrangement, Comparison
 from meritorder.study.compare.compare import CompareOptions, _ratio_note, break_even_utilization, compare
-from meritorder.study.fleet.search import Search, SearchResult
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 

@@ -10,7 +10,8 @@ from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.search import Search, SearchResult
+from meritorder.study.fleet.result import SearchResult
+from meritorder.study.fleet.search import Search
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 
