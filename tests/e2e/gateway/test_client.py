@@ -209,8 +209,8 @@ def test_threads_wait_together(client: Official, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kills_lose_and_double_nothing() -> None:
-    figures = killing.run(calls=100, kills=4)
-    assert (figures["program_kills"], figures["gateway_kills"]) == (2, 2)
+    figures = killing.run(calls=100, kills=4, token_s=0.2)
+    assert min(figures["program_kills"], figures["gateway_kills"]) >= 1  # none once no call waits
     assert (figures["lost"], figures["out_of_order"], figures["not_asked"]) == (0, 0, 0)
     assert figures["results_in_ledger"] == figures["calls"]
     assert figures["repeated_by_the_engine"] <= figures["repeated_in_ledger"] <= figures["most_in_flight_at_kills"]
