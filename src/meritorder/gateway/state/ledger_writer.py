@@ -142,7 +142,8 @@ class LedgerWriter:
         """Add what gateways of this machine left in their journals when they were killed.
 
         Args:
-            release: Called first with the id of each, whose process is gone.
+            release: Called with the id of each once its entries are added; until then what it has reserved of budgets
+                stands for them.
 
         Raises:
             StoreUnavailableError: The database cannot be written; the journals stay.
@@ -150,9 +151,8 @@ class LedgerWriter:
         left = await asyncio.to_thread(lambda: list(left_behind(self._journal.path.parent)))
         try:
             for journal in left:
-                await release(journal.instance_id)
-            for journal in left:
                 await self._recover(journal)
+                await release(journal.instance_id)
         finally:
             for journal in left:
                 journal.close()

@@ -90,7 +90,7 @@ class Maintenance:
             self._dispatcher.wake()
 
     async def take_over(self) -> None:
-        """Requeue what gateways of this machine had claimed when they were killed, and add their ledger entries."""
+        """Add the ledger entries of gateways of this machine that were killed, and requeue what they had claimed."""
         await self._context.ledger_writer.recover(self._release)
 
     async def _release(self, instance_id: str) -> None:

@@ -129,6 +129,7 @@ def test_killed_entries_are_recovered_once(database: Database, tmp_path: Path) -
     second, gone = new_writer(database, tmp_path, "gateway-2"), list[str]()
 
     async def note(instance_id: str) -> None:
+        assert len(written(database)) == 5, "its budgets are free before its entries count"
         gone.append(instance_id)
 
     asyncio.run(second.recover(note))
