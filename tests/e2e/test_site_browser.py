@@ -143,7 +143,7 @@ def test_live_says_what_today_saved(browser: Any, address: str) -> None:  # noqa
     pages = [_sign_in(browser, address, key) for key in ("admin", "tenant")]
     for page in pages:
         page.goto(f"{address}/live", timeout=WAIT_MS)
-    pages[0].wait_for_function("!document.querySelector('.headline').innerText.includes('being simulated')")
+    pages[0].locator(".headline", has_not_text="being simulated").wait_for()
     saved = [page.locator("dt", has_text="Saved today").count() for page in pages]
     for page in pages:
         page.context.close()
