@@ -167,9 +167,10 @@ def change(connection: Connection, key_id: str, values: dict[str, Any]) -> bool:
 
 def read(connection: Connection) -> Keys:
     """Return all keys."""
+    # Keys first: one that is created in between is missing, rather than without its budget.
+    rows = list(connection.execute(select(KEYS)))
     budgets = {row.id: Budget(**row._mapping) for row in connection.execute(select(*_BUDGET_COLUMNS))}  # noqa: SLF001
     rates = {team.id: team for team in team_rates(connection)}
-    rows = list(connection.execute(select(KEYS)))
     by_id = {row.id: _key(row, budgets, rates) for row in rows}
     return Keys(by_digest={row.digest: by_id[row.id] for row in rows if row.revoked_s is None}, by_id=by_id)
 
